@@ -1,7 +1,15 @@
-pub mod engine {
-    pub mod bindings;
-}
-pub mod shop {
-    pub mod manifest;
-    pub mod plugin;
-}
+//! The Souk runtime: links, limits, meters and swaps plugins, and gives them
+//! capabilities. It knows nothing of products, carts or payments.
+//!
+//! Rooms, from the outside in: [`cli`] starts things, [`front`] speaks HTTP,
+//! [`work`] makes every request one transaction, [`shop`] keeps the live set of
+//! plugins, [`engine`] runs them, [`capability`] is what they may call, and
+//! [`store`] keeps documents.
+
+pub mod capability;
+pub mod cli;
+pub mod engine;
+pub mod front;
+pub mod shop;
+pub mod store;
+pub mod work;

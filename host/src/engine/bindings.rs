@@ -4,7 +4,7 @@
 //! the linker bound to the plugin's own import, so identity never comes from a
 //! guest.
 
-use crate::shop::plugin::Caller;
+pub use crate::shop::plugin::Caller;
 
 wasmtime::component::bindgen!({
     inline: "

@@ -1,0 +1,1 @@
+//! What plugins may call: one module a capability.

@@ -1,0 +1,3 @@
+//! wasmtime: compiled code, composed graphs, instance pools, budgets, calls.
+
+pub mod bindings;

@@ -1,0 +1,4 @@
+//! The plugins of a shop: manifests, loading, linking, swapping.
+
+pub mod manifest;
+pub mod plugin;

@@ -1,0 +1,1 @@
+//! Durable documents and optimistic transactions over opaque byte keys.

@@ -1,0 +1,1 @@
+//! The unit of work: one request, event or job is one transaction.
