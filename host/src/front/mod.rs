@@ -1,1 +1,121 @@
-//! HTTP in.
+//! HTTP in: from a socket to a plugin's route and back.
+//!
+//! This room owns everything that is about HTTP and nothing that is about a
+//! shop: connections and their limits, routing by the manifests, sessions'
+//! cookies, cross-site checks, the page cache, compression, assets, errors.
+//! It reaches the rest of the host through one trait, [`Application`], and
+//! knows neither stores nor wasm. `cli` starts it with `server::Server`.
+//!
+//! The way of one request: `server` accepts and limits → [`service`] finds
+//! an asset, a cached page or a route → session, cross-site and body checks →
+//! [`Application::call`] → headers cleaned, compressed, perhaps kept in
+//! [`page_cache`].
+
+pub mod assets;
+pub mod compress;
+pub mod config;
+pub mod metrics;
+pub mod page_cache;
+pub mod routes;
+pub mod service;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::engine::bindings::exports::souk::web::handler;
+pub use routes::{Locale, Site, SiteError};
+
+/// What the front calls. The runtime implements it; tests use a fake.
+pub trait Application: Send + Sync + 'static {
+    /// The routes and assets of what is live now. Cheap: called for every
+    /// request. The site and the graph that [`Self::call`] uses must be swapped
+    /// together, or the graph first.
+    fn site(&self) -> Arc<Site>;
+
+    /// Runs the route's handler as one unit of work and returns after its
+    /// commit, with the pages it invalidated already dropped from
+    /// [`page_cache::PageCache`].
+    ///
+    /// Safe methods: the future is dropped when the client goes away. All
+    /// others run to their end whatever the client does.
+    fn call(&self, call: Call) -> impl Future<Output = Result<Answer, Failure>> + Send;
+
+    /// Why no requests should be sent here now, if so.
+    fn ready(&self) -> Result<(), String>;
+
+    /// Appends the runtime's own metrics in the OpenMetrics text format,
+    /// without the final `# EOF`.
+    fn metrics(&self, out: &mut String);
+}
+
+/// One request to one route, checked and limited.
+#[derive(Debug)]
+pub struct Call {
+    pub plugin: Arc<str>,
+    pub request: handler::Request,
+    /// From a cookie that this host signed; none on cross-site routes.
+    pub session: Option<SessionId>,
+    pub idempotency: Option<Idempotency>,
+}
+
+/// An opaque token, 16-64 characters of `[A-Za-z0-9_-]`, made by the runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SessionId(pub Arc<str>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// 1-255 visible ASCII characters, chosen by the client.
+    pub key: String,
+    /// Whose key it is: keys of different callers never meet.
+    pub scope: String,
+    /// SHA-256 of method, path, query, content type and body: the same key
+    /// with another fingerprint is a client's mistake (422).
+    pub fingerprint: [u8; 32],
+}
+
+/// What a handler answered, after its unit ended.
+#[derive(Debug)]
+pub struct Answer {
+    pub response: handler::Response,
+    pub session: SessionChange,
+    /// The unit wrote nothing and did not read the session, so that anyone may
+    /// see this response. The front adds its own conditions before it keeps one.
+    pub shareable: bool,
+    /// A stored answer to a repeated `Idempotency-Key`.
+    pub replayed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionChange {
+    Keep,
+    /// The session was created or rotated: give the browser this id.
+    Set(SessionId),
+    Clear,
+}
+
+/// Why there is no answer. The message is for the log and never sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{kind:?}: {message}")]
+pub struct Failure {
+    pub kind: FailureKind,
+    pub plugin: Option<String>,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The plugin trapped, broke a limit or answered nonsense: 500.
+    Plugin,
+    /// Its time was up: 504.
+    Deadline,
+    /// No instance came free in time: 503 with `Retry-After`.
+    Overloaded,
+    /// Other units won at every attempt: 503 with `Retry-After`.
+    Conflict,
+    /// The same `Idempotency-Key` came with another request: 422.
+    IdempotencyMismatch,
+    /// The first request with this key is still being worked on: 409.
+    IdempotencyInProgress,
+    /// Storage or another part of the host failed: 503.
+    Unavailable,
+}
