@@ -1,0 +1,161 @@
+//! Generates the guest bindings of every package under `wit/`, once for all
+//! plugins: one world that imports everything, and one world for each interface
+//! that a plugin can export. Exported interfaces reuse the Rust types of the
+//! imported ones, so that a `Money` is one type everywhere.
+//!
+//! The result is a module for each package with a module for each interface:
+//! its types, its functions (calls to the provider), and for the provider the
+//! trait `Guest` and the `world` that `souk_sdk::export!` uses. A new interface
+//! under `wit/` needs nothing here.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use wit_bindgen_core::wit_parser::{
+    InterfaceId, Resolve, Type, TypeDefKind, TypeOwner, UnresolvedPackageGroup, WorldItem,
+};
+use wit_bindgen_core::{Files, WorldGenerator as _};
+use wit_bindgen_rust::{Opts, WithOption, to_rust_ident};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+fn main() -> Result<()> {
+    let wit = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../wit");
+    println!("cargo::rerun-if-changed={}", wit.display());
+    println!("cargo::rerun-if-changed=build.rs");
+
+    let mut resolve = Resolve::default();
+    let mut packages = wit_packages(&wit)?;
+    let first = packages.pop().ok_or_else(|| format!("no WIT packages under {}", wit.display()))?;
+    resolve.push_groups(first, packages)?;
+    let interfaces: Vec<InterfaceId> = resolve.interfaces.iter().map(|(id, _)| id).collect();
+
+    let callable: Vec<InterfaceId> = interfaces.iter().copied().filter(|&id| is_callable(&resolve, id)).collect();
+
+    let mut worlds = String::from("package souk:sdk;\nworld imports {\n");
+    for &id in &interfaces {
+        writeln!(worlds, "import {};", resolve.id_of(id).ok_or("an interface without a name")?)?;
+    }
+    worlds.push_str("}\n");
+    for &id in &callable {
+        writeln!(worlds, "world {} {{ export {}; }}", export_world(&resolve, id), resolve.id_of(id).expect("named above"))?;
+    }
+    resolve.push_str("souk-sdk.wit", &worlds)?;
+
+    let mut code = format!("pub mod wit {{ {} }}\n", generate(&mut resolve, "imports", Vec::new())?);
+    for &id in &callable {
+        let world = export_world(&resolve, id);
+        let shared = shared_types(&resolve, &world, id);
+        writeln!(code, "pub mod {} {{ {} }}", to_rust_ident(&world), generate(&mut resolve, &world, shared)?)?;
+    }
+    code.push_str(&facade(&resolve, &interfaces));
+    fs::write(Path::new(&env::var("OUT_DIR")?).join("bindings.rs"), code)?;
+    Ok(())
+}
+
+fn wit_packages(wit: &Path) -> Result<Vec<UnresolvedPackageGroup>> {
+    let mut folders: Vec<PathBuf> = fs::read_dir(wit)
+        .map_err(|error| format!("{}: {error}", wit.display()))?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<_>>()?;
+    // A package that is not written yet is an empty folder.
+    folders.retain(|folder| fs::read_dir(folder).is_ok_and(|mut files| files.next().is_some()));
+    folders.sort();
+    folders.iter().map(|folder| Ok(UnresolvedPackageGroup::parse_dir(folder)?)).collect()
+}
+
+/// Interfaces of types alone have nothing to export.
+fn is_callable(resolve: &Resolve, id: InterfaceId) -> bool {
+    !resolve.interfaces[id].functions.is_empty()
+}
+
+fn package_name(resolve: &Resolve, id: InterfaceId) -> &str {
+    let package = resolve.interfaces[id].package.expect("only packages are read");
+    &resolve.packages[package].name.name
+}
+
+fn interface_name(resolve: &Resolve, id: InterfaceId) -> &str {
+    resolve.interfaces[id].name.as_deref().expect("named above")
+}
+
+fn export_world(resolve: &Resolve, id: InterfaceId) -> String {
+    format!("{}-{}-provider", package_name(resolve, id), interface_name(resolve, id))
+}
+
+/// Where the one definition of an interface's types is.
+fn module_path(resolve: &Resolve, id: InterfaceId) -> String {
+    format!(
+        "crate::bindings::wit::souk::{}::{}",
+        to_rust_ident(package_name(resolve, id)),
+        to_rust_ident(interface_name(resolve, id))
+    )
+}
+
+/// Maps what `world` needs to the types of the world that imports everything:
+/// whole interfaces that it imports, and type by type the interface it exports.
+fn shared_types(resolve: &Resolve, world: &str, exported: InterfaceId) -> Vec<(String, WithOption)> {
+    let world = resolve.worlds.iter().find(|(_, candidate)| candidate.name == world).expect("pushed above").1;
+    let mut shared = Vec::new();
+    for item in world.imports.values() {
+        if let WorldItem::Interface { id, .. } = item {
+            let name = resolve.id_of(*id).expect("named above");
+            shared.push((name, WithOption::Path(module_path(resolve, *id))));
+        }
+    }
+    let interface = resolve.id_of(exported).expect("named above");
+    for (name, &id) in &resolve.interfaces[exported].types {
+        // `use types.{money}` is an alias, already mapped with its interface.
+        let alias_of_other = matches!(resolve.types[id].kind, TypeDefKind::Type(Type::Id(target))
+            if resolve.types[target].owner != TypeOwner::Interface(exported));
+        if !alias_of_other {
+            let path = format!("{}::{}", module_path(resolve, exported), camel(name));
+            shared.push((format!("{interface}/{name}"), WithOption::Path(path)));
+        }
+    }
+    shared
+}
+
+fn camel(name: &str) -> String {
+    name.split('-').map(|word| word[..1].to_uppercase() + &word[1..]).collect()
+}
+
+fn generate(resolve: &mut Resolve, world: &str, shared: Vec<(String, WithOption)>) -> Result<String> {
+    let id = resolve.worlds.iter().find(|(_, candidate)| candidate.name == world).expect("pushed above").0;
+    let options = Opts {
+        with: shared,
+        generate_all: true,
+        generate_unused_types: true,
+        pub_export_macro: true,
+        additional_derive_attributes: ["PartialEq", "serde::Serialize", "serde::Deserialize"].map(String::from).to_vec(),
+        runtime_path: Some("::souk_sdk::rt".into()),
+        ..Opts::default()
+    };
+    let mut files = Files::default();
+    options.build().generate(resolve, id, &mut files)?;
+    let (_, source) = files.iter().next().ok_or("no bindings generated")?;
+    Ok(String::from_utf8(source.to_vec())?)
+}
+
+fn facade(resolve: &Resolve, interfaces: &[InterfaceId]) -> String {
+    let mut packages: BTreeMap<&str, String> = BTreeMap::new();
+    for &id in interfaces {
+        let code = packages.entry(package_name(resolve, id)).or_default();
+        let docs = resolve.interfaces[id].docs.contents.as_deref().unwrap_or_default();
+        let _ = writeln!(code, "#[doc = {docs:?}]\npub mod {} {{", to_rust_ident(interface_name(resolve, id)));
+        let _ = writeln!(code, "#[allow(unused_imports)] pub use {}::*;", module_path(resolve, id));
+        if is_callable(resolve, id) {
+            let world = to_rust_ident(&export_world(resolve, id));
+            let exports = module_path(resolve, id).replace("::wit::", &format!("::{world}::exports::"));
+            let _ = writeln!(code, "pub use {exports}::Guest;\n#[doc(hidden)] pub use crate::bindings::{world} as world;");
+        }
+        code.push_str("}\n");
+    }
+    let mut code = String::new();
+    for (package, modules) in packages {
+        let _ = writeln!(code, "pub mod {} {{\n{modules}}}", to_rust_ident(package));
+    }
+    code
+}
