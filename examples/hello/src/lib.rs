@@ -1,12 +1,17 @@
-use souk_sdk::host::storage;
-use souk_sdk::web::handler::Guest;
-use souk_sdk::web::types::{Request, Response};
+//! The smallest plugin: one route, one counter.
+
+use souk_sdk::storage;
+use souk_sdk::web::{self, Request, Response};
 
 struct Hello;
-impl Guest for Hello {
-    fn handle(request: Request) -> Response {
-        let n = storage::counter_add("visits", &request.path, 1, None).unwrap();
-        Response { status: 200, headers: vec![], body: format!("Hello {n}").into_bytes(), cache: None, await_effects: false }
+
+impl web::Guest for Hello {
+    fn handle(_: Request) -> Response {
+        match storage::counter_add("visits", "all", 1, None) {
+            Ok(visits) => web::html(format!("<p>Hello, visitor {visits}")),
+            Err(error) => Response { status: 503, ..web::html(error.to_string()) },
+        }
     }
 }
+
 souk_sdk::export!(Hello: web::handler);
