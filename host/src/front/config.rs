@@ -14,6 +14,9 @@ pub struct ServerConfig {
     pub tls: Option<Tls>,
     /// Only these may say for whom they speak (`X-Forwarded-For`, last hop).
     pub trusted_proxies: Vec<IpAddr>,
+    /// Where forms, and redirects after them, may lead besides the shop itself:
+    /// a payment provider's page, for instance `https://pay.example`.
+    pub form_action_origins: Vec<String>,
     /// One line a request under the log target `access`.
     pub access_log: bool,
     pub limits: Limits,
@@ -67,6 +70,7 @@ impl Default for ServerConfig {
             ops_listen: Some(SocketAddr::from(([127, 0, 0, 1], 9090))),
             tls: None,
             trusted_proxies: Vec::new(),
+            form_action_origins: Vec::new(),
             access_log: false,
             limits: Limits::default(),
         }
@@ -125,6 +129,27 @@ impl ServerConfig {
         if self.ops_listen.is_some_and(|ops| ops == self.listen && ops.port() != 0) {
             problems.push(format!("server.ops-listen is the public address {}: give another", self.listen));
         }
+        for origin in &self.form_action_origins {
+            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")).unwrap_or("");
+            if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:*[]".contains(&b)) {
+                problems.push(format!("server.form-action-origins holds `{origin}`: give origins such as https://pay.example"));
+            }
+        }
         problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_sound_and_mistakes_are_named() {
+        assert_eq!(toml::from_str::<ServerConfig>("").unwrap().problems(), Vec::<String>::new());
+        let text = "form-action-origins = ['https://pay.example; script-src *']\n[limits]\nheaders-max = 1";
+        let problems = toml::from_str::<ServerConfig>(text).unwrap().problems();
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        assert!(problems[0].contains("server.limits.headers-max is 1: give 16 to 1000"));
+        assert!(toml::from_str::<ServerConfig>("lissten = '127.0.0.1:1'").is_err());
     }
 }

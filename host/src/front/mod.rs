@@ -4,9 +4,9 @@
 //! shop: connections and their limits, routing by the manifests, sessions'
 //! cookies, cross-site checks, the page cache, compression, assets, errors.
 //! It reaches the rest of the host through one trait, [`Application`], and
-//! knows neither stores nor wasm. `cli` starts it with `server::Server`.
+//! knows neither stores nor wasm. `cli` starts it with [`server::Server`].
 //!
-//! The way of one request: `server` accepts and limits → [`service`] finds
+//! The way of one request: [`server`] accepts and limits → [`service`] finds
 //! an asset, a cached page or a route → session, cross-site and body checks →
 //! [`Application::call`] → headers cleaned, compressed, perhaps kept in
 //! [`page_cache`].
@@ -14,10 +14,15 @@
 pub mod assets;
 pub mod compress;
 pub mod config;
+pub mod headers;
+pub mod media;
 pub mod metrics;
 pub mod page_cache;
+pub mod problem;
 pub mod routes;
+pub mod server;
 pub mod service;
+pub mod session;
 
 use std::future::Future;
 use std::sync::Arc;

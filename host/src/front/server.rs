@@ -1,0 +1,387 @@
+//! Sockets: accepting, TLS, the limits of connections, and draining.
+//!
+//! Two listeners. The public one serves the shop. The other is for operators
+//! (`/metrics`, `/health`, `/ready`), on an address of its own so that no rule
+//! about paths decides who sees them.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Sleep;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::task::TaskTracker;
+
+use super::Application;
+use super::config::{Limits, Tls};
+use super::metrics::Counted;
+use super::service::{Front, FrontOptions, Peer, Reply};
+
+/// Length of HTTP/2's preface: until so much has come, nobody knows what is
+/// spoken and no other clock runs.
+const OPENING_BYTES: u64 = 24;
+/// After a close was announced, for the client to see it.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// A running server; dropping it stops it at once.
+pub struct Server {
+    pub address: SocketAddr,
+    pub ops_address: Option<SocketAddr>,
+    drain_timeout: Duration,
+    /// 0 serving, 1 draining, 2 stopping now.
+    phase: watch::Sender<u8>,
+    tasks: TaskTracker,
+}
+
+impl Server {
+    pub async fn start<A: Application>(app: Arc<A>, options: FrontOptions) -> anyhow::Result<Server> {
+        let problems = options.config.problems();
+        anyhow::ensure!(problems.is_empty(), "the server's settings are wrong:\n{}", problems.join("\n"));
+        let tls = options.config.tls.as_ref().map(tls_acceptor).transpose()?;
+        let listener = bind(options.config.listen).await?;
+        let ops = match options.config.ops_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let (phase, watching) = watch::channel(0);
+        let (address, ops_address) = (listener.local_addr()?, ops.as_ref().map(|l| l.local_addr()).transpose()?);
+        let drain_timeout = Duration::from_millis(options.config.limits.drain_timeout_ms);
+        let front = Arc::new(Front::new(app, options));
+        if let Some(ops) = ops {
+            // Not tracked: it tells that the server drains, and a scraper's
+            // idle connection must not hold it up.
+            tokio::spawn(serve_ops(ops, front.clone(), watching.clone()));
+        }
+        let tasks = front.tasks.clone();
+        tasks.spawn(serve_public(listener, tls, front, watching));
+        Ok(Server { address, ops_address, drain_timeout, phase, tasks })
+    }
+
+    /// Takes no more connections, finishes the requests in flight, and returns
+    /// when they are done or `drain-timeout-ms` passed. True if all were done.
+    pub async fn drain(self) -> bool {
+        self.phase.send_replace(1);
+        self.tasks.close();
+        let drained = tokio::time::timeout(self.drain_timeout, self.tasks.wait()).await.is_ok();
+        self.phase.send_replace(2);
+        self.tasks.wait().await;
+        drained
+    }
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: choose another address or stop who has it"))
+}
+
+fn tls_acceptor(tls: &Tls) -> anyhow::Result<TlsAcceptor> {
+    let chain = CertificateDer::pem_file_iter(&tls.certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .with_context(|| format!("cannot read the certificate {}", tls.certificate.display()))?;
+    let key = PrivateKeyDer::from_pem_file(&tls.key).with_context(|| format!("cannot read the key {}", tls.key.display()))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .context("the certificate and the key do not fit together")?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+async fn serve_public<A: Application>(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    front: Arc<Front<A>>,
+    mut phase: watch::Receiver<u8>,
+) {
+    let limits = front.config.limits.clone();
+    let tasks = front.tasks.clone();
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let builder = Arc::new(connection_builder(&limits));
+    loop {
+        // First a place, then a connection: the kernel holds who comes too many.
+        let next = async {
+            let place = places.clone().acquire_owned().await;
+            (place, accept(&listener).await)
+        };
+        let (place, (stream, from)) = tokio::select! {
+            _ = phase.changed() => return,
+            next = next => next,
+        };
+        let (front, builder, tls, phase) = (front.clone(), builder.clone(), tls.clone(), phase.clone());
+        let handshake = Duration::from_millis(limits.tls_handshake_timeout_ms);
+        tasks.spawn(async move {
+            let _place = place;
+            let _ = stream.set_nodelay(true);
+            let address = from.ip().to_canonical();
+            let peer = Arc::new(Peer { address, text: address.to_string() });
+            match tls {
+                None => serve_connection(stream, front, &builder, peer, phase).await,
+                Some(tls) => {
+                    if let Ok(Ok(stream)) = tokio::time::timeout(handshake, tls.accept(stream)).await {
+                        serve_connection(stream, front, &builder, peer, phase).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: some will close.
+                tracing::warn!(target: "front", %error, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+fn connection_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(limits.header_timeout_ms))
+        .max_headers(limits.headers_max)
+        .max_buf_size(limits.header_bytes_max)
+        .pipeline_flush(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_max)
+        // Rapid resets and floods of bad frames end the connection.
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(200)
+        .max_header_list_size(limits.header_bytes_max as u32)
+        .initial_stream_window_size(256 << 10)
+        .initial_connection_window_size(1 << 20)
+        .max_send_buf_size(256 << 10)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+/// Requests of one connection, to tell an idle one.
+struct Activity {
+    started: Instant,
+    running: AtomicUsize,
+    last_ms: AtomicU64,
+}
+
+impl Activity {
+    fn idle_for(&self) -> Duration {
+        if self.running.load(Ordering::Relaxed) > 0 {
+            return Duration::ZERO;
+        }
+        self.started.elapsed().saturating_sub(Duration::from_millis(self.last_ms.load(Ordering::Relaxed)))
+    }
+}
+
+struct Running<'a>(&'a Activity);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.last_ms.store(self.0.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn serve_connection<A: Application>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    front: Arc<Front<A>>,
+    builder: &auto::Builder<TokioExecutor>,
+    peer: Arc<Peer>,
+    mut phase: watch::Receiver<u8>,
+) {
+    let limits = &front.config.limits;
+    let idle_max = Duration::from_millis(limits.header_timeout_ms);
+    let stream = Timed::new(stream, idle_max, Duration::from_millis(limits.write_timeout_ms));
+    let activity = Arc::new(Activity { started: Instant::now(), running: AtomicUsize::new(0), last_ms: AtomicU64::new(0) });
+    let _counted = Counted::new(&front.metrics.connections);
+    let service = service_fn(|request: Request<Incoming>| {
+        let (front, peer, activity) = (front.clone(), peer.clone(), activity.clone());
+        async move {
+            activity.running.fetch_add(1, Ordering::Relaxed);
+            let _running = Running(&activity);
+            Ok::<_, Infallible>(front.respond(&peer, request).await)
+        }
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let mut closing = false;
+    let mut look = Box::pin(tokio::time::sleep(idle_max));
+    loop {
+        tokio::select! {
+            biased;
+            // Errors here are clients that went away or broke the protocol;
+            // hyper has answered where there was something to answer.
+            _ = connection.as_mut() => return,
+            changed = phase.changed() => {
+                if changed.is_err() || *phase.borrow() == 2 {
+                    return;
+                }
+                connection.as_mut().graceful_shutdown();
+            }
+            () = look.as_mut() => {
+                let idle = activity.idle_for();
+                if closing && idle > FAREWELL {
+                    return;
+                }
+                if !closing && idle >= idle_max {
+                    // HTTP/2 has no clock of its own for this.
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                let next = if closing { FAREWELL } else { idle_max.saturating_sub(idle).max(Duration::from_millis(10)) };
+                look.as_mut().reset(tokio::time::Instant::now() + next);
+            }
+        }
+    }
+}
+
+/// A stream that fails when a client stays silent at its very beginning, or
+/// takes nothing of what is written.
+struct Timed<S> {
+    inner: S,
+    read_bytes: u64,
+    opening_max: Duration,
+    write_max: Duration,
+    opening: Option<Pin<Box<Sleep>>>,
+    writing: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Timed<S> {
+    fn new(inner: S, opening_max: Duration, write_max: Duration) -> Self {
+        Self { inner, read_bytes: 0, opening_max, write_max, opening: None, writing: None }
+    }
+
+    fn wrote<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.writing = None;
+            return result;
+        }
+        let limit = self.write_max;
+        expired(self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit))), cx)
+    }
+}
+
+fn expired<T>(clock: &mut Pin<Box<Sleep>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+    clock.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        if self.read_bytes >= OPENING_BYTES {
+            return result;
+        }
+        if result.is_ready() {
+            self.read_bytes += (buffer.filled().len() - before) as u64;
+            if self.read_bytes >= OPENING_BYTES {
+                self.opening = None;
+            }
+            return result;
+        }
+        let limit = self.opening_max;
+        expired(self.opening.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit))), cx)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write(cx, buffer);
+        self.wrote(cx, result)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffers: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, buffers);
+        self.wrote(cx, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.inner).poll_flush(cx);
+        self.wrote(cx, result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.wrote(cx, result)
+    }
+}
+
+async fn serve_ops<A: Application>(listener: TcpListener, front: Arc<Front<A>>, mut phase: watch::Receiver<u8>) {
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
+    let builder = Arc::new(builder);
+    loop {
+        let (stream, _) = tokio::select! {
+            _ = phase.wait_for(|p| *p == 2) => return,
+            accepted = accept(&listener) => accepted,
+        };
+        let (front, builder, phase) = (front.clone(), builder.clone(), phase.clone());
+        tokio::spawn(async move {
+            let draining = phase.clone();
+            let service = service_fn(|request: Request<Incoming>| {
+                let reply = ops_reply(&front, request.uri().path(), *draining.borrow() > 0);
+                async move { Ok::<_, Infallible>(reply) }
+            });
+            let mut phase = phase;
+            tokio::select! {
+                _ = builder.serve_connection(TokioIo::new(stream), service) => {}
+                _ = phase.wait_for(|p| *p == 2) => {}
+            }
+        });
+    }
+}
+
+fn ops_reply<A: Application>(front: &Front<A>, path: &str, draining: bool) -> Reply {
+    const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+    let (status, kind, body) = match path {
+        "/health" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
+        "/ready" => match front.app().ready() {
+            _ if draining => (StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n".to_owned()),
+            Ok(()) => (StatusCode::OK, TEXT, "ready\n".to_owned()),
+            Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
+        },
+        "/metrics" => {
+            let mut text = String::new();
+            front.metrics.write(&mut text, front.page_cache_bytes());
+            front.app().metrics(&mut text);
+            text.push_str("# EOF\n");
+            (StatusCode::OK, HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8"), text)
+        }
+        _ => (StatusCode::NOT_FOUND, TEXT, "/metrics, /health or /ready\n".to_owned()),
+    };
+    let mut reply = Response::new(Full::new(Bytes::from(body)));
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(header::CONTENT_TYPE, kind);
+    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}
