@@ -1,1 +1,68 @@
-//! The unit of work: one request, event or job is one transaction.
+//! The unit of work: one request, event, effect or job is one transaction
+//! across every plugin it passes through.
+//!
+//! [`Runner`](runner::Runner) runs a handler in a [`Unit`], again where another
+//! unit won, commits, and only then lets anything out. Behind it run the
+//! outbox, the effects, the jobs and the expiry, each of them only able to do
+//! what a unit can do. This room reaches plugins through [`Plugins`] and knows
+//! neither wasm nor HTTP sockets.
+
+pub mod keys;
+pub mod unit;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::engine::CallError;
+use crate::engine::bindings::exports::souk::host::effect_handler::{Completion, Effect, Failure};
+use crate::engine::bindings::exports::souk::host::event_handler::Event;
+use crate::engine::bindings::exports::souk::host::job_handler::Job;
+use crate::engine::bindings::exports::souk::web::handler::{Request, Response};
+use crate::shop::plugin::Plugin;
+pub use unit::{SharedUnit, Unit, UnitError};
+
+/// The plugins that are live, by name.
+pub type LivePlugins = BTreeMap<String, Arc<Plugin>>;
+
+/// How this room calls plugins. The shop implements it; tests use a fake.
+pub trait Plugins: Send + Sync + 'static {
+    /// Runs one handler to its end in `unit`. Nothing of the guest may touch
+    /// the unit after the future has ended or was dropped.
+    fn call(
+        &self,
+        plugin: &str,
+        call: &PluginCall,
+        unit: SharedUnit,
+    ) -> impl Future<Output = Result<PluginAnswer, CallError>> + Send;
+
+    /// A new value with each swap.
+    fn live(&self) -> watch::Receiver<Arc<LivePlugins>>;
+}
+
+/// One call of one of a plugin's handlers.
+#[derive(Debug, Clone)]
+pub enum PluginCall {
+    Web(Request),
+    Event(Event),
+    Perform(Effect),
+    Completed(Completion),
+    Job(Job),
+    Command { name: String, arguments: Vec<(String, String)>, input: Vec<u8> },
+    SelfCheck,
+}
+
+/// The answer to the call of the same name.
+#[derive(Debug)]
+pub enum PluginAnswer {
+    Web(Response),
+    Event(Result<(), String>),
+    Perform(Result<Vec<u8>, Failure>),
+    Completed(Result<(), String>),
+    /// True: run it again at once.
+    Job(Result<bool, String>),
+    Command(Result<Vec<u8>, String>),
+    SelfCheck(Result<(), String>),
+}

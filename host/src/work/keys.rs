@@ -1,0 +1,168 @@
+//! Where everything lies in the store: the first byte of a key is its
+//! namespace. Plugins reach only [`document`] and [`counter`], in the part that
+//! carries their own name; all else belongs to the host.
+//!
+//! Names are separated by NUL, which no name, collection or key may hold, so
+//! that no part can reach into its neighbour.
+
+use smallvec::SmallVec;
+
+/// Long enough that usual keys stay off the heap.
+pub type Key = SmallVec<[u8; 128]>;
+
+const DOCUMENT: u8 = b'd';
+const COUNTER: u8 = b'n';
+const SESSION: u8 = b's';
+const IDEMPOTENCY: u8 = b'i';
+const CURSOR: u8 = b'u';
+const EFFECT: u8 = b'e';
+const JOB: u8 = b'j';
+const JOB_DUE: u8 = b't';
+const CRON: u8 = b'r';
+const DEAD: u8 = b'x';
+const EXPIRY: u8 = b'z';
+
+/// The log of published events; entries are appended with their [`Position`].
+pub const EVENTS: &[u8] = b"o";
+/// The log of changes for the search indexes.
+pub const SEARCH: &[u8] = b"q";
+
+/// Place in a log: commit sequence (8 bytes) and index in the commit (4), both
+/// big-endian.
+pub type Position = [u8; 12];
+
+pub fn position(seq: u64, index: u32) -> Position {
+    let mut position = [0; 12];
+    position[..8].copy_from_slice(&seq.to_be_bytes());
+    position[8..].copy_from_slice(&index.to_be_bytes());
+    position
+}
+
+/// The position in a key of `log`.
+pub fn position_of(log: &[u8], key: &[u8]) -> Option<Position> {
+    key.strip_prefix(log)?.try_into().ok()
+}
+
+pub fn log_entry(log: &[u8], position: Position) -> Key {
+    join(log, &[&position])
+}
+
+pub fn document(plugin: &str, collection: &str, key: &str) -> Key {
+    names(DOCUMENT, &[plugin, collection, key])
+}
+
+/// First key after all documents of a collection.
+pub fn collection_end(plugin: &str, collection: &str) -> Key {
+    let mut end = names(DOCUMENT, &[plugin, collection, ""]);
+    *end.last_mut().expect("names separates with NUL") = 1;
+    end
+}
+
+pub fn counter(plugin: &str, collection: &str, key: &str) -> Key {
+    names(COUNTER, &[plugin, collection, key])
+}
+
+pub fn session(id: &str) -> Key {
+    names(SESSION, &[id])
+}
+
+pub fn idempotency(scope: &str, key: &str) -> Key {
+    names(IDEMPOTENCY, &[scope, key])
+}
+
+/// Last event that a subscriber has handled.
+pub fn cursor(plugin: &str) -> Key {
+    names(CURSOR, &[plugin])
+}
+
+pub fn cursors() -> (Key, Key) {
+    all(CURSOR)
+}
+
+pub fn effect(requester: &str, key: &str) -> Key {
+    names(EFFECT, &[requester, key])
+}
+
+pub fn effects() -> (Key, Key) {
+    all(EFFECT)
+}
+
+pub fn job(plugin: &str, name: &str, key: &str) -> Key {
+    names(JOB, &[plugin, name, key])
+}
+
+/// Jobs in the order in which they are due; the rest is the job's own key.
+pub fn job_due(due_ms: u64, job: &[u8]) -> Key {
+    join(&[JOB_DUE], &[&due_ms.to_be_bytes(), job])
+}
+
+pub fn jobs_due_until(due_ms: u64) -> (Key, Key) {
+    (join(&[JOB_DUE], &[]), join(&[JOB_DUE], &[&due_ms.saturating_add(1).to_be_bytes()]))
+}
+
+/// When the job was due, and its own key.
+pub fn job_of(due: &[u8]) -> Option<(u64, &[u8])> {
+    let (due_ms, job) = due.strip_prefix(&[JOB_DUE])?.split_first_chunk()?;
+    Some((u64::from_be_bytes(*due_ms), job))
+}
+
+/// Last run of a job from a manifest.
+pub fn cron(plugin: &str, name: &str) -> Key {
+    names(CRON, &[plugin, name])
+}
+
+pub fn dead(id: &str) -> Key {
+    names(DEAD, &[id])
+}
+
+pub fn dead_letters() -> (Key, Key) {
+    all(DEAD)
+}
+
+/// Reminder to look whether what lies under `key` has expired.
+pub fn expiry(due_ms: u64, key: &[u8]) -> Key {
+    join(&[EXPIRY], &[&due_ms.to_be_bytes(), key])
+}
+
+pub fn expiries_until(due_ms: u64) -> (Key, Key) {
+    (join(&[EXPIRY], &[]), join(&[EXPIRY], &[&due_ms.saturating_add(1).to_be_bytes()]))
+}
+
+pub enum Expiring<'a> {
+    Session(&'a [u8]),
+    Idempotency(&'a [u8]),
+}
+
+/// What a reminder is about.
+pub fn expiring(reminder: &[u8]) -> Option<Expiring<'_>> {
+    let key = reminder.strip_prefix(&[EXPIRY])?.get(8..)?;
+    match key.first()? {
+        &SESSION => Some(Expiring::Session(key)),
+        &IDEMPOTENCY => Some(Expiring::Idempotency(key)),
+        _ => None,
+    }
+}
+
+fn all(namespace: u8) -> (Key, Key) {
+    (SmallVec::from_slice(&[namespace]), SmallVec::from_slice(&[namespace + 1]))
+}
+
+fn names(namespace: u8, names: &[&str]) -> Key {
+    let mut key = Key::new();
+    key.push(namespace);
+    for (i, name) in names.iter().enumerate() {
+        if i > 0 {
+            key.push(0);
+        }
+        key.extend_from_slice(name.as_bytes());
+    }
+    key
+}
+
+fn join(first: &[u8], rest: &[&[u8]]) -> Key {
+    let mut key = Key::from_slice(first);
+    for part in rest {
+        key.extend_from_slice(part);
+    }
+    key
+}

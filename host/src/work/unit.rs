@@ -1,0 +1,560 @@
+//! One unit of work: a transaction, and everything that is staged beside it
+//! until it ends.
+//!
+//! Made by the runner, shared with the engine for the time of one call, used
+//! by the capabilities: they lock it for the length of one host call, never
+//! across an await. Once the unit has ended every call fails with
+//! [`UnitError::Ended`], whoever still holds it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+use super::{LivePlugins, keys};
+use crate::engine::bindings::souk::host::http_client;
+use crate::front::{SessionChange, SessionId};
+use crate::store::{StoreError, Txn};
+
+pub type SharedUnit = Arc<Mutex<Unit>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Request,
+    Event,
+    Effect,
+    Job,
+    Command,
+    SelfCheck,
+}
+
+/// What one unit may do. Storage operations are also limited by the manifest of
+/// whoever does them.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Overrides the manifests' `storage-operations` if larger.
+    pub operations_min: u32,
+    /// Read and written, keys and values.
+    pub bytes_max: u64,
+    pub events_max: u32,
+    pub effects_max: u32,
+    pub jobs_max: u32,
+    pub invalidated_tags_max: usize,
+    pub log_lines_max: u32,
+    pub log_bytes_max: u32,
+}
+
+impl Limits {
+    pub const USUAL: Limits = Limits {
+        operations_min: 0,
+        bytes_max: 64 << 20,
+        events_max: 256,
+        effects_max: 64,
+        jobs_max: 256,
+        invalidated_tags_max: 1_024,
+        log_lines_max: 64,
+        log_bytes_max: 64 << 10,
+    };
+    /// An operator's import is one unit.
+    pub const COMMAND: Limits = Limits {
+        operations_min: 20_000_000,
+        bytes_max: 4 << 30,
+        events_max: 1_000_000,
+        effects_max: 100_000,
+        jobs_max: 100_000,
+        invalidated_tags_max: 1_000_000,
+        log_lines_max: 10_000,
+        log_bytes_max: 10 << 20,
+    };
+}
+
+pub const SESSION_TTL_MS: u64 = 30 * 24 * 3_600_000;
+/// A session that is only read is written this seldom, to move its end.
+const SESSION_TOUCH_MS: u64 = 24 * 3_600_000;
+pub const SESSION_KEY_BYTES_MAX: usize = 64;
+pub const SESSION_VALUE_BYTES_MAX: usize = 4 << 10;
+const SESSION_VALUES_MAX: usize = 256;
+
+#[derive(Debug, thiserror::Error)]
+pub enum UnitError {
+    #[error("this unit may only read")]
+    ReadOnly,
+    #[error("{0}")]
+    Quota(String),
+    #[error("the unit of work has ended")]
+    Ended,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+pub struct Unit {
+    /// None once the unit has ended.
+    txn: Option<Txn>,
+    pub kind: Kind,
+    /// UTC; the same throughout the unit and its re-runs.
+    pub now_ms: u64,
+    /// 1 on the first run.
+    pub attempt: u32,
+    pub request_id: String,
+    /// What was live when the unit began.
+    pub live: Arc<LivePlugins>,
+    limits: &'static Limits,
+    read_only: u32,
+    operations: u32,
+    bytes: u64,
+    log_lines: u32,
+    log_bytes: u32,
+    session: Session,
+    fetches: Fetches,
+    pub(super) staged: Staged,
+    held: Vec<Box<dyn std::any::Any + Send>>,
+}
+
+/// What the runner has to see to after the commit.
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    pub events: u32,
+    /// Effects asked for, in this unit or already before it.
+    pub effects: Vec<StagedEffect>,
+    /// Job keys scheduled or cancelled by handlers in this unit.
+    pub jobs: Vec<(keys::Key, Option<u64>)>,
+    pub invalidated: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct StagedEffect {
+    pub key: keys::Key,
+    pub target: String,
+    pub due_ms: u64,
+}
+
+/// Where a unit begins.
+pub struct Start {
+    pub kind: Kind,
+    pub now_ms: u64,
+    pub request_id: String,
+    pub live: Arc<LivePlugins>,
+    pub limits: &'static Limits,
+    pub shopper: Shopper,
+}
+
+/// Whose session the unit may use.
+#[derive(Debug, Clone)]
+pub enum Shopper {
+    None,
+    /// A browser, with the session that its cookie names, if it has one.
+    Browser(Option<SessionId>),
+}
+
+impl Unit {
+    pub fn new(txn: Txn, start: Start) -> Self {
+        Self {
+            txn: Some(txn),
+            kind: start.kind,
+            now_ms: start.now_ms,
+            attempt: 1,
+            request_id: start.request_id,
+            live: start.live,
+            limits: start.limits,
+            // A self-check runs against live data before its version is live.
+            read_only: u32::from(start.kind == Kind::SelfCheck),
+            operations: 0,
+            bytes: 0,
+            log_lines: 0,
+            log_bytes: 0,
+            session: Session { shopper: start.shopper, ..Session::default() },
+            fetches: Fetches::default(),
+            staged: Staged::default(),
+            held: Vec::new(),
+        }
+    }
+
+    /// A new unit for the next attempt at the same work: all staged is gone,
+    /// what the outside world has answered is kept.
+    pub(super) fn rerun(&mut self, txn: Txn) -> Self {
+        let mut fetches = std::mem::take(&mut self.fetches);
+        fetches.rewind();
+        let start = Start {
+            kind: self.kind,
+            now_ms: self.now_ms,
+            request_id: std::mem::take(&mut self.request_id),
+            live: self.live.clone(),
+            limits: self.limits,
+            shopper: self.session.shopper.clone(),
+        };
+        Self { attempt: self.attempt + 1, fetches, ..Self::new(txn, start) }
+    }
+
+    pub fn shared(self) -> SharedUnit {
+        Arc::new(Mutex::new(self))
+    }
+
+    /// Takes the transaction out: the unit has ended.
+    pub(super) fn end(&mut self) -> Option<Txn> {
+        self.held.clear();
+        self.txn.take()
+    }
+
+    /// To read. Counts nothing: see [`Self::charge`].
+    pub fn read(&mut self) -> Result<&mut Txn, UnitError> {
+        self.txn.as_mut().ok_or(UnitError::Ended)
+    }
+
+    pub fn write(&mut self) -> Result<&mut Txn, UnitError> {
+        if self.read_only > 0 {
+            return Err(UnitError::ReadOnly);
+        }
+        self.read()
+    }
+
+    /// For the host's own records, which are not the handler's writes.
+    pub(super) fn host_txn(&mut self) -> Result<&mut Txn, UnitError> {
+        self.read()
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.read_only > 0
+    }
+
+    /// Whether the handler has changed anything that will be committed.
+    pub fn wrote(&self) -> bool {
+        self.session.dirty || self.txn.as_ref().is_some_and(Txn::has_writes)
+    }
+
+    /// Counts storage operations of a caller whose manifest allows
+    /// `operations_max` in a unit.
+    pub fn charge(&mut self, operations: u32, operations_max: u32) -> Result<(), UnitError> {
+        let max = operations_max.max(self.limits.operations_min);
+        self.operations = self.operations.saturating_add(operations);
+        if self.operations > max {
+            return Err(UnitError::Quota(format!("more than {max} storage operations in one unit (limits.storage-operations)")));
+        }
+        Ok(())
+    }
+
+    pub fn charge_bytes(&mut self, bytes: usize) -> Result<(), UnitError> {
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+        if self.bytes > self.limits.bytes_max {
+            return Err(UnitError::Quota(format!("more than {} bytes read and written in one unit", self.limits.bytes_max)));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn charge_event(&mut self) -> Result<(), UnitError> {
+        let max = self.limits.events_max;
+        if self.staged.events >= max {
+            return Err(UnitError::Quota(format!("more than {max} events in one unit")));
+        }
+        self.staged.events += 1;
+        Ok(())
+    }
+
+    pub(crate) fn charge_effect(&self) -> Result<(), UnitError> {
+        let max = self.limits.effects_max;
+        if self.staged.effects.len() >= max as usize {
+            return Err(UnitError::Quota(format!("more than {max} effects in one unit")));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn charge_job(&self) -> Result<(), UnitError> {
+        let max = self.limits.jobs_max;
+        if self.staged.jobs.len() >= max as usize {
+            return Err(UnitError::Quota(format!("more than {max} jobs scheduled in one unit")));
+        }
+        Ok(())
+    }
+
+    /// Pages carrying one of these tags are dropped when the unit commits.
+    pub fn invalidate(&mut self, tags: Vec<String>) -> Result<(), UnitError> {
+        if self.read_only > 0 {
+            return Err(UnitError::ReadOnly);
+        }
+        self.staged.invalidated.extend(tags);
+        let max = self.limits.invalidated_tags_max;
+        if self.staged.invalidated.len() > max {
+            return Err(UnitError::Quota(format!("more than {max} page tags invalidated in one unit")));
+        }
+        Ok(())
+    }
+
+    /// Whether a log line of so many bytes may still be written.
+    pub fn log_line(&mut self, bytes: usize) -> bool {
+        self.log_lines = self.log_lines.saturating_add(1);
+        self.log_bytes = self.log_bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.log_lines <= self.limits.log_lines_max && self.log_bytes <= self.limits.log_bytes_max
+    }
+
+    /// Dropped when the unit ends, however it ends.
+    pub fn hold(&mut self, guard: Box<dyn std::any::Any + Send>) {
+        self.held.push(guard);
+    }
+
+    /// What a fetch was answered in an earlier run of this unit.
+    pub fn fetch_replay(&mut self, plugin: &str, request: &http_client::Request) -> Option<FetchAnswer> {
+        self.fetches.replay(fetch_fingerprint(plugin, request))
+    }
+
+    /// Keeps an answer for the case that this unit is run again.
+    pub fn fetch_record(&mut self, plugin: &str, request: &http_client::Request, answer: FetchAnswer) {
+        self.fetches.record(fetch_fingerprint(plugin, request), answer);
+    }
+}
+
+/// While it lives, the unit may only be read: held by the engine around calls
+/// of extension points.
+pub struct ReadOnly(SharedUnit);
+
+impl ReadOnly {
+    pub fn enter(unit: &SharedUnit) -> Self {
+        unit.lock().read_only += 1;
+        Self(unit.clone())
+    }
+}
+
+impl Drop for ReadOnly {
+    fn drop(&mut self) {
+        self.0.lock().read_only -= 1;
+    }
+}
+
+pub type FetchAnswer = Result<http_client::Response, http_client::Error>;
+
+#[derive(Default)]
+struct Fetches(Vec<Fetched>);
+
+struct Fetched {
+    fingerprint: [u8; 32],
+    answer: FetchAnswer,
+    given: bool,
+}
+
+impl Fetches {
+    fn rewind(&mut self) {
+        self.0.iter_mut().for_each(|f| f.given = false);
+    }
+
+    /// Equal requests are answered in the order in which they were sent.
+    fn replay(&mut self, fingerprint: [u8; 32]) -> Option<FetchAnswer> {
+        let fetched = self.0.iter_mut().find(|f| !f.given && f.fingerprint == fingerprint)?;
+        fetched.given = true;
+        Some(fetched.answer.clone())
+    }
+
+    fn record(&mut self, fingerprint: [u8; 32], answer: FetchAnswer) {
+        self.0.push(Fetched { fingerprint, answer, given: true });
+    }
+}
+
+fn fetch_fingerprint(plugin: &str, request: &http_client::Request) -> [u8; 32] {
+    let mut hash = blake3::Hasher::new();
+    let mut part = |bytes: &[u8]| {
+        hash.update(&(bytes.len() as u64).to_be_bytes());
+        hash.update(bytes);
+    };
+    part(plugin.as_bytes());
+    part(request.method.as_bytes());
+    part(request.url.as_bytes());
+    for (name, value) in &request.headers {
+        part(name.as_bytes());
+        part(value.as_bytes());
+    }
+    part(&request.body);
+    *hash.finalize().as_bytes()
+}
+
+/// A shopper's session as this unit sees it.
+struct Session {
+    shopper: Shopper,
+    /// Set once it was looked up; `id` is then the one it will be kept under.
+    loaded: bool,
+    id: Option<SessionId>,
+    record: SessionRecord,
+    /// Handlers have seen or changed it: the answer is personal.
+    used: bool,
+    dirty: bool,
+    /// Stored under this id until now; to be deleted.
+    rotated_from: Option<SessionId>,
+    /// Not stored under `id` before.
+    fresh: bool,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self {
+            shopper: Shopper::None,
+            loaded: false,
+            id: None,
+            record: SessionRecord::default(),
+            used: false,
+            dirty: false,
+            rotated_from: None,
+            fresh: false,
+        }
+    }
+}
+
+/// Values by plugin and key: plugins do not see each other's.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct SessionRecord {
+    pub seen_ms: u64,
+    values: BTreeMap<(String, String), String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    #[error("this unit has no shopper")]
+    NoShopper,
+    #[error("{0}")]
+    Invalid(String),
+    #[error(transparent)]
+    Unit(#[from] UnitError),
+}
+
+impl Unit {
+    /// Stable until rotated. Not the cookie's: whoever sees it cannot take the
+    /// session over. Makes a session where there is none.
+    pub fn session_id(&mut self) -> Result<String, SessionError> {
+        self.load_session()?;
+        if self.session.id.is_none() {
+            self.create_session()?;
+        }
+        let id = self.session.id.as_ref().map_or("", |id| &id.0);
+        Ok(hex::encode(&blake3::derive_key("souk 2026 session id as plugins see it", id.as_bytes())[..16]))
+    }
+
+    pub fn session_get(&mut self, plugin: &str, key: &str) -> Result<Option<String>, SessionError> {
+        self.load_session()?;
+        Ok(self.session.record.values.get(&(plugin.to_owned(), key.to_owned())).cloned())
+    }
+
+    pub fn session_set(&mut self, plugin: &str, key: &str, value: String) -> Result<(), SessionError> {
+        if key.is_empty() || key.len() > SESSION_KEY_BYTES_MAX {
+            return Err(SessionError::Invalid(format!("the key must have 1 to {SESSION_KEY_BYTES_MAX} bytes")));
+        }
+        if value.len() > SESSION_VALUE_BYTES_MAX {
+            return Err(SessionError::Invalid(format!("a value has at most {SESSION_VALUE_BYTES_MAX} bytes")));
+        }
+        self.load_session()?;
+        self.change_session()?;
+        let values = &mut self.session.record.values;
+        values.insert((plugin.to_owned(), key.to_owned()), value);
+        if values.len() > SESSION_VALUES_MAX {
+            return Err(SessionError::Invalid(format!("a session has at most {SESSION_VALUES_MAX} values")));
+        }
+        Ok(())
+    }
+
+    pub fn session_delete(&mut self, plugin: &str, key: &str) -> Result<(), SessionError> {
+        self.load_session()?;
+        if self.read_only > 0 {
+            return Err(UnitError::ReadOnly.into());
+        }
+        if self.session.record.values.remove(&(plugin.to_owned(), key.to_owned())).is_some() {
+            self.session.dirty = true;
+        }
+        Ok(())
+    }
+
+    pub fn session_rotate(&mut self) -> Result<(), SessionError> {
+        self.load_session()?;
+        if self.read_only > 0 {
+            return Err(UnitError::ReadOnly.into());
+        }
+        let old = self.session.id.take();
+        if !self.session.fresh {
+            self.session.rotated_from = old;
+        }
+        self.create_session()
+    }
+
+    fn change_session(&mut self) -> Result<(), SessionError> {
+        if self.session.id.is_none() {
+            return self.create_session();
+        }
+        if self.read_only > 0 {
+            return Err(UnitError::ReadOnly.into());
+        }
+        self.session.dirty = true;
+        Ok(())
+    }
+
+    fn create_session(&mut self) -> Result<(), SessionError> {
+        if self.read_only > 0 {
+            return Err(UnitError::ReadOnly.into());
+        }
+        self.session.id = Some(SessionId(random_token().into()));
+        self.session.fresh = true;
+        self.session.dirty = true;
+        Ok(())
+    }
+
+    fn load_session(&mut self) -> Result<(), SessionError> {
+        let Shopper::Browser(presented) = &self.session.shopper else { return Err(SessionError::NoShopper) };
+        self.session.used = true;
+        if self.session.loaded {
+            return Ok(());
+        }
+        if let Some(id) = presented.clone() {
+            let bytes = self.read()?.get(&keys::session(&id.0)).map_err(UnitError::from)?;
+            let record = bytes.and_then(|bytes| postcard::from_bytes::<SessionRecord>(&bytes).ok());
+            // One that has expired, or that this store does not know, is as good as none.
+            if let Some(record) = record.filter(|r| r.seen_ms + SESSION_TTL_MS > self.now_ms) {
+                self.session.record = record;
+                self.session.id = Some(id);
+            }
+        }
+        self.session.loaded = true;
+        Ok(())
+    }
+
+    /// Puts the session into the transaction; called before the commit.
+    pub(super) fn store_session(&mut self) -> Result<(), UnitError> {
+        let now_ms = self.now_ms;
+        let Some(id) = self.session.id.clone() else { return Ok(()) };
+        if !self.session.dirty && self.session.record.seen_ms + SESSION_TOUCH_MS > now_ms {
+            return Ok(());
+        }
+        self.session.record.seen_ms = now_ms;
+        let record = encode(&self.session.record);
+        let (fresh, rotated_from) = (self.session.fresh, self.session.rotated_from.take());
+        let txn = self.host_txn()?;
+        let key = keys::session(&id.0);
+        txn.put(&key, record);
+        if fresh {
+            txn.put(&keys::expiry(now_ms + SESSION_TTL_MS, &key), Vec::new());
+        }
+        if let Some(old) = rotated_from {
+            txn.delete(&keys::session(&old.0));
+        }
+        Ok(())
+    }
+
+    /// Whether anyone else may see the answer too.
+    pub(super) fn is_impersonal(&self) -> bool {
+        !self.session.used
+    }
+
+    /// What a committed unit did to the browser's session.
+    pub(super) fn session_change(&self) -> SessionChange {
+        let session = &self.session;
+        match (&session.id, &session.shopper) {
+            (Some(id), _) if session.fresh => SessionChange::Set(id.clone()),
+            (None, Shopper::Browser(Some(_))) if session.loaded => SessionChange::Clear,
+            _ => SessionChange::Keep,
+        }
+    }
+}
+
+/// 128 random bits.
+pub(super) fn random_token() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the operating system has randomness");
+    hex::encode(bytes)
+}
+
+/// Records of this room, in the store.
+pub(super) fn encode(record: &impl Serialize) -> Vec<u8> {
+    postcard::to_stdvec(record).expect("plain records have an encoding")
+}
