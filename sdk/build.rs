@@ -8,7 +8,7 @@
 //! trait `Guest` and the `world` that `souk_sdk::export!` uses. A new interface
 //! under `wit/` needs nothing here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -33,25 +33,33 @@ fn main() -> Result<()> {
     resolve.push_groups(first, packages)?;
     let interfaces: Vec<InterfaceId> = resolve.interfaces.iter().map(|(id, _)| id).collect();
 
-    let callable: Vec<InterfaceId> = interfaces.iter().copied().filter(|&id| is_callable(&resolve, id)).collect();
+    // What the contracts' own worlds import, the host provides, and no plugin.
+    let from_host: BTreeSet<InterfaceId> = resolve
+        .worlds
+        .iter()
+        .flat_map(|(_, world)| world.imports.values())
+        .filter_map(|item| if let WorldItem::Interface { id, .. } = item { Some(*id) } else { None })
+        .collect();
+    let exportable: BTreeSet<InterfaceId> =
+        interfaces.iter().copied().filter(|id| is_callable(&resolve, *id) && !from_host.contains(id)).collect();
 
     let mut worlds = String::from("package souk:sdk;\nworld imports {\n");
     for &id in &interfaces {
         writeln!(worlds, "import {};", resolve.id_of(id).ok_or("an interface without a name")?)?;
     }
     worlds.push_str("}\n");
-    for &id in &callable {
+    for &id in &exportable {
         writeln!(worlds, "world {} {{ export {}; }}", export_world(&resolve, id), resolve.id_of(id).expect("named above"))?;
     }
     resolve.push_str("souk-sdk.wit", &worlds)?;
 
     let mut code = format!("pub mod wit {{ {} }}\n", generate(&mut resolve, "imports", Vec::new())?);
-    for &id in &callable {
+    for &id in &exportable {
         let world = export_world(&resolve, id);
         let shared = shared_types(&resolve, &world, id);
         writeln!(code, "pub mod {} {{ {} }}", to_rust_ident(&world), generate(&mut resolve, &world, shared)?)?;
     }
-    code.push_str(&facade(&resolve, &interfaces));
+    code.push_str(&facade(&resolve, &interfaces, &exportable));
     fs::write(Path::new(&env::var("OUT_DIR")?).join("bindings.rs"), code)?;
     Ok(())
 }
@@ -139,14 +147,14 @@ fn generate(resolve: &mut Resolve, world: &str, shared: Vec<(String, WithOption)
     Ok(String::from_utf8(source.to_vec())?)
 }
 
-fn facade(resolve: &Resolve, interfaces: &[InterfaceId]) -> String {
+fn facade(resolve: &Resolve, interfaces: &[InterfaceId], exportable: &BTreeSet<InterfaceId>) -> String {
     let mut packages: BTreeMap<&str, String> = BTreeMap::new();
     for &id in interfaces {
         let code = packages.entry(package_name(resolve, id)).or_default();
         let docs = resolve.interfaces[id].docs.contents.as_deref().unwrap_or_default();
         let _ = writeln!(code, "#[doc = {docs:?}]\npub mod {} {{", to_rust_ident(interface_name(resolve, id)));
         let _ = writeln!(code, "#[allow(unused_imports)] pub use {}::*;", module_path(resolve, id));
-        if is_callable(resolve, id) {
+        if exportable.contains(&id) {
             let world = to_rust_ident(&export_world(resolve, id));
             let exports = module_path(resolve, id).replace("::wit::", &format!("::{world}::exports::"));
             let _ = writeln!(code, "pub use {exports}::Guest;\n#[doc(hidden)] pub use crate::bindings::{world} as world;");

@@ -17,6 +17,11 @@
 //!
 //! souk_sdk::export!(Hello: web::handler);
 //! ```
+//!
+//! [`commerce`] and [`extend`] are the services and extension points of the
+//! shop: calling a function of theirs is importing it. Everything else here is
+//! in a module named after the capability. Compiled natively, capabilities are
+//! in memory and belong to the thread: see [`testing`].
 
 // The generated code names this crate from inside as from outside.
 extern crate self as souk_sdk;
@@ -26,20 +31,37 @@ extern crate self as souk_sdk;
 pub mod bindings {
     include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 }
+
+mod collection;
+pub mod config;
+pub mod flow;
+pub mod ids;
+pub mod log;
+pub mod money;
+pub mod storage;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 pub mod web;
+
+#[cfg(target_arch = "wasm32")]
+mod capability {
+    pub use crate::bindings::host::*;
+    pub use crate::bindings::web::assets;
+}
+#[cfg(not(target_arch = "wasm32"))]
+use testing::capability;
 
 #[doc(hidden)]
 pub use wit_bindgen::rt;
 
 pub use bindings::{commerce, extend, host};
-#[doc(no_inline)]
-pub use {maud, serde, serde_json};
-
-pub use bindings::host::{
-    cache, clock, config, crypto, effects, events, http_client as http, jobs, log, metrics, pages, random, search,
-    secrets, session, storage,
+pub use capability::{
+    assets, cache, clock, crypto, http_client as http, metrics, pages, random, search, secrets, session,
 };
-pub use bindings::web::assets;
+pub use flow::{effects, events, jobs};
+pub use money::Money;
+#[doc(no_inline)]
+pub use {serde, serde_json};
 
 /// Exports interfaces from a plugin's component: `export!(Plugin: web::handler,
 /// host::event_handler, commerce::cart)`. The type implements the `Guest` trait

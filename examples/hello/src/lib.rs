@@ -1,17 +1,34 @@
 //! The smallest plugin: one route, one counter.
 
-use souk_sdk::storage;
+use maud::html;
+use souk_sdk::storage::Counter;
 use souk_sdk::web::{self, Request, Response};
+
+const VISITS: Counter = Counter::new("visits");
 
 struct Hello;
 
 impl web::Guest for Hello {
-    fn handle(_: Request) -> Response {
-        match storage::counter_add("visits", "all", 1, None) {
-            Ok(visits) => web::html(format!("<p>Hello, visitor {visits}")),
-            Err(error) => Response { status: 503, ..web::html(error.to_string()) },
-        }
+    fn handle(request: Request) -> Response {
+        web::answer(|| {
+            let visits = VISITS.add(&request.path, 1)?;
+            Ok(web::html(html! { p { "Hello, visitor " (visits) } }))
+        })
     }
 }
 
 souk_sdk::export!(Hello: web::handler);
+
+#[cfg(test)]
+mod tests {
+    use souk_sdk::testing;
+
+    use super::*;
+
+    #[test]
+    fn visits_are_counted() {
+        Hello::handle(testing::get("hello", "/hello"));
+        let answer = Hello::handle(testing::get("hello", "/hello"));
+        assert_eq!(answer.body, b"<p>Hello, visitor 2</p>");
+    }
+}
