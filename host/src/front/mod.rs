@@ -23,6 +23,8 @@ pub mod routes;
 pub mod server;
 pub mod service;
 pub mod session;
+#[cfg(test)]
+mod tests;
 
 use std::future::Future;
 use std::sync::Arc;

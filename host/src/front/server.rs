@@ -39,7 +39,7 @@ use super::service::{Front, FrontOptions, Peer, Reply};
 /// spoken and no other clock runs.
 const OPENING_BYTES: u64 = 24;
 /// After a close was announced, for the client to see it.
-const FAREWELL: Duration = Duration::from_secs(5);
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// A running server; dropping it stops it at once.
 pub struct Server {
@@ -82,7 +82,8 @@ impl Server {
         self.tasks.close();
         let drained = tokio::time::timeout(self.drain_timeout, self.tasks.wait()).await.is_ok();
         self.phase.send_replace(2);
-        self.tasks.wait().await;
+        // Connections end at once; work of clients that hung up may not.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.tasks.wait()).await;
         drained
     }
 }
@@ -165,8 +166,7 @@ fn connection_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(limits.header_timeout_ms))
         .max_headers(limits.headers_max)
-        .max_buf_size(limits.header_bytes_max)
-        .pipeline_flush(true);
+        .max_buf_size(limits.header_bytes_max);
     builder
         .http2()
         .timer(TokioTimer::new())
