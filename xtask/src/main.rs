@@ -1,7 +1,9 @@
 //! `cargo xtask`: all of Souk's build logic.
 
 mod plugins;
+mod test;
 mod toolchain;
+mod up;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,6 +16,8 @@ use toolchain::Toolchain;
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Command {
+    /// Build everything, make a store in `run/shop` if there is none, and serve it.
+    Up,
     /// Compile the plugins and wrap them as components.
     Plugins {
         /// Names of plugins, separated by commas; all of them unless given.
@@ -23,13 +27,25 @@ enum Command {
         #[arg(long)]
         path: Option<PathBuf>,
         /// Folder to put them in, for instance a store's `plugins`.
-        #[arg(long)]
-        out: Option<PathBuf>,
+        #[arg(long, default_value = "target/plugins")]
+        out: PathBuf,
+    },
+    /// Run all tests.
+    Test {
+        /// Given to `cargo nextest run`, for instance `-- -E 'test(cart)'`.
+        #[arg(last = true)]
+        filters: Vec<String>,
     },
 }
 
 fn main() -> ExitCode {
-    match run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the repository");
+    let done = match Command::parse() {
+        Command::Up => up::up(root),
+        Command::Plugins { only, path, out } => build_plugins(root, &only, path, &out),
+        Command::Test { filters } => test::test(root, &filters),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -38,13 +54,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the repository");
-    match Command::parse() {
-        Command::Plugins { only, path, out } => {
-            let out = out.unwrap_or_else(|| root.join("target/plugins"));
-            let workspace = path.unwrap_or_else(|| root.join("plugins"));
-            plugins::build(Toolchain::find()?, &workspace, &only, &out)
-        }
-    }
+fn build_plugins(root: &Path, only: &[String], path: Option<PathBuf>, out: &Path) -> Result<()> {
+    let source = path.unwrap_or_else(|| root.join("plugins"));
+    plugins::build(root, Toolchain::find()?, &source, only, out)
 }

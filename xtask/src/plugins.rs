@@ -33,9 +33,9 @@ struct Package {
     name: String,
 }
 
-/// Builds the plugins under `workspace` (all, or those named), or the one plugin that it is, into `out`.
-pub fn build(toolchain: Toolchain, workspace: &Path, only: &[String], out: &Path) -> Result<()> {
-    let mut sources = find(workspace)?;
+/// Builds the plugins under `source` (all, or those named), or the one plugin that it is, into `out`.
+pub fn build(root: &Path, toolchain: Toolchain, source: &Path, only: &[String], out: &Path) -> Result<()> {
+    let mut sources = find(source)?;
     for name in only {
         let known = || sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
         ensure!(sources.iter().any(|source| source.name == *name), "no plugin `{name}`; there are: {}", known());
@@ -47,10 +47,16 @@ pub fn build(toolchain: Toolchain, workspace: &Path, only: &[String], out: &Path
         return Ok(());
     }
 
-    // `release` of the plugins' workspace is for native tests.
-    let profile = if workspace.join("plugin.toml").exists() { "release" } else { "guest" };
+    // A workspace keeps `release` for native tests. Plugins outside of one share
+    // a target folder, because the standard library may have to be built in it.
+    let (profile, target) = if source.join("plugin.toml").exists() {
+        ("release", root.join("target/outside"))
+    } else {
+        ("guest", source.join("target"))
+    };
     let mut cargo = toolchain.cargo_build();
-    cargo.arg("--profile").arg(profile).arg("--manifest-path").arg(workspace.join("Cargo.toml"));
+    cargo.args(["--profile", profile]);
+    cargo.arg("--manifest-path").arg(source.join("Cargo.toml")).arg("--target-dir").arg(&target);
     for source in &sources {
         cargo.arg("--package").arg(&source.package);
     }
@@ -58,8 +64,8 @@ pub fn build(toolchain: Toolchain, workspace: &Path, only: &[String], out: &Path
 
     fs::create_dir_all(out)?;
     for source in &sources {
-        let module = workspace.join("target").join(TARGET).join(profile).join(source.package.replace('-', "_"));
-        let component = componentize(&module.with_extension("wasm"))
+        let module = target.join(TARGET).join(profile).join(source.package.replace('-', "_")).with_extension("wasm");
+        let component = componentize(&module)
             .with_context(|| format!("plugin `{}` does not make a component", source.name))?;
         if publish(source, &component, out)? {
             eprintln!("  {} ({} KiB)", source.name, component.len() / 1024);
@@ -68,9 +74,9 @@ pub fn build(toolchain: Toolchain, workspace: &Path, only: &[String], out: &Path
     Ok(())
 }
 
-fn find(workspace: &Path) -> Result<Vec<Source>> {
-    let mut folders = vec![workspace.to_owned()];
-    for entry in fs::read_dir(workspace).with_context(|| workspace.display().to_string())? {
+fn find(source: &Path) -> Result<Vec<Source>> {
+    let mut folders = vec![source.to_owned()];
+    for entry in fs::read_dir(source).with_context(|| source.display().to_string())? {
         folders.push(entry?.path());
     }
     let mut sources = Vec::new();

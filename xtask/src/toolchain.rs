@@ -47,6 +47,10 @@ impl Toolchain {
                 if installed() {
                     return Ok(Self::Active);
                 }
+                // Nothing is asked of the network when nothing is missing.
+                if missing_debian_files().is_empty() {
+                    return Ok(Self::Debian);
+                }
                 let no_rustup = match rustup() {
                     Ok(()) => return Ok(Self::Active),
                     Err(error) => error,

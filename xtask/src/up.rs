@@ -1,0 +1,53 @@
+//! `cargo xtask up`: from a clone to a shop that can be bought from.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::plugins;
+use crate::toolchain::{Toolchain, inner};
+
+/// Does not return while the shop is served: where there is `exec` it becomes
+/// the server, so that signals and the exit code are the server's own.
+pub fn up(root: &Path) -> Result<()> {
+    let shop = root.join("run/shop");
+    eprintln!("· checking the toolchain for plugins");
+    let toolchain = Toolchain::find()?;
+    eprintln!("· building the host (some minutes the first time)");
+    build_host(root)?;
+    eprintln!("· building the plugins");
+    plugins::build(root, toolchain, &root.join("plugins"), &[], &shop.join("plugins"))?;
+    let souk = root.join("target/release/souk");
+    if !shop.join("souk.toml").exists() {
+        eprintln!("· making a store from store-data/ in run/shop");
+        let mut init = Command::new(&souk);
+        init.args(["store", "init", "--from"]).arg(root.join("store-data")).arg("--store").arg(&shop);
+        ensure!(init.status()?.success(), "`souk store init` failed; remove run/shop before another try");
+    }
+    eprintln!("· serving; Ctrl-C stops it");
+    let mut serve = Command::new(&souk);
+    serve.arg("serve").arg("--store").arg(&shop);
+    become_or_wait(serve)
+}
+
+/// With the features of the whole workspace, as the tests have them: whoever
+/// runs both compiles the tree once.
+pub fn build_host(root: &Path) -> Result<()> {
+    let mut cargo = inner("cargo");
+    cargo.current_dir(root).args(["build", "--release", "--workspace", "--bin", "souk"]);
+    ensure!(cargo.status().context("cargo does not start")?.success(), "the host does not compile");
+    Ok(())
+}
+
+#[cfg(unix)]
+fn become_or_wait(mut command: Command) -> Result<()> {
+    use std::os::unix::process::CommandExt;
+    Err(command.exec()).with_context(|| format!("{:?} does not start", command.get_program()))
+}
+
+#[cfg(not(unix))]
+fn become_or_wait(mut command: Command) -> Result<()> {
+    ensure!(command.status()?.success(), "`souk serve` failed");
+    Ok(())
+}
