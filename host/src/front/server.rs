@@ -35,9 +35,6 @@ use super::config::{Limits, Tls};
 use super::metrics::Counted;
 use super::service::{Front, FrontOptions, Peer, Reply};
 
-/// Length of HTTP/2's preface: until so much has come, nobody knows what is
-/// spoken and no other clock runs.
-const OPENING_BYTES: u64 = 24;
 /// After a close was announced, for the client to see it.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -164,7 +161,9 @@ fn connection_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(limits.header_timeout_ms))
+        // `serve_connection` has one clock for all phases and versions; hyper's
+        // would not run before it knows the version, and costs every request.
+        .header_read_timeout(None)
         .max_headers(limits.headers_max)
         .max_buf_size(limits.header_bytes_max);
     builder
@@ -217,7 +216,7 @@ async fn serve_connection<A: Application>(
 ) {
     let limits = &front.config.limits;
     let idle_max = Duration::from_millis(limits.header_timeout_ms);
-    let stream = Timed::new(stream, idle_max, Duration::from_millis(limits.write_timeout_ms));
+    let stream = Timed { inner: stream, write_max: Duration::from_millis(limits.write_timeout_ms), writing: None };
     let activity = Arc::new(Activity { started: Instant::now(), running: AtomicUsize::new(0), last_ms: AtomicU64::new(0) });
     let _counted = Counted::new(&front.metrics.connections);
     let service = service_fn(|request: Request<Incoming>| {
@@ -250,7 +249,7 @@ async fn serve_connection<A: Application>(
                     return;
                 }
                 if !closing && idle >= idle_max {
-                    // HTTP/2 has no clock of its own for this.
+                    // Silent from the start, slow with its headers, or done.
                     closing = true;
                     connection.as_mut().graceful_shutdown();
                 }
@@ -261,52 +260,28 @@ async fn serve_connection<A: Application>(
     }
 }
 
-/// A stream that fails when a client stays silent at its very beginning, or
-/// takes nothing of what is written.
+/// A stream that fails when its client takes nothing of what is written.
 struct Timed<S> {
     inner: S,
-    read_bytes: u64,
-    opening_max: Duration,
     write_max: Duration,
-    opening: Option<Pin<Box<Sleep>>>,
     writing: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Timed<S> {
-    fn new(inner: S, opening_max: Duration, write_max: Duration) -> Self {
-        Self { inner, read_bytes: 0, opening_max, write_max, opening: None, writing: None }
-    }
-
     fn wrote<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {
             self.writing = None;
             return result;
         }
         let limit = self.write_max;
-        expired(self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit))), cx)
+        let clock = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        clock.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
-}
-
-fn expired<T>(clock: &mut Pin<Box<Sleep>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-    clock.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let result = Pin::new(&mut self.inner).poll_read(cx, buffer);
-        if self.read_bytes >= OPENING_BYTES {
-            return result;
-        }
-        if result.is_ready() {
-            self.read_bytes += (buffer.filled().len() - before) as u64;
-            if self.read_bytes >= OPENING_BYTES {
-                self.opening = None;
-            }
-            return result;
-        }
-        let limit = self.opening_max;
-        expired(self.opening.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit))), cx)
+        Pin::new(&mut self.inner).poll_read(cx, buffer)
     }
 }
 

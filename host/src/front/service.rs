@@ -145,7 +145,8 @@ impl<A: Application> Front<A> {
         let site = self.app.site();
         let Outcome { mut reply, metrics } = match self.kept_page(&site, &request, started) {
             Some(outcome) => outcome,
-            None => self.respond_fully(&site, peer, request, &id).await,
+            // Boxed, so that the hot way does not carry its state.
+            None => Box::pin(self.respond_fully(&site, peer, request, &id)).await,
         };
         let bytes = reply.body().size_hint().exact().unwrap_or(0);
         metrics.record(reply.status(), started.elapsed(), bytes);
@@ -616,8 +617,11 @@ impl<A> Drop for FlightGuard<'_, A> {
 }
 
 impl Page {
-    fn new(headers: HeaderMap, body: Bytes, tag: String, compressible: bool, metrics: Arc<RouteMetrics>) -> Page {
-        let not_modified = not_modified(&headers).headers().clone();
+    fn new(mut headers: HeaderMap, body: Bytes, tag: String, compressible: bool, metrics: Arc<RouteMetrics>) -> Page {
+        // A place for each request's own, so that no copy has to grow.
+        headers.insert(REQUEST_ID, HeaderValue::from_static("none"));
+        let mut not_modified = std::mem::take(not_modified(&headers).headers_mut());
+        not_modified.insert(REQUEST_ID, HeaderValue::from_static("none"));
         Page { plain: Variant { headers, body }, gzip: OnceLock::new(), brotli: OnceLock::new(), not_modified, tag, compressible, metrics }
     }
 
