@@ -71,9 +71,14 @@ pub use {serde, serde_json};
 macro_rules! export {
     ($plugin:ident: $($package:ident :: $interface:ident),+ $(,)?) => {
         $(
-            // Natively the trait is implemented all the same, for tests.
             #[cfg(target_arch = "wasm32")]
             $crate::$package::$interface::world::export!($plugin with_types_in $crate::$package::$interface::world);
+            // Native tests have nothing to export, but a trait to hold the type to.
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: () = {
+                const fn implements<T: $crate::$package::$interface::Guest>() {}
+                implements::<$plugin>()
+            };
         )+
     };
 }

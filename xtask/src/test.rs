@@ -20,24 +20,30 @@ pub fn test(root: &Path, filters: &[String]) -> Result<()> {
     if guests.join("Cargo.toml").exists() {
         plugins::build(root, toolchain, &guests, &[], &root.join("target/guests"))?;
     }
+    let mut examples = Vec::new();
     for example in fs::read_dir(root.join("examples"))? {
         let example = example?.path();
         if example.join("Cargo.toml").exists() {
             plugins::build(root, toolchain, &example, &[], &root.join("target/examples"))?;
+            examples.push(example.join("Cargo.toml").display().to_string());
         }
     }
 
-    let runs: [&[&str]; 3] = [
-        &["nextest", "run", "--release", "--workspace"],
-        &["nextest", "run", "--release", "--manifest-path", "plugins/Cargo.toml", "--no-tests", "pass"],
+    let nextest = ["nextest", "run", "--release", "--no-tests", "pass"];
+    let mut runs = vec![
+        [&nextest[..], &["--workspace"]].concat(),
+        [&nextest[..], &["--manifest-path", "plugins/Cargo.toml"]].concat(),
         // nextest does not run the examples in doc comments.
-        &["test", "--quiet", "--release", "--doc", "--package", "souk-sdk"],
+        vec!["test", "--quiet", "--release", "--doc", "--package", "souk-sdk"],
     ];
+    let outside = ["--target-dir", "target/outside", "--config", "profile.release.lto=false", "--manifest-path"];
+    runs.extend(examples.iter().map(|manifest| [&nextest[..], &outside, &[manifest.as_str()]].concat()));
+
     let mut failed = Vec::new();
     for run in runs {
         eprintln!("· cargo {}", run.join(" "));
         let mut cargo = inner("cargo");
-        cargo.current_dir(root).args(run);
+        cargo.current_dir(root).args(&run);
         if run[0] == "nextest" {
             cargo.args(filters);
         }

@@ -22,6 +22,7 @@ souk_sdk::export!(Hello: web::handler);
 #[cfg(test)]
 mod tests {
     use souk_sdk::testing;
+    use souk_sdk::web::Guest;
 
     use super::*;
 
