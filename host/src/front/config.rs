@@ -38,8 +38,8 @@ pub struct Limits {
     /// Request line and headers of one request.
     pub header_bytes_max: usize,
     pub headers_max: usize,
-    /// From the first byte of a connection, or the end of the last answer, to
-    /// the end of the headers: slow senders and idle connections.
+    /// From accepting a connection, or the end of its last answer, to the end of
+    /// the next headers (up to a quarter more): slow senders, idle connections.
     pub header_timeout_ms: u64,
     /// Without a byte of the body.
     pub body_idle_timeout_ms: u64,

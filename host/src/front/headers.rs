@@ -65,12 +65,13 @@ impl SecurityHeaders {
 }
 
 /// What a plugin sees of the request's headers: nothing that authenticates a
-/// browser, speaks of the connection, or that a client could forge about a proxy.
+/// browser, speaks of the connection, or that a client could forge about the
+/// shop's address and end up in a page kept for everyone (`config.shop` has it).
 pub fn shown_to_plugin(headers: &HeaderMap) -> Vec<(String, String)> {
     let mut shown = Vec::with_capacity(headers.len());
     for (name, value) in headers {
         let text = name.as_str();
-        if *name == header::COOKIE || is_of_connection(text) || text.starts_with("x-forwarded-") || matches!(text, "forwarded" | "x-real-ip") {
+        if matches!(*name, header::COOKIE | header::HOST) || is_of_connection(text) || text.starts_with("x-forwarded-") || matches!(text, "forwarded" | "x-real-ip") {
             continue;
         }
         if let Ok(value) = std::str::from_utf8(value.as_bytes()) {

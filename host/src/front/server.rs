@@ -9,9 +9,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -176,25 +176,45 @@ fn connection_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .max_header_list_size(limits.header_bytes_max as u32)
         .initial_stream_window_size(256 << 10)
         .initial_connection_window_size(1 << 20)
-        .max_send_buf_size(256 << 10)
-        .keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(20));
+        .max_send_buf_size(256 << 10);
     builder
 }
 
-/// Requests of one connection, to tell an idle one.
+/// What one connection does, without a clock on the way of its requests: they
+/// only count, and somebody looks now and then.
+#[derive(Default)]
 struct Activity {
-    started: Instant,
     running: AtomicUsize,
-    last_ms: AtomicU64,
+    requests: AtomicU64,
+    written_bytes: AtomicU64,
+    /// A write waits for the client, under a limit of its own.
+    blocked: AtomicBool,
 }
 
-impl Activity {
-    fn idle_for(&self) -> Duration {
-        if self.running.load(Ordering::Relaxed) > 0 {
-            return Duration::ZERO;
-        }
-        self.started.elapsed().saturating_sub(Duration::from_millis(self.last_ms.load(Ordering::Relaxed)))
+/// Less between two looks is no progress: pings, a client that reads nothing.
+const PROGRESS_BYTES_MIN: u64 = 1 << 10;
+const LOOKS: u32 = 4;
+
+/// How a connection was at the last look.
+struct Watch {
+    requests: u64,
+    written_bytes: u64,
+    quiet_looks: u32,
+}
+
+impl Watch {
+    /// True if nothing happened for [`LOOKS`] looks: silent from the start,
+    /// slow with its headers, or done.
+    fn is_idle(&mut self, activity: &Activity) -> bool {
+        let requests = activity.requests.load(Ordering::Relaxed);
+        let written_bytes = activity.written_bytes.load(Ordering::Relaxed);
+        let busy = activity.running.load(Ordering::Relaxed) > 0
+            || activity.blocked.load(Ordering::Relaxed)
+            || requests != self.requests
+            || written_bytes - self.written_bytes >= PROGRESS_BYTES_MIN;
+        let quiet_looks = if busy { 0 } else { self.quiet_looks + 1 };
+        *self = Watch { requests, written_bytes, quiet_looks };
+        quiet_looks >= LOOKS
     }
 }
 
@@ -202,7 +222,7 @@ struct Running<'a>(&'a Activity);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.last_ms.store(self.0.started.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.0.requests.fetch_add(1, Ordering::Relaxed);
         self.0.running.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -215,9 +235,10 @@ async fn serve_connection<A: Application>(
     mut phase: watch::Receiver<u8>,
 ) {
     let limits = &front.config.limits;
-    let idle_max = Duration::from_millis(limits.header_timeout_ms);
-    let stream = Timed { inner: stream, write_max: Duration::from_millis(limits.write_timeout_ms), writing: None };
-    let activity = Arc::new(Activity { started: Instant::now(), running: AtomicUsize::new(0), last_ms: AtomicU64::new(0) });
+    let pause = Duration::from_millis(limits.header_timeout_ms) / LOOKS;
+    let activity = Arc::new(Activity::default());
+    let write_max = Duration::from_millis(limits.write_timeout_ms);
+    let stream = Timed { inner: stream, write_max, writing: None, activity: activity.clone() };
     let _counted = Counted::new(&front.metrics.connections);
     let service = service_fn(|request: Request<Incoming>| {
         let (front, peer, activity) = (front.clone(), peer.clone(), activity.clone());
@@ -229,8 +250,9 @@ async fn serve_connection<A: Application>(
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
+    let mut watch = Watch { requests: 0, written_bytes: 0, quiet_looks: 0 };
     let mut closing = false;
-    let mut look = Box::pin(tokio::time::sleep(idle_max));
+    let mut look = Box::pin(tokio::time::sleep(pause));
     loop {
         tokio::select! {
             biased;
@@ -244,16 +266,16 @@ async fn serve_connection<A: Application>(
                 connection.as_mut().graceful_shutdown();
             }
             () = look.as_mut() => {
-                let idle = activity.idle_for();
-                if closing && idle > FAREWELL {
+                let idle = watch.is_idle(&activity);
+                if closing && idle {
                     return;
                 }
-                if !closing && idle >= idle_max {
-                    // Silent from the start, slow with its headers, or done.
+                if idle {
                     closing = true;
                     connection.as_mut().graceful_shutdown();
+                    watch.quiet_looks = LOOKS - 1;
                 }
-                let next = if closing { FAREWELL } else { idle_max.saturating_sub(idle).max(Duration::from_millis(10)) };
+                let next = if closing { FAREWELL } else { pause };
                 look.as_mut().reset(tokio::time::Instant::now() + next);
             }
         }
@@ -265,17 +287,30 @@ struct Timed<S> {
     inner: S,
     write_max: Duration,
     writing: Option<Pin<Box<Sleep>>>,
+    activity: Arc<Activity>,
 }
 
 impl<S> Timed<S> {
     fn wrote<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {
-            self.writing = None;
+            if self.writing.take().is_some() {
+                self.activity.blocked.store(false, Ordering::Relaxed);
+            }
             return result;
+        }
+        if self.writing.is_none() {
+            self.activity.blocked.store(true, Ordering::Relaxed);
         }
         let limit = self.write_max;
         let clock = self.writing.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         clock.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn count(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = result {
+            self.activity.written_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        result
     }
 }
 
@@ -288,11 +323,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, buffer);
+        let result = self.count(result);
         self.wrote(cx, result)
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffers: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write_vectored(cx, buffers);
+        let result = self.count(result);
         self.wrote(cx, result)
     }
 

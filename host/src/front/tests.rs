@@ -239,7 +239,7 @@ async fn a_plugin_sees_its_request_without_cookies_and_proxies() {
     assert_eq!((r.locale.as_str(), r.locale_prefix.as_str()), ("zh-CN", "/zh"));
     assert_eq!((r.client_address.as_str(), r.caller.len()), ("127.0.0.1", 64));
     let names: Vec<_> = r.headers.iter().map(|(n, _)| n.as_str()).collect();
-    assert!(names.contains(&"x-custom") && !names.contains(&"cookie") && !names.contains(&"x-forwarded-for") && !names.contains(&"connection"));
+    assert!(names.contains(&"x-custom") && !names.contains(&"cookie") && !names.contains(&"host") && !names.contains(&"x-forwarded-for") && !names.contains(&"connection"));
 }
 
 #[tokio::test]
@@ -669,6 +669,25 @@ async fn slow_clients_are_let_go() {
     stream.write_all(b"GET /en HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     assert!(read_to_close(&mut stream).await.starts_with(b"HTTP/1.1 200"));
     assert_eq!(shop.calls(), 1);
+}
+
+/// A big answer to a slow reader is no idle connection.
+#[tokio::test]
+async fn slow_readers_get_all_of_it() {
+    let shop = Shop::with("limits.header-timeout-ms = 100", sync(|_| Ok(answer(200, "image/png", vec![7; 16 << 20])))).await;
+    let mut stream = TcpStream::connect(shop.server.address).await.unwrap();
+    stream.write_all(b"GET /en HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let (mut all, mut part) = (0, vec![0; 1 << 20]);
+    loop {
+        let read = stream.read(&mut part).await.unwrap();
+        if read == 0 {
+            break;
+        }
+        all += read;
+        // Longer than the limit in all.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(all > 16 << 20, "{all}");
 }
 
 #[tokio::test]
