@@ -7,7 +7,15 @@
 //! what a unit can do. This room reaches plugins through [`Plugins`] and knows
 //! neither wasm nor HTTP sockets.
 
+pub mod dead;
+pub mod effects;
+mod expiry;
+mod idempotency;
+pub mod jobs;
 pub mod keys;
+mod metrics;
+pub mod outbox;
+pub mod runner;
 pub mod unit;
 
 use std::collections::BTreeMap;
@@ -22,6 +30,7 @@ use crate::engine::bindings::exports::souk::host::event_handler::Event;
 use crate::engine::bindings::exports::souk::host::job_handler::Job;
 use crate::engine::bindings::exports::souk::web::handler::{Request, Response};
 use crate::shop::plugin::Plugin;
+pub use runner::{Options, RunError, Runner};
 pub use unit::{SharedUnit, Unit, UnitError};
 
 /// The plugins that are live, by name.

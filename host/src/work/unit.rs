@@ -130,6 +130,7 @@ pub(super) struct StagedEffect {
 }
 
 /// Where a unit begins.
+#[derive(Clone)]
 pub struct Start {
     pub kind: Kind,
     pub now_ms: u64,

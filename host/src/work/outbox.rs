@@ -1,0 +1,275 @@
+//! Events, from the log that publishers' units append to, to each subscriber.
+//!
+//! One task a subscribing plugin takes events in the order of commit; its
+//! cursor advances in the unit that handles the event, so that each event takes
+//! effect exactly once. One that fails holds back only its own subscriber, and
+//! after enough tries becomes a dead letter. The log is trimmed behind the last
+//! cursor.
+
+use std::collections::HashMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::dead::{DeadWork, decode};
+use super::keys::{self, Position};
+use super::metrics::count;
+use super::runner::{RunError, Runner, Verdict, out_of_place};
+use super::unit::{Kind, Unit, UnitError, encode};
+use super::{LivePlugins, PluginAnswer, PluginCall, Plugins};
+use crate::engine::bindings::exports::souk::host::event_handler::Event;
+use crate::store::Txn;
+
+const PAGE: usize = 256;
+const TRIM_EVERY: Duration = Duration::from_secs(60);
+/// How long the log is kept for a subscriber that is not installed.
+const ABSENT_MAX_MS: u64 = 7 * 24 * 3_600_000;
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    topic: String,
+    key: String,
+    publisher: String,
+    at_ms: u64,
+    payload: Vec<u8>,
+}
+
+/// Adds an event to what the unit will commit.
+pub(crate) fn publish(unit: &mut Unit, publisher: &str, topic: String, key: String, payload: Vec<u8>) -> Result<(), UnitError> {
+    let at_ms = unit.now_ms;
+    let txn = unit.write()?;
+    txn.append(keys::EVENTS, encode(&Record { topic, key, publisher: publisher.to_owned(), at_ms, payload }));
+    unit.charge_event()
+}
+
+fn hears(live: &LivePlugins, plugin: &str, topic: &str) -> bool {
+    live.get(plugin).is_some_and(|p| p.manifest.events.iter().any(|s| s.topic == topic))
+}
+
+fn subscribers(live: &LivePlugins) -> Vec<String> {
+    live.values().filter(|p| !p.manifest.events.is_empty()).map(|p| p.name().to_owned()).collect()
+}
+
+impl<P: Plugins> Runner<P> {
+    pub(super) async fn start_outbox(self: &Arc<Self>) -> Result<(), RunError> {
+        let subscribers = subscribers(&self.plugins.live().borrow());
+        for plugin in &subscribers {
+            self.cursor(plugin).await?;
+        }
+        let runner = self.clone();
+        self.tasks.spawn(async move { runner.supervise_outbox().await });
+        Ok(())
+    }
+
+    /// Where a subscriber is; a new one starts after the last event.
+    async fn cursor(&self, plugin: &str) -> Result<Position, RunError> {
+        let key = keys::cursor(plugin);
+        let durable_seq = self.store.durable_seq();
+        self.host(|txn| {
+            if let Some(stored) = read_cursor(txn, &key)? {
+                return Ok(stored);
+            }
+            let now = keys::position(durable_seq, u32::MAX);
+            txn.put(&key, now.to_vec());
+            Ok(now)
+        })
+        .await
+    }
+
+    async fn supervise_outbox(self: Arc<Self>) {
+        let mut live = self.plugins.live();
+        let mut running: HashMap<String, tokio::task::JoinHandle<()>> = HashMap::new();
+        let mut trim = tokio::time::interval(TRIM_EVERY);
+        loop {
+            let names = subscribers(&live.borrow_and_update());
+            running.retain(|_, task| !task.is_finished());
+            for name in names {
+                let runner = self.clone();
+                running.entry(name.clone()).or_insert_with(|| self.tasks.spawn(async move { runner.deliver_all(&name).await }));
+            }
+            tokio::select! {
+                changed = live.changed() => if changed.is_err() { return },
+                _ = trim.tick() => if let Err(e) = self.trim_events().await {
+                    tracing::warn!(target: "work", error = %e, "cannot trim the event log");
+                },
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Ends when the plugin no longer hears anything, or at the stop.
+    async fn deliver_all(self: &Arc<Self>, plugin: &str) {
+        let mut published = self.wake.events.subscribe();
+        let mut live = self.plugins.live();
+        let mut at = None;
+        loop {
+            published.borrow_and_update();
+            if live.borrow_and_update().get(plugin).is_none_or(|p| p.manifest.events.is_empty()) {
+                return;
+            }
+            match self.deliver_page(plugin, &mut at).await {
+                Ok(true) => {}
+                Ok(false) => tokio::select! {
+                    changed = published.changed() => if changed.is_err() { return },
+                    changed = live.changed() => if changed.is_err() { return },
+                    () = self.stop.cancelled() => return,
+                },
+                Err(e) => {
+                    tracing::warn!(target: "work", plugin, error = %e, "cannot deliver events now");
+                    if !self.pause_ms(self.options.retry.wait_ms(4)).await {
+                        return;
+                    }
+                }
+            }
+            if self.stop.is_cancelled() {
+                return;
+            }
+        }
+    }
+
+    /// Delivers what lies after `at`; true if there is more.
+    async fn deliver_page(self: &Arc<Self>, plugin: &str, at: &mut Option<Position>) -> Result<bool, RunError> {
+        let after = match *at {
+            Some(after) => after,
+            None => self.cursor(plugin).await?,
+        };
+        *at = Some(after);
+        let page = {
+            let start = keys::log_entry(keys::EVENTS, after);
+            let end = keys::log_entry(keys::EVENTS, [0xff; 12]);
+            self.store.begin().scan(Bound::Excluded(&start), Bound::Excluded(&end), PAGE, false)?
+        };
+        let mut skipped = 0;
+        for (key, bytes) in &page {
+            let Some(position) = keys::position_of(keys::EVENTS, key) else { continue };
+            let record: Record = decode(bytes)?;
+            let heard = hears(&self.plugins.live().borrow(), plugin, &record.topic);
+            if heard {
+                skipped = 0;
+                if !self.deliver(plugin, position, record).await? {
+                    return Ok(false);
+                }
+            } else {
+                skipped += 1;
+            }
+            *at = Some(position);
+        }
+        // Not one commit for each event that concerns only others, yet the log can be trimmed.
+        if let (PAGE, Some(position)) = (skipped, *at) {
+            self.host(|txn| {
+                txn.put(&keys::cursor(plugin), position.to_vec());
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(page.len() == PAGE)
+    }
+
+    /// False if it could not be delivered because the plugin went or the
+    /// background stops.
+    async fn deliver(self: &Arc<Self>, plugin: &str, position: Position, record: Record) -> Result<bool, RunError> {
+        let cursor = keys::cursor(plugin);
+        let Record { topic, key, publisher, at_ms, payload } = record;
+        let call = PluginCall::Event(Event { id: hex::encode(position), topic, key, publisher, at_ms, payload });
+        let mut failures = 0;
+        loop {
+            let run = self.run(
+                plugin,
+                &call,
+                self.background_start(Kind::Event),
+                |unit| Ok(read_cursor(unit.host_txn()?, &cursor)?.is_none_or(|stored| stored < position)),
+                |unit, answer| match answer {
+                    PluginAnswer::Event(Ok(())) => {
+                        unit.host_txn()?.put(&cursor, position.to_vec());
+                        Ok(Verdict::Commit(Ok(())))
+                    }
+                    PluginAnswer::Event(Err(message)) => Ok(Verdict::RollBack(Err(message))),
+                    other => Err(out_of_place(plugin, &other)),
+                },
+            );
+            let error = match run.await {
+                Ok(outcome) => match outcome.value {
+                    Some(Err(message)) => message,
+                    Some(Ok(())) => {
+                        count(&self.metrics.events_delivered);
+                        return Ok(true);
+                    }
+                    None => return Ok(true),
+                },
+                // Gone between the swap and now; its cursor stays.
+                Err(e) if e.is_not_found() && !self.plugins.live().borrow().contains_key(plugin) => return Ok(false),
+                Err(e) if e.is_passing() => return Err(e),
+                Err(e) => e.to_string(),
+            };
+            count(&self.metrics.events_failed);
+            failures += 1;
+            tracing::warn!(target: "work", plugin, failures, error, "an event was not handled");
+            if failures >= self.options.retry.attempts_max {
+                let PluginCall::Event(event) = call else { return Ok(true) };
+                self.host(|txn| {
+                    let Event { id, topic, key, publisher, at_ms, payload } = event.clone();
+                    let work = DeadWork::Event { id, topic, key, publisher, at_ms, payload };
+                    self.bury(txn, plugin, work, error.clone());
+                    txn.put(&cursor, position.to_vec());
+                    Ok(())
+                })
+                .await?;
+                return Ok(true);
+            }
+            if !self.pause_ms(self.options.retry.wait_ms(failures)).await {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Deletes what every subscriber has behind it.
+    pub(super) async fn trim_events(&self) -> Result<(), RunError> {
+        let live = self.plugins.live().borrow().clone();
+        let mut until = keys::position(self.store.durable_seq(), u32::MAX);
+        let (start, end) = keys::cursors();
+        let mut txn = self.store.begin();
+        for (key, value) in txn.scan(Bound::Included(&start), Bound::Excluded(&end), 10_000, false)? {
+            let Ok(at) = Position::try_from(&value[..]) else { continue };
+            let name = String::from_utf8_lossy(&key[1..]).into_owned();
+            let is_live = live.get(&name).is_some_and(|p| !p.manifest.events.is_empty());
+            if !is_live && self.is_behind_by(at, ABSENT_MAX_MS)? {
+                tracing::warn!(target: "work", plugin = name, "has not been installed for long: its place in the event log is dropped");
+                self.host(|txn| {
+                    txn.delete(&key);
+                    Ok(())
+                })
+                .await?;
+                continue;
+            }
+            until = until.min(at);
+        }
+        loop {
+            let start = keys::log_entry(keys::EVENTS, [0; 12]);
+            let end = keys::log_entry(keys::EVENTS, until);
+            let done = self.store.begin().scan(Bound::Included(&start), Bound::Included(&end), 1_000, false)?;
+            if done.is_empty() || self.stop.is_cancelled() {
+                return Ok(());
+            }
+            self.host(|txn| {
+                done.iter().for_each(|(key, _)| txn.delete(key));
+                Ok(())
+            })
+            .await?;
+        }
+    }
+
+    /// Whether the first event after `at` was published so long ago.
+    fn is_behind_by(&self, at: Position, ms: u64) -> Result<bool, RunError> {
+        let start = keys::log_entry(keys::EVENTS, at);
+        let end = keys::log_entry(keys::EVENTS, [0xff; 12]);
+        let first = self.store.begin().scan(Bound::Excluded(&start), Bound::Excluded(&end), 1, false)?;
+        let Some((_, bytes)) = first.first() else { return Ok(false) };
+        Ok(decode::<Record>(bytes)?.at_ms.saturating_add(ms) < self.now_ms())
+    }
+}
+
+fn read_cursor(txn: &mut Txn, key: &keys::Key) -> Result<Option<Position>, RunError> {
+    Ok(txn.get(key)?.and_then(|bytes| Position::try_from(&bytes[..]).ok()))
+}

@@ -1,0 +1,511 @@
+//! Runs handlers in units: again where another unit won, then commits, and
+//! only then lets anything out.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::idempotency::InFlight;
+use super::metrics::{Metrics, count};
+use super::unit::{Kind, Limits, Shopper, Staged, StagedEffect, Start};
+use super::{PluginAnswer, PluginCall, Plugins, SharedUnit, Unit, UnitError, keys};
+use crate::engine::bindings::exports::souk::web::handler::Response;
+use crate::engine::{CallError, CallErrorKind};
+use crate::front::{Answer, Call, Failure, FailureKind, SessionChange};
+use crate::store::{CommitError, Store, Txn};
+
+/// Runs of one handler before its unit is given up as conflicting.
+const ATTEMPTS_MAX: u32 = 12;
+/// Units that conflicted on one key take turns; keys share these places.
+const TURNS: usize = 256;
+/// How long an answer waits for the effects of its unit.
+const AWAIT_EFFECTS_MAX: Duration = Duration::from_secs(10);
+
+pub struct Options {
+    /// For cron expressions.
+    pub time_zone: jiff::tz::TimeZone,
+    /// UTC milliseconds.
+    pub now: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Drops pages with these tags; called after the commit and before the answer.
+    pub invalidate: Box<dyn Fn(&[String]) + Send + Sync>,
+    pub retry: Retry,
+}
+
+/// How often failing events, effects and jobs are tried, and how far apart.
+#[derive(Debug, Clone)]
+pub struct Retry {
+    /// Tries of an event or job before it becomes a dead letter.
+    pub attempts_max: u32,
+    /// Tries of an effect before its requester is told that it failed.
+    pub effect_attempts_max: u32,
+    /// The wait after the first failure; it doubles with each more.
+    pub first_ms: u64,
+    pub most_ms: u64,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts_max: 8, effect_attempts_max: 16, first_ms: 250, most_ms: 600_000 }
+    }
+}
+
+impl Retry {
+    /// With a quarter of jitter, so that what failed together does not come
+    /// back together.
+    pub(super) fn wait_ms(&self, failures: u32) -> u64 {
+        let ms = self.first_ms.saturating_mul(1 << failures.saturating_sub(1).min(32)).min(self.most_ms);
+        ms - ms / 8 + random_below(ms / 4 + 1)
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
+        Self { time_zone: jiff::tz::TimeZone::UTC, now: Arc::new(now), invalidate: Box::new(|_| ()), retry: Retry::default() }
+    }
+}
+
+pub struct Runner<P> {
+    pub(super) store: Store,
+    pub(super) plugins: Arc<P>,
+    pub(super) options: Options,
+    pub(super) in_flight: InFlight,
+    pub(super) wake: Wake,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+    pub(super) metrics: Metrics,
+    turns: Vec<tokio::sync::Mutex<()>>,
+}
+
+/// How commits tell the background that there is something to do.
+pub(super) struct Wake {
+    /// Sequence of the last commit that published events.
+    pub events: watch::Sender<u64>,
+    pub effects: mpsc::UnboundedSender<StagedEffect>,
+    /// Taken by the dispatcher when it starts.
+    pub effects_receiver: Mutex<Option<mpsc::UnboundedReceiver<StagedEffect>>>,
+    pub jobs: Notify,
+    pub effect_waiters: Mutex<FxHashMap<keys::Key, Vec<oneshot::Sender<()>>>>,
+}
+
+/// Why a run came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Call(#[from] CallError),
+    #[error("other units won at each of {ATTEMPTS_MAX} attempts, last on {0}")]
+    Conflict(String),
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl From<UnitError> for RunError {
+    fn from(error: UnitError) -> Self {
+        RunError::Unavailable(error.to_string())
+    }
+}
+
+impl From<crate::store::StoreError> for RunError {
+    fn from(error: crate::store::StoreError) -> Self {
+        RunError::Unavailable(error.to_string())
+    }
+}
+
+impl RunError {
+    /// Whether trying again later is likely to help without anyone changing
+    /// the plugin: such failures do not use up attempts.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            RunError::Call(e) => e.kind == CallErrorKind::Overloaded,
+            RunError::Conflict(_) | RunError::Unavailable(_) => true,
+        }
+    }
+
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, RunError::Call(e) if e.kind == CallErrorKind::NotFound)
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        let message = error.to_string();
+        match error {
+            RunError::Call(e) => {
+                let kind = match e.kind {
+                    CallErrorKind::Trap | CallErrorKind::Memory | CallErrorKind::Output => FailureKind::Plugin,
+                    CallErrorKind::Deadline => FailureKind::Deadline,
+                    CallErrorKind::Overloaded => FailureKind::Overloaded,
+                    _ => FailureKind::Unavailable,
+                };
+                Failure { kind, plugin: e.plugin, message: e.message }
+            }
+            RunError::Conflict(_) => Failure { kind: FailureKind::Conflict, plugin: None, message },
+            RunError::Unavailable(_) => Failure { kind: FailureKind::Unavailable, plugin: None, message },
+        }
+    }
+}
+
+/// What to do with the unit of a handler that has answered.
+pub(super) enum Verdict<T> {
+    Commit(T),
+    RollBack(T),
+}
+
+pub(super) struct Outcome<T> {
+    /// None: `prepare` said that there is nothing to do.
+    pub value: Option<T>,
+    pub committed: bool,
+    /// The handler itself wrote.
+    pub wrote: bool,
+    pub effects: Vec<StagedEffect>,
+    /// Ended.
+    pub unit: SharedUnit,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The command's own words.
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+impl<P: Plugins> Runner<P> {
+    pub fn new(store: Store, plugins: Arc<P>, options: Options) -> Arc<Self> {
+        let (effects, effects_receiver) = mpsc::unbounded_channel();
+        let wake = Wake {
+            events: watch::Sender::new(0),
+            effects,
+            effects_receiver: Mutex::new(Some(effects_receiver)),
+            jobs: Notify::new(),
+            effect_waiters: Mutex::default(),
+        };
+        Arc::new(Self {
+            store,
+            plugins,
+            options,
+            in_flight: InFlight::default(),
+            wake,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            metrics: Metrics::default(),
+            turns: (0..TURNS).map(|_| tokio::sync::Mutex::new(())).collect(),
+        })
+    }
+
+    /// Starts the background: events, effects, jobs, expiry. Returns when all
+    /// that must be in place before the first request is.
+    pub async fn start(self: &Arc<Self>) -> Result<(), RunError> {
+        self.start_outbox().await?;
+        self.start_effects()?;
+        self.start_jobs().await?;
+        self.start_expiry();
+        Ok(())
+    }
+
+    /// Ends the background; what is in hand is finished first.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    pub fn metrics(&self, out: &mut String) {
+        self.metrics.write(out);
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        (self.options.now)()
+    }
+
+    /// One request as one unit of work.
+    pub async fn request(self: &Arc<Self>, call: Call) -> Result<Answer, Failure> {
+        let Call { plugin, request, session, idempotency } = call;
+        let live = self.plugins.live().borrow().clone();
+        let cross_site =
+            live.get(&*plugin).is_some_and(|p| p.manifest.routes.iter().any(|r| r.cross_site && r.name == request.route));
+        let start = Start {
+            kind: Kind::Request,
+            now_ms: self.now_ms(),
+            request_id: request.request_id.clone(),
+            live,
+            limits: &Limits::USUAL,
+            shopper: if cross_site { Shopper::None } else { Shopper::Browser(session) },
+        };
+        let call = PluginCall::Web(request);
+        match idempotency {
+            Some(idempotency) => self.request_once(&plugin, call, start, idempotency).await,
+            None => {
+                let outcome = self.run(&plugin, &call, start, |_| Ok(true), |unit, response| finish_request(unit, response, &plugin)).await?;
+                self.answer(outcome).await.ok_or_else(|| Failure {
+                    kind: FailureKind::Unavailable,
+                    plugin: None,
+                    message: "the unit did not run".into(),
+                })
+            }
+        }
+    }
+
+    /// Turns a finished request's unit into what the front sends, once the
+    /// effects have come back that it wants to wait for.
+    pub(super) async fn answer(&self, outcome: Outcome<Response>) -> Option<Answer> {
+        let response = outcome.value?;
+        let (session, impersonal) = {
+            let unit = outcome.unit.lock();
+            let session = if outcome.committed { unit.session_change() } else { SessionChange::Keep };
+            (session, unit.is_impersonal())
+        };
+        if response.await_effects && outcome.committed && !outcome.effects.is_empty() {
+            self.await_effects(&outcome.effects).await;
+        }
+        Some(Answer { response, session, shareable: impersonal && !outcome.wrote, replayed: false })
+    }
+
+    /// Runs a plugin's command for the operator, as one unit with large limits.
+    pub async fn command(
+        self: &Arc<Self>,
+        plugin: &str,
+        name: String,
+        arguments: Vec<(String, String)>,
+        input: Vec<u8>,
+    ) -> Result<Vec<u8>, CommandError> {
+        let start = Start { limits: &Limits::COMMAND, ..self.background_start(Kind::Command) };
+        let call = PluginCall::Command { name, arguments, input };
+        let finish = |_: &mut Unit, answer| match answer {
+            PluginAnswer::Command(Ok(output)) => Ok(Verdict::Commit(Ok(output))),
+            PluginAnswer::Command(Err(refused)) => Ok(Verdict::RollBack(Err(refused))),
+            other => Err(out_of_place(plugin, &other)),
+        };
+        let outcome = self.run(plugin, &call, start, |_| Ok(true), finish).await?;
+        match outcome.value {
+            Some(Ok(output)) => Ok(output),
+            Some(Err(refused)) => Err(CommandError::Refused(refused)),
+            None => Err(RunError::Unavailable("the unit did not run".into()).into()),
+        }
+    }
+
+    /// A unit to run a self-check in, before its plugin is live. It only reads
+    /// and is never committed.
+    pub fn self_check_unit(&self) -> SharedUnit {
+        Unit::new(self.store.begin(), self.background_start(Kind::SelfCheck)).shared()
+    }
+
+    pub(super) fn background_start(&self, kind: Kind) -> Start {
+        Start {
+            kind,
+            now_ms: self.now_ms(),
+            request_id: super::unit::random_token(),
+            live: self.plugins.live().borrow().clone(),
+            limits: &Limits::USUAL,
+            shopper: Shopper::None,
+        }
+    }
+
+    /// One handler in one unit. `prepare` reads what the host itself relies on
+    /// and may call it off; `finish` writes the host's own records beside the
+    /// handler's. Both are called again with each attempt.
+    pub(super) async fn run<T>(
+        self: &Arc<Self>,
+        plugin: &str,
+        call: &PluginCall,
+        start: Start,
+        mut prepare: impl FnMut(&mut Unit) -> Result<bool, RunError>,
+        mut finish: impl FnMut(&mut Unit, PluginAnswer) -> Result<Verdict<T>, RunError>,
+    ) -> Result<Outcome<T>, RunError> {
+        let mut unit = Unit::new(self.store.begin(), start).shared();
+        // Held from the second attempt on: those who conflict on one key go one after the other.
+        let mut turn: Option<(usize, tokio::sync::MutexGuard<'_, ()>)> = None;
+        let mut attempt = 1;
+        loop {
+            // Ends the unit however this function is left, also when it is dropped.
+            let ending = Ending(unit.clone());
+            if !prepare(&mut unit.lock())? {
+                return Ok(Outcome { value: None, committed: false, wrote: false, effects: Vec::new(), unit });
+            }
+            let answered = self.plugins.call(plugin, call, unit.clone()).await;
+            let answer = answered.inspect_err(|_| count(&self.metrics.units_failed))?;
+            let (value, wrote, txn, staged) = {
+                let mut unit = unit.lock();
+                let wrote = unit.wrote();
+                match finish(&mut unit, answer)? {
+                    Verdict::Commit(value) => (value, wrote, unit.end(), std::mem::take(&mut unit.staged)),
+                    Verdict::RollBack(value) => {
+                        count(&self.metrics.units_rolled_back);
+                        unit.end();
+                        drop(unit);
+                        return Ok(Outcome { value: Some(value), committed: false, wrote, effects: Vec::new(), unit: ending.0.clone() });
+                    }
+                }
+            };
+            let Some(txn) = txn else { return Err(UnitError::Ended.into()) };
+            let effects = staged.effects.clone();
+            if !txn.has_writes() && staged.invalidated.is_empty() {
+                return Ok(Outcome { value: Some(value), committed: true, wrote, effects, unit });
+            }
+            match self.commit(txn, staged).await {
+                Ok(()) => return Ok(Outcome { value: Some(value), committed: true, wrote, effects, unit }),
+                Err(CommitError::Conflict { key }) => {
+                    count(&self.metrics.conflicts);
+                    if attempt == ATTEMPTS_MAX {
+                        count(&self.metrics.units_failed);
+                        return Err(RunError::Conflict(key.escape_ascii().to_string()));
+                    }
+                    attempt += 1;
+                    let place = place_of(&key);
+                    if turn.as_ref().is_none_or(|(held, _)| *held != place) {
+                        // Never two at once, so that nobody waits in a circle.
+                        drop(turn.take());
+                        turn = Some((place, self.turns[place].lock().await));
+                    } else {
+                        tokio::time::sleep(Duration::from_micros(200 + random_below(800 * u64::from(attempt)))).await;
+                    }
+                    let next = unit.lock().rerun(self.store.begin());
+                    unit = next.shared();
+                }
+                Err(e) => return Err(RunError::Unavailable(e.to_string())),
+            }
+        }
+    }
+
+    /// Commits and tells everyone concerned. In a task of its own: a client
+    /// that goes away must not keep others from hearing of what is committed.
+    async fn commit(self: &Arc<Self>, txn: Txn, staged: Staged) -> Result<(), CommitError> {
+        let runner = self.clone();
+        let commit = async move {
+            if txn.has_writes() {
+                let committed = runner.store.commit(txn).await?;
+                count(&runner.metrics.units_committed);
+                runner.tell(committed.seq, staged);
+            } else {
+                runner.tell(0, staged);
+            }
+            Ok(())
+        };
+        tokio::spawn(commit).await.unwrap_or_else(|e| Err(CommitError::Failed(format!("the commit broke off: {e}"))))
+    }
+
+    fn tell(&self, seq: u64, staged: Staged) {
+        if !staged.invalidated.is_empty() {
+            (self.options.invalidate)(&staged.invalidated.into_iter().collect::<Vec<_>>());
+        }
+        if staged.events > 0 {
+            self.wake.events.send_if_modified(|last| std::mem::replace(last, seq.max(*last)) < seq);
+        }
+        for effect in staged.effects {
+            // Without a dispatcher the effect waits in the store.
+            _ = self.wake.effects.send(effect);
+        }
+        if staged.jobs.iter().any(|(_, due)| due.is_some()) {
+            self.wake.jobs.notify_one();
+        }
+    }
+
+    /// A transaction of the host's own, run again until it does not conflict.
+    pub(super) async fn host<T>(&self, mut work: impl FnMut(&mut Txn) -> Result<T, RunError>) -> Result<T, RunError> {
+        let mut attempt = 1;
+        loop {
+            let mut txn = self.store.begin();
+            let value = work(&mut txn)?;
+            if !txn.has_writes() {
+                return Ok(value);
+            }
+            match self.store.commit(txn).await {
+                Ok(_) => return Ok(value),
+                Err(CommitError::Conflict { key }) if attempt == ATTEMPTS_MAX => {
+                    return Err(RunError::Conflict(key.escape_ascii().to_string()));
+                }
+                Err(CommitError::Conflict { .. }) => {
+                    tokio::time::sleep(Duration::from_micros(200 + random_below(2_000 * u64::from(attempt)))).await;
+                    attempt += 1;
+                }
+                Err(e) => return Err(RunError::Unavailable(e.to_string())),
+            }
+        }
+    }
+
+    /// Returns once the handlers waiting for these effects have committed, or
+    /// after the longest wait.
+    async fn await_effects(&self, effects: &[StagedEffect]) {
+        let now_ms = self.now_ms();
+        let mut waits = Vec::new();
+        for effect in effects.iter().filter(|e| e.due_ms <= now_ms) {
+            let (done, wait) = oneshot::channel();
+            {
+                let mut waiters = self.wake.effect_waiters.lock();
+                let waiting = waiters.entry(effect.key.clone()).or_default();
+                waiting.retain(|w| !w.is_closed());
+                waiting.push(done);
+            }
+            // Looked up only now: whoever deletes the effect later finds this waiter.
+            if matches!(self.store.begin().get(&effect.key), Ok(None)) {
+                self.effect_is_done(&effect.key);
+            }
+            waits.push(wait);
+        }
+        let all = async {
+            for wait in waits {
+                _ = wait.await;
+            }
+        };
+        _ = tokio::time::timeout(AWAIT_EFFECTS_MAX, all).await;
+    }
+
+    pub(super) fn effect_is_done(&self, key: &keys::Key) {
+        for waiter in self.wake.effect_waiters.lock().remove(key).unwrap_or_default() {
+            _ = waiter.send(());
+        }
+    }
+
+    /// Sleeps; false if the background is to stop.
+    pub(super) async fn pause_ms(&self, ms: u64) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(ms)) => true,
+            () = self.stop.cancelled() => false,
+        }
+    }
+}
+
+/// Ends a unit when it is left behind, so that nothing of it lingers.
+struct Ending(SharedUnit);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.lock().end();
+    }
+}
+
+pub(super) fn finish_request(unit: &mut Unit, answer: PluginAnswer, plugin: &str) -> Result<Verdict<Response>, RunError> {
+    match answer {
+        PluginAnswer::Web(response) if response.status >= 400 => Ok(Verdict::RollBack(response)),
+        PluginAnswer::Web(response) => {
+            unit.store_session()?;
+            Ok(Verdict::Commit(response))
+        }
+        other => Err(out_of_place(plugin, &other)),
+    }
+}
+
+pub(super) fn out_of_place(plugin: &str, answer: &PluginAnswer) -> RunError {
+    RunError::Call(CallError {
+        plugin: Some(plugin.to_owned()),
+        kind: CallErrorKind::Host,
+        message: format!("the call was answered with something else: {answer:?}"),
+    })
+}
+
+fn place_of(key: &[u8]) -> usize {
+    use std::hash::Hasher;
+    let mut hasher = rustc_hash::FxHasher::default();
+    hasher.write(key);
+    hasher.finish() as usize % TURNS
+}
+
+fn random_below(end: u64) -> u64 {
+    getrandom::u64().map_or(0, |n| n % end.max(1))
+}
