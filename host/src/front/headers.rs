@@ -124,7 +124,7 @@ pub struct Cleaned {
 
 pub fn cleaned(plugin: &str, cross_site_route: bool, https: bool, given: &[(String, String)]) -> Cleaned {
     // Room for the host's own without growing.
-    let mut out = Cleaned { headers: HeaderMap::with_capacity(given.len().min(HEADERS_MAX) + 12), sets_cookie: false, dropped: Vec::new() };
+    let mut out = Cleaned { headers: HeaderMap::with_capacity(given.len().min(HEADERS_MAX) + 8), sets_cookie: false, dropped: Vec::new() };
     for (name, value) in given {
         if out.headers.len() == HEADERS_MAX {
             out.dropped.push(format!("{name}: more than {HEADERS_MAX} headers"));

@@ -538,7 +538,9 @@ impl<A: Application> Front<A> {
             headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
         }
         self.security.add(&mut headers);
-        let tag = if shared && !headers.contains_key(header::ETAG) {
+        // Not for what fits into a packet anyway, unless it is kept and so hashed once.
+        let worth_a_tag = policy.is_some() || body.len() >= compress::BYTES_MIN;
+        let tag = if shared && worth_a_tag && !headers.contains_key(header::ETAG) {
             let tag = blake3::hash(&body).to_hex()[..22].to_owned();
             headers.insert(header::ETAG, etag_for(&tag, None));
             Some(tag)

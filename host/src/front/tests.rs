@@ -606,7 +606,7 @@ async fn one_rendering_serves_those_who_wait() {
 #[tokio::test]
 async fn answers_for_everyone_are_revalidated_without_being_kept() {
     let shop = Shop::answering(|_| {
-        let mut a = answer(200, "application/json", "{}");
+        let mut a = answer(200, "application/json", format!("[{:2000}]", 1));
         a.shareable = true;
         a
     })
