@@ -1,1 +1,43 @@
 //! What plugins may call: one module a capability.
+//!
+//! Each module holds its backend, free of wasm, and below it the generated
+//! `Host` trait for [`GuestState`](crate::engine::GuestState), which checks the
+//! caller's grants and translates. Adding one: write `wit/host`, list it in
+//! `engine::bindings`, give it a module here and a line in `engine::graph`.
+
+pub mod assets;
+pub mod cache;
+pub mod clock;
+pub mod config;
+pub mod crypto;
+pub mod log;
+pub mod metrics;
+pub mod pages;
+pub mod random;
+pub mod secrets;
+
+use std::path::Path;
+
+use crate::engine::bindings::souk::host::config::ShopFacts;
+
+/// The process-wide backends behind the capabilities.
+pub struct Services {
+    pub shop: ShopFacts,
+    pub cache: cache::Cache,
+    pub keys: crypto::Keyring,
+    pub secrets: secrets::Secrets,
+    pub metrics: metrics::Metrics,
+}
+
+impl Services {
+    /// `data` is the store's own folder, `secrets` the operator's file.
+    pub fn open(data: &Path, secrets: &Path, shop: ShopFacts) -> anyhow::Result<Self> {
+        Ok(Self {
+            shop,
+            cache: cache::Cache::new(cache::BYTES_MAX),
+            keys: crypto::Keyring::open(&data.join("keys"))?,
+            secrets: secrets::Secrets::read(secrets)?,
+            metrics: metrics::Metrics::default(),
+        })
+    }
+}

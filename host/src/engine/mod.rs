@@ -1,6 +1,30 @@
 //! wasmtime: compiled code, composed graphs, instance pools, budgets, calls.
+//!
+//! `shop` links [`Graph`]s out of plugins and calls them; capabilities are
+//! given to guests by `capability` through [`GuestState`]. This room knows
+//! nothing of stores on disk, HTTP or what a plugin sells.
 
 pub mod bindings;
+mod cache;
+mod extension;
+mod graph;
+mod instance;
+mod link;
+mod state;
+mod stats;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+pub use extension::{Provider, Providers};
+pub use graph::Graph;
+pub use link::LinkError;
+pub use state::GuestState;
+pub use stats::PluginStats;
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,4 +51,97 @@ pub enum CallErrorKind {
     NotFound,
     /// Something else in the host.
     Host,
+}
+
+/// How finely the CPU deadline of a guest is kept.
+const TICK: Duration = Duration::from_millis(5);
+/// What the outer clock gives beyond the CPU deadline before it drops a guest
+/// that is parked in a host call.
+const GRACE: Duration = Duration::from_millis(100);
+
+pub struct Options {
+    /// Where compiled code is kept; none compiles at each start.
+    pub code_cache: Option<PathBuf>,
+    /// Instances of service graphs at one time, over all graphs.
+    pub service_instances_max: u32,
+    /// Instances of extension providers at one time.
+    pub provider_instances_max: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { code_cache: None, service_instances_max: 64, provider_instances_max: 128 }
+    }
+}
+
+/// Parts of one instance of a composed graph, at most: each plugin brings a
+/// memory, a table, and two or three core instances (itself and its adapters).
+const CORE_INSTANCES_PER_GRAPH_MAX: u32 = 400;
+const MEMORIES_PER_GRAPH_MAX: u32 = 64;
+const TABLES_PER_GRAPH_MAX: u32 = 400;
+/// Of one plugin; what an instance may take in all is in its manifests.
+const MEMORY_BYTES_MAX: usize = 256 << 20;
+
+#[derive(Clone)]
+pub struct Engine {
+    wasmtime: wasmtime::Engine,
+    cache: Arc<cache::CodeCache>,
+    /// The pooling allocator errs past its maximum; these make calls wait.
+    services: Arc<Semaphore>,
+    providers: Arc<Semaphore>,
+}
+
+impl Engine {
+    pub fn new(options: Options) -> wasmtime::Result<Self> {
+        let graphs = options.service_instances_max + options.provider_instances_max;
+        let memories = options.service_instances_max * 24 + options.provider_instances_max * 2;
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_component_instances(graphs)
+            .max_component_instance_size(4 << 20)
+            .max_core_instance_size(4 << 20)
+            .max_core_instances_per_component(CORE_INSTANCES_PER_GRAPH_MAX)
+            .max_memories_per_component(MEMORIES_PER_GRAPH_MAX)
+            .max_tables_per_component(TABLES_PER_GRAPH_MAX)
+            .total_core_instances(memories * 4)
+            .total_memories(memories)
+            .total_tables(memories * 4)
+            .total_stacks(graphs)
+            .max_memory_size(MEMORY_BYTES_MAX)
+            .table_elements(20_000)
+            // A fresh instance costs half as much when its pages stay mapped.
+            .linear_memory_keep_resident(1 << 20)
+            .table_keep_resident(64 << 10)
+            .pagemap_scan(Enabled::Auto);
+        let mut config = wasmtime::Config::new();
+        config
+            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+            .wasm_component_model_implements(true)
+            .epoch_interruption(true)
+            .max_wasm_stack(512 << 10)
+            .async_stack_size(1 << 20)
+            .memory_reservation(MEMORY_BYTES_MAX as u64)
+            .memory_guard_size(2 << 30);
+        let wasmtime = wasmtime::Engine::new(&config)?;
+        tick(&wasmtime)?;
+        Ok(Self {
+            cache: Arc::new(cache::CodeCache::open(options.code_cache, &wasmtime)),
+            wasmtime,
+            services: Arc::new(Semaphore::new(options.service_instances_max as usize)),
+            providers: Arc::new(Semaphore::new(options.provider_instances_max as usize)),
+        })
+    }
+}
+
+/// Advances the epoch from a thread of its own for as long as the engine lives:
+/// a timer of the async runtime would stand still when guests keep it busy.
+fn tick(engine: &wasmtime::Engine) -> wasmtime::Result<()> {
+    let weak = engine.weak();
+    std::thread::Builder::new().name("epoch".into()).spawn(move || {
+        while let Some(engine) = weak.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    })?;
+    Ok(())
 }

@@ -1,0 +1,48 @@
+//! Log lines of plugins, marked with who wrote them and for which request.
+
+use crate::engine::GuestState;
+use crate::engine::bindings::Caller;
+use crate::engine::bindings::named_imports::souk::host::log::Host;
+use crate::engine::bindings::souk::host::log::Level;
+
+/// Line breaks and terminal sequences of a guest must not look like other lines.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+impl Host for GuestState {
+    fn write(&mut self, caller: Caller, level: Level, message: String, fields: Vec<(String, String)>) {
+        let bytes = message.len() + fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let (allowed, request) = {
+            let mut unit = self.unit.lock();
+            (unit.log_line(bytes), unit.request_id.clone())
+        };
+        if !allowed {
+            self.services.metrics.log_line_dropped(caller.name());
+            return;
+        }
+        let mut line = printable(&message);
+        for (name, value) in &fields {
+            line.push_str(&format!(" {}={}", printable(name), printable(value)));
+        }
+        let plugin = caller.name();
+        match level {
+            Level::Debug => tracing::debug!(target: "plugin", plugin, request, "{line}"),
+            Level::Info => tracing::info!(target: "plugin", plugin, request, "{line}"),
+            Level::Warn => tracing::warn!(target: "plugin", plugin, request, "{line}"),
+            Level::Error => tracing::error!(target: "plugin", plugin, request, "{line}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_line_stays_one_line() {
+        assert_eq!(super::printable("a\nb\u{1b}[31m茶"), "a\\nb\\u{1b}[31m茶");
+    }
+}

@@ -1,0 +1,462 @@
+//! A linked set of plugins that can be called.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Func, HasSelf, InstancePre, Lift, Linker, Lower, TypedFunc, Val};
+use wasmtime::{Store, Trap};
+
+use super::bindings::exports::souk::host::effect_handler::{Completion, Effect, Failure};
+use super::bindings::exports::souk::host::event_handler::Event;
+use super::bindings::exports::souk::host::job_handler::Job;
+use super::bindings::exports::souk::web::handler::{Request, Response};
+use super::bindings::named_imports::souk as capabilities;
+use super::extension::{self, Providers};
+use super::instance::{Pool, Warm};
+use super::link::{self, EXTENSION_PACKAGE, LinkError, without_version};
+use super::state::MemoryLimits;
+use super::{CallError, CallErrorKind, Engine, GRACE, GuestState, PluginStats, TICK};
+use crate::capability::Services;
+use crate::shop::manifest::{Isolation, Kind};
+use crate::shop::plugin::Plugin;
+use crate::work::{PluginAnswer, PluginCall, SharedUnit};
+
+/// For one host call to lift out of a guest; commands may hand over files.
+const HOSTCALL_FUEL: usize = 8 << 20;
+const HOSTCALL_FUEL_COMMAND: usize = 512 << 20;
+/// An operator's import may take its time.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(600);
+
+/// Handlers by which the host enters a plugin, in the order of [`Entry::handlers`].
+const HANDLERS: [(&str, &str); 7] = [
+    ("souk:web/handler", "handle"),
+    ("souk:host/event-handler", "handle"),
+    ("souk:host/effect-handler", "perform"),
+    ("souk:host/effect-handler", "completed"),
+    ("souk:host/job-handler", "run"),
+    ("souk:host/command-handler", "run"),
+    ("souk:host/self-check", "check"),
+];
+
+const fn handler_of(call: &PluginCall) -> usize {
+    match call {
+        PluginCall::Web(_) => 0,
+        PluginCall::Event(_) => 1,
+        PluginCall::Perform(_) => 2,
+        PluginCall::Completed(_) => 3,
+        PluginCall::Job(_) => 4,
+        PluginCall::Command { .. } => 5,
+        PluginCall::SelfCheck => 6,
+    }
+}
+
+/// Plugins linked into one component: the shop's services together, or one
+/// extension provider. Dropping the last handle frees its code and instances.
+#[derive(Clone)]
+pub struct Graph(Arc<Inner>);
+
+struct Inner {
+    pre: InstancePre<GuestState>,
+    entries: Vec<Entry>,
+    by_name: HashMap<String, usize>,
+    services: Arc<Services>,
+    pool: Pool,
+    places: Arc<Semaphore>,
+    memory_bytes_max: usize,
+    table_elements_max: usize,
+}
+
+struct Entry {
+    plugin: Arc<Plugin>,
+    stats: Arc<PluginStats>,
+    handlers: [Option<ComponentExportIndex>; HANDLERS.len()],
+    /// Extension points it provides: interface without version → function → index.
+    extensions: BTreeMap<String, HashMap<String, ComponentExportIndex>>,
+    calls: Vec<String>,
+    deadline: Duration,
+    output_bytes_max: usize,
+    fresh: bool,
+}
+
+impl Graph {
+    /// Composes, compiles, and makes a first instance in `unit`, so that what
+    /// cannot run is refused here.
+    pub async fn link(
+        engine: &Engine,
+        plugins: Vec<(Arc<Plugin>, Arc<[u8]>)>,
+        providers: Arc<Providers>,
+        services: Arc<Services>,
+        stats: impl Fn(&str) -> Arc<PluginStats>,
+        unit: SharedUnit,
+    ) -> Result<Graph, LinkError> {
+        let unusable = |error: wasmtime::Error| LinkError::Unusable(format!("{error:#}"));
+        // Composing and compiling take long enough to be kept off the runtime.
+        let blocking = engine.clone();
+        let (plugins, composition, component) = tokio::task::spawn_blocking(move || {
+            let composition = link::compose(&plugins)?;
+            let component = blocking.cache.compile(&blocking.wasmtime, &composition.component).map_err(unusable)?;
+            Ok((plugins, composition, component))
+        })
+        .await
+        .map_err(|error| LinkError::Unusable(error.to_string()))??;
+
+        let mut linker = Linker::new(&engine.wasmtime);
+        for ((plugin, _), part) in plugins.iter().zip(&composition.parts) {
+            for (label, interface) in &part.imports {
+                if interface.starts_with(EXTENSION_PACKAGE) {
+                    extension::add_to_linker(&mut linker, &engine.wasmtime, &component, label, interface, plugin, providers.clone())
+                        .map_err(unusable)?;
+                } else {
+                    add_capability(&mut linker, label, interface, plugin)?;
+                }
+            }
+        }
+        let pre = linker.instantiate_pre(&component).map_err(|error| LinkError::UnknownCapability {
+            plugin: plugins.iter().map(|(p, _)| p.name()).collect::<Vec<_>>().join(", "),
+            interface: "souk:host".into(),
+            reason: format!("{error:#}"),
+        })?;
+        let entries = plugins
+            .iter()
+            .zip(&composition.parts)
+            .map(|((plugin, _), part)| entry(&component, plugin, part, stats(plugin.name())))
+            .collect::<Result<Vec<_>, _>>()?;
+        let provider = plugins.iter().all(|(plugin, _)| plugin.manifest.kind == Kind::Provider);
+        let limits = || plugins.iter().map(|(plugin, _)| &plugin.manifest.limits);
+        let graph = Graph(Arc::new(Inner {
+            pre,
+            by_name: entries.iter().enumerate().map(|(index, e)| (e.plugin.name().to_owned(), index)).collect(),
+            entries,
+            services,
+            pool: Pool::default(),
+            places: if provider { engine.providers.clone() } else { engine.services.clone() },
+            memory_bytes_max: limits().map(|l| (l.memory_mib as usize) << 20).sum(),
+            table_elements_max: limits().map(|l| l.table_elements as usize).sum(),
+        }));
+        graph.check(unit).await?;
+        Ok(graph)
+    }
+
+    /// Types of the handlers are compared once, here; calls then trust them.
+    async fn check(&self, unit: SharedUnit) -> Result<(), LinkError> {
+        let mut warm = self.0.instantiate(unit).await.map_err(|error| LinkError::Unusable(error.to_string()))?;
+        for entry in &self.0.entries {
+            for (index, (interface, function)) in entry.handlers.iter().zip(HANDLERS) {
+                let Some(func) = index.and_then(|index| warm.instance.get_func(&mut warm.store, index)) else { continue };
+                let store = &warm.store;
+                match (interface, function) {
+                    ("souk:web/handler", _) => func.typed::<(&Request,), (Response,)>(store).err(),
+                    ("souk:host/event-handler", _) => func.typed::<(&Event,), (Result<(), String>,)>(store).err(),
+                    ("souk:host/effect-handler", "perform") => func.typed::<(&Effect,), (Result<Vec<u8>, Failure>,)>(store).err(),
+                    ("souk:host/effect-handler", _) => func.typed::<(&Completion,), (Result<(), String>,)>(store).err(),
+                    ("souk:host/job-handler", _) => func.typed::<(&Job,), (Result<bool, String>,)>(store).err(),
+                    ("souk:host/command-handler", _) => {
+                        func.typed::<(&str, &[(String, String)], &[u8]), (Result<Vec<u8>, String>,)>(store).err()
+                    }
+                    _ => func.typed::<(), (Result<(), String>,)>(store).err(),
+                }
+                .map_or(Ok(()), |error| {
+                    Err(LinkError::BadExport {
+                        plugin: entry.plugin.name().to_owned(),
+                        interface: interface.to_owned(),
+                        reason: format!("{function}: {error:#}"),
+                    })
+                })?;
+            }
+        }
+        self.0.pool.put(warm);
+        Ok(())
+    }
+
+    /// Runs one handler to its end. Dropping the future drops the instance.
+    pub async fn call(&self, plugin: &str, call: &PluginCall, unit: SharedUnit) -> Result<PluginAnswer, CallError> {
+        let handler = handler_of(call);
+        let entry = self.0.entry(plugin)?;
+        let export = entry.handlers[handler].ok_or_else(|| CallError {
+            plugin: Some(plugin.to_owned()),
+            kind: CallErrorKind::NotFound,
+            message: format!("it does not export `{}`", HANDLERS[handler].0),
+        })?;
+        let command = matches!(call, PluginCall::Command { .. });
+        let deadline = if command { COMMAND_DEADLINE } else { entry.deadline };
+        let fuel = if command { HOSTCALL_FUEL_COMMAND } else { HOSTCALL_FUEL };
+        self.0
+            .run(entry, unit, deadline, fuel, async |warm| {
+                let func = warm.instance.get_func(&mut warm.store, export).ok_or_else(|| wasmtime::format_err!("the export is gone"))?;
+                let store = &mut warm.store;
+                Ok(match call {
+                    PluginCall::Web(request) => PluginAnswer::Web(call_checked::<_, Response>(func, store, (request,)).await?),
+                    PluginCall::Event(event) => PluginAnswer::Event(call_checked(func, store, (event,)).await?),
+                    PluginCall::Perform(effect) => PluginAnswer::Perform(call_checked(func, store, (effect,)).await?),
+                    PluginCall::Completed(completion) => PluginAnswer::Completed(call_checked(func, store, (completion,)).await?),
+                    PluginCall::Job(job) => PluginAnswer::Job(call_checked(func, store, (job,)).await?),
+                    PluginCall::Command { name, arguments, input } => {
+                        PluginAnswer::Command(call_checked(func, store, (name.as_str(), arguments.as_slice(), input.as_slice())).await?)
+                    }
+                    PluginCall::SelfCheck => PluginAnswer::SelfCheck(call_checked(func, store, ()).await?),
+                })
+            })
+            .await
+            .and_then(|answer| match &answer {
+                PluginAnswer::Web(response) if response.body.len() > entry.output_bytes_max => Err(CallError {
+                    plugin: Some(plugin.to_owned()),
+                    kind: CallErrorKind::Output,
+                    message: format!("an answer of {} bytes; limits.output-bytes is {}", response.body.len(), entry.output_bytes_max),
+                }),
+                _ => Ok(answer),
+            })
+    }
+
+    /// Calls a function of an extension point that `plugin` provides.
+    pub(super) async fn call_extension(
+        &self,
+        plugin: &str,
+        interface: &str,
+        function: &str,
+        parameters: &[Val],
+        unit: SharedUnit,
+        deadline: Duration,
+    ) -> Result<Val, CallError> {
+        let entry = self.0.entry(plugin)?;
+        let export = entry.extensions.get(without_version(interface)).and_then(|functions| functions.get(function)).ok_or_else(|| CallError {
+            plugin: Some(plugin.to_owned()),
+            kind: CallErrorKind::NotFound,
+            message: format!("it does not export `{interface}`, `{function}`"),
+        })?;
+        self.0
+            .run(entry, unit, deadline.min(entry.deadline), HOSTCALL_FUEL, async |warm| {
+                let func = warm.instance.get_func(&mut warm.store, export).ok_or_else(|| wasmtime::format_err!("the export is gone"))?;
+                let mut results = [Val::Bool(false)];
+                func.call_async(&mut warm.store, parameters, &mut results).await?;
+                let [result] = results;
+                Ok(result)
+            })
+            .await
+    }
+
+    pub fn plugins(&self) -> impl Iterator<Item = &Arc<Plugin>> {
+        self.0.entries.iter().map(|entry| &entry.plugin)
+    }
+
+    /// Plugins whose services this one calls.
+    pub fn services_of(&self, plugin: &str) -> &[String] {
+        self.0.by_name.get(plugin).map_or(&[], |index| &self.0.entries[*index].calls)
+    }
+
+    /// Extension points that this plugin provides, without version.
+    pub fn extensions_of(&self, plugin: &str) -> impl Iterator<Item = &str> {
+        self.0.by_name.get(plugin).into_iter().flat_map(|index| self.0.entries[*index].extensions.keys().map(String::as_str))
+    }
+
+    pub fn exports_self_check(&self, plugin: &str) -> bool {
+        self.0.by_name.get(plugin).is_some_and(|index| self.0.entries[*index].handlers[6].is_some())
+    }
+
+    /// Frees instances that have been idle for long.
+    pub fn reap(&self) {
+        self.0.pool.reap();
+    }
+
+    pub fn warm_instances(&self) -> usize {
+        self.0.pool.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn downgrade(&self) -> std::sync::Weak<impl Sized + use<>> {
+        Arc::downgrade(&self.0)
+    }
+}
+
+impl Inner {
+    fn entry(&self, plugin: &str) -> Result<&Entry, CallError> {
+        self.by_name.get(plugin).map(|index| &self.entries[*index]).ok_or_else(|| CallError {
+            plugin: Some(plugin.to_owned()),
+            kind: CallErrorKind::NotFound,
+            message: "it is not in this graph".into(),
+        })
+    }
+
+    async fn instantiate(&self, unit: SharedUnit) -> wasmtime::Result<Warm> {
+        let permit = self.places.clone().acquire_owned().await?;
+        let limits = MemoryLimits {
+            memory_bytes_max: self.memory_bytes_max,
+            table_elements_max: self.table_elements_max,
+            memory_bytes: 0,
+            table_elements: 0,
+            denied: false,
+        };
+        let state = GuestState { unit, services: self.services.clone(), limits };
+        let mut store = Store::new(self.pre.engine(), state);
+        store.limiter(|state| &mut state.limits);
+        store.set_epoch_deadline(ticks(Duration::from_secs(5)));
+        store.set_hostcall_fuel(HOSTCALL_FUEL);
+        let instance = self.pre.instantiate_async(&mut store).await?;
+        Ok(Warm::new(store, instance, permit))
+    }
+
+    /// One call under both clocks. The instance is kept only if it ended well.
+    async fn run<T>(
+        &self,
+        entry: &Entry,
+        unit: SharedUnit,
+        deadline: Duration,
+        fuel: usize,
+        work: impl AsyncFnOnce(&mut Warm) -> wasmtime::Result<T>,
+    ) -> Result<T, CallError> {
+        let begun = Instant::now();
+        let mut memory_bytes = 0;
+        let timed = tokio::time::timeout(deadline + GRACE, async {
+            let pooled = if entry.fresh { None } else { self.pool.take() };
+            let mut warm = match pooled {
+                Some(mut warm) => {
+                    warm.store.data_mut().unit = unit;
+                    warm
+                }
+                None => self.instantiate(unit).await.map_err(|error| (error, false))?,
+            };
+            warm.store.set_epoch_deadline(ticks(deadline));
+            warm.store.set_hostcall_fuel(fuel);
+            warm.store.data_mut().limits.denied = false;
+            let result = work(&mut warm).await;
+            let limits = &warm.store.data().limits;
+            memory_bytes = limits.memory_bytes;
+            let denied = limits.denied;
+            match result {
+                Ok(value) => {
+                    if !entry.fresh {
+                        self.pool.put(warm);
+                    }
+                    Ok(value)
+                }
+                Err(error) => Err((error, denied)),
+            }
+        });
+        let result = match timed.await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err((error, denied))) => Err(call_error(entry, &error, denied)),
+            Err(_) => Err(CallError {
+                plugin: Some(entry.plugin.name().to_owned()),
+                kind: CallErrorKind::Deadline,
+                message: format!("no answer within {} ms", deadline.as_millis()),
+            }),
+        };
+        entry.stats.record(begun.elapsed(), result.as_ref().err().map(|e| e.kind), memory_bytes);
+        result
+    }
+}
+
+fn ticks(deadline: Duration) -> u64 {
+    (deadline.as_nanos() / TICK.as_nanos()) as u64 + 1
+}
+
+/// Calls a function whose type [`Graph::check`] has compared.
+async fn call_checked<Params, Answer>(func: Func, store: &mut Store<GuestState>, parameters: Params) -> wasmtime::Result<Answer>
+where
+    Params: ComponentNamedList + Lower + Send + Sync,
+    Answer: Send + Sync + 'static,
+    (Answer,): ComponentNamedList + Lift + Send + Sync,
+{
+    // SAFETY: `Graph::check` has compared this export of this component with
+    // these parameter and answer types when the graph was linked.
+    let func = unsafe { TypedFunc::<Params, (Answer,)>::new_unchecked(func) };
+    func.call_async(store, parameters).await.map(|(answer,)| answer)
+}
+
+fn call_error(entry: &Entry, error: &wasmtime::Error, memory_denied: bool) -> CallError {
+    let kind = match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => CallErrorKind::Deadline,
+        // What a guest does when it is denied memory is its own affair.
+        _ if memory_denied => CallErrorKind::Memory,
+        Some(_) => CallErrorKind::Trap,
+        None if format!("{error:#}").contains("fuel") => CallErrorKind::Output,
+        None => CallErrorKind::Trap,
+    };
+    CallError { plugin: Some(entry.plugin.name().to_owned()), kind, message: format!("{error:#}") }
+}
+
+fn entry(component: &Component, plugin: &Arc<Plugin>, part: &link::Part, stats: Arc<PluginStats>) -> Result<Entry, LinkError> {
+    let find = |interface: &str, function: &str| {
+        let label = part.exports.iter().find(|(exported, _)| without_version(exported) == interface)?.1;
+        let instance = component.get_export_index(None, label)?;
+        component.get_export_index(Some(&instance), function)
+    };
+    let handlers = HANDLERS.map(|(interface, function)| find(interface, function));
+    let manifest = &plugin.manifest;
+    for (declared, handler, declares) in [
+        (!manifest.routes.is_empty(), 0, "declares [[routes]]"),
+        (!manifest.events.is_empty(), 1, "declares [[events]]"),
+        (!manifest.jobs.is_empty(), 4, "declares [[jobs]]"),
+        (!manifest.commands.is_empty(), 5, "declares [[commands]]"),
+    ] {
+        if declared && handlers[handler].is_none() {
+            return Err(LinkError::MissingExport {
+                plugin: plugin.name().to_owned(),
+                declares: declares.to_owned(),
+                interface: HANDLERS[handler].0.to_owned(),
+            });
+        }
+    }
+    let mut extensions = BTreeMap::new();
+    for (interface, label) in part.exports.iter().filter(|(interface, _)| interface.starts_with(EXTENSION_PACKAGE)) {
+        let Some(instance) = component.get_export_index(None, label) else { continue };
+        let mut functions = HashMap::new();
+        if let Some(wasmtime::component::types::ComponentItem::ComponentInstance(ty)) =
+            component.component_type().get_export(component.engine(), label).map(|item| item.ty)
+        {
+            for (name, item) in ty.exports(component.engine()) {
+                if matches!(item.ty, wasmtime::component::types::ComponentItem::ComponentFunc(_)) {
+                    functions.extend(component.get_export_index(Some(&instance), name).map(|index| (name.to_owned(), index)));
+                }
+            }
+        }
+        extensions.insert(without_version(interface).to_owned(), functions);
+    }
+    Ok(Entry {
+        plugin: plugin.clone(),
+        stats,
+        handlers,
+        extensions,
+        calls: part.services.clone(),
+        deadline: Duration::from_millis(manifest.limits.deadline_ms.into()),
+        output_bytes_max: manifest.limits.output_bytes as usize,
+        fresh: manifest.isolation == Isolation::Request,
+    })
+}
+
+/// Gives a plugin its own import of a capability, bound to its identity.
+fn add_capability(linker: &mut Linker<GuestState>, label: &str, interface: &str, plugin: &Arc<Plugin>) -> Result<(), LinkError> {
+    let unknown = |reason: String| LinkError::UnknownCapability {
+        plugin: plugin.name().to_owned(),
+        interface: interface.to_owned(),
+        reason,
+    };
+    let mut instance = linker.instance(label).map_err(|error| unknown(format!("{error:#}")))?;
+    macro_rules! capability {
+        ($($module:ident)::+) => {
+            capabilities::$($module)::+::add_to_linker_instance::<_, HasSelf<GuestState>>(&mut instance, plugin.clone(), |state| state)
+        };
+    }
+    match without_version(interface) {
+        // "souk:host/storage" => capability!(host::storage),
+        "souk:host/cache" => capability!(host::cache),
+        // "souk:host/search" => capability!(host::search),
+        // "souk:host/session" => capability!(host::session),
+        "souk:host/pages" => capability!(host::pages),
+        "souk:host/config" => capability!(host::config),
+        // "souk:host/events" => capability!(host::events),
+        // "souk:host/effects" => capability!(host::effects),
+        // "souk:host/jobs" => capability!(host::jobs),
+        // "souk:host/http-client" => capability!(host::http_client),
+        "souk:host/secrets" => capability!(host::secrets),
+        "souk:host/crypto" => capability!(host::crypto),
+        "souk:host/random" => capability!(host::random),
+        "souk:host/clock" => capability!(host::clock),
+        "souk:host/log" => capability!(host::log),
+        "souk:host/metrics" => capability!(host::metrics),
+        "souk:web/assets" => capability!(web::assets),
+        _ => return Err(unknown("there is no such capability; see wit/host".into())),
+    }
+    .map_err(|error| unknown(format!("{error:#}")))
+}

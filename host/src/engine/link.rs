@@ -1,0 +1,243 @@
+//! Composes plugins into one component.
+//!
+//! Services are fused: an import of an interface that another plugin exports is
+//! wired to that plugin. Capabilities and extension points become imports of
+//! the composed component, one for each plugin that has them, named
+//! `<plugin>-<interface>`, so that the host knows every caller. Handlers come
+//! out under the same kind of name.
+//!
+//! The host does not know the shop's services: whatever lies outside its own
+//! packages is one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use wac_graph::types::{ItemKind, Package, Types};
+use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
+
+use crate::shop::plugin::Plugin;
+
+const HANDLER_PACKAGES: [&str; 2] = ["souk:host/", "souk:web/"];
+pub(super) const EXTENSION_PACKAGE: &str = "souk:extend/";
+
+/// Why plugins do not fit together. Nothing has changed when it is returned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    #[error("plugin `{plugin}`: not a component that Souk can load: {reason}. Build it with `souk plugin build` or `cargo xtask plugins`.")]
+    NotAComponent { plugin: String, reason: String },
+    #[error("plugin `{plugin}` imports `{interface}`, which no installed plugin exports. Install a plugin that provides it, or remove `{plugin}`.")]
+    MissingProvider { plugin: String, interface: String },
+    #[error("plugins `{first}` and `{second}` both export `{interface}`; a service has one provider. Remove one of them.")]
+    TwoProviders { interface: String, first: String, second: String },
+    #[error("plugins depend on each other in a circle: {}. Break it with an event or an extension point.", plugins.join(" → "))]
+    Cycle { plugins: Vec<String> },
+    #[error("plugin `{plugin}` expects `{interface}` other than `{provider}` provides it: {reason}. Build both against the same version of the interface.")]
+    Mismatch { plugin: String, provider: String, interface: String, reason: String },
+    #[error("plugin `{plugin}` imports `{interface}`, which this host does not offer: {reason}")]
+    UnknownCapability { plugin: String, interface: String, reason: String },
+    #[error("plugin `{plugin}` calls the extension point `{interface}`, but its manifest does not list it under [[extension-points]].")]
+    UndeclaredExtensionPoint { plugin: String, interface: String },
+    #[error("plugin `{plugin}` exports `{interface}` other than the host expects it: {reason}")]
+    BadExport { plugin: String, interface: String, reason: String },
+    #[error("plugin `{plugin}`: its manifest {declares}, but the component does not export `{interface}`.")]
+    MissingExport { plugin: String, declares: String, interface: String },
+    #[error("the linked shop cannot run: {0}")]
+    Unusable(String),
+}
+
+/// The composed component and what is where in it.
+pub(super) struct Composition {
+    pub component: Vec<u8>,
+    /// For each plugin, in the order given.
+    pub parts: Vec<Part>,
+}
+
+#[derive(Default)]
+pub(super) struct Part {
+    /// Import name in the component → interface, capabilities and extension points.
+    pub imports: BTreeMap<String, String>,
+    /// Interface → export name in the component.
+    pub exports: BTreeMap<String, String>,
+    /// Names of the plugins whose services it calls.
+    pub services: Vec<String>,
+}
+
+/// `souk:host/storage@0.1.0` → `storage`.
+fn short_name(interface: &str) -> &str {
+    let name = interface.rsplit('/').next().unwrap_or(interface);
+    name.split('@').next().unwrap_or(name)
+}
+
+/// `souk:extend/discount@0.1.0` → `souk:extend/discount`.
+pub(super) fn without_version(interface: &str) -> &str {
+    interface.split('@').next().unwrap_or(interface)
+}
+
+/// Whether the instance has functions, or only types to share.
+fn has_functions(types: &Types, kind: ItemKind) -> bool {
+    match kind {
+        ItemKind::Instance(id) => types[id].exports.values().any(|item| matches!(item, ItemKind::Func(_))),
+        _ => true,
+    }
+}
+
+fn is_host_side(interface: &str) -> bool {
+    interface.starts_with(EXTENSION_PACKAGE) || HANDLER_PACKAGES.iter().any(|package| interface.starts_with(package))
+}
+
+struct Registered {
+    name: String,
+    package: PackageId,
+    imports: Vec<(String, ItemKind)>,
+    exports: Vec<(String, ItemKind)>,
+}
+
+pub(super) fn compose(plugins: &[(Arc<Plugin>, Arc<[u8]>)]) -> Result<Composition, LinkError> {
+    let mut graph = CompositionGraph::new();
+    let registered = plugins.iter().map(|(plugin, bytes)| register(&mut graph, plugin, bytes)).collect::<Result<Vec<_>, _>>()?;
+    let providers = providers(graph.types(), &registered)?;
+    let order = order(graph.types(), &registered, &providers)?;
+
+    let mut parts: Vec<Part> = registered.iter().map(|_| Part::default()).collect();
+    let mut instances: BTreeMap<usize, NodeId> = BTreeMap::new();
+    for index in order {
+        let this = &registered[index];
+        let instance = graph.instantiate(this.package);
+        for (interface, kind) in &this.imports {
+            if !has_functions(graph.types(), *kind) {
+                continue; // Types alone are shared by name.
+            }
+            let argument = if is_host_side(interface) {
+                let manifest = &plugins[index].0.manifest;
+                if interface.starts_with(EXTENSION_PACKAGE)
+                    && !manifest.extension_points.iter().any(|p| without_version(&p.interface) == without_version(interface))
+                {
+                    return Err(LinkError::UndeclaredExtensionPoint { plugin: this.name.clone(), interface: interface.clone() });
+                }
+                let label = format!("{}-{}", this.name, short_name(interface));
+                parts[index].imports.insert(label.clone(), interface.clone());
+                graph.import(label, *kind).map_err(|error| LinkError::UnknownCapability {
+                    plugin: this.name.clone(),
+                    interface: interface.clone(),
+                    reason: error.to_string(),
+                })?
+            } else {
+                let provider = providers[interface.as_str()];
+                parts[index].services.push(registered[provider].name.clone());
+                graph.alias_instance_export(instances[&provider], interface).map_err(|error| LinkError::Unusable(error.to_string()))?
+            };
+            graph.set_instantiation_argument(instance, interface, argument).map_err(|error| LinkError::Mismatch {
+                plugin: this.name.clone(),
+                provider: providers.get(interface.as_str()).map_or("the host".into(), |p| registered[*p].name.clone()),
+                interface: interface.clone(),
+                reason: chain(&error),
+            })?;
+        }
+        for (interface, kind) in &this.exports {
+            if is_host_side(interface) && has_functions(graph.types(), *kind) {
+                let label = format!("{}-{}", this.name, short_name(interface));
+                let export = graph.alias_instance_export(instance, interface).map_err(|error| LinkError::Unusable(error.to_string()))?;
+                graph.export(export, label.clone()).map_err(|error| LinkError::Unusable(error.to_string()))?;
+                parts[index].exports.insert(interface.clone(), label);
+            }
+        }
+        instances.insert(index, instance);
+    }
+    let component = graph.encode(EncodeOptions::default()).map_err(|error| LinkError::Unusable(chain(&error)))?;
+    Ok(Composition { component, parts })
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn register(graph: &mut CompositionGraph, plugin: &Plugin, bytes: &Arc<[u8]>) -> Result<Registered, LinkError> {
+    let name = plugin.name().to_owned();
+    let not_a_component = |reason: String| LinkError::NotAComponent { plugin: name.clone(), reason };
+    let package = Package::from_bytes(&name, None, bytes.to_vec(), graph.types_mut()).map_err(|e| not_a_component(format!("{e:#}")))?;
+    let world = &graph.types()[package.ty()];
+    let list = |items: &mut dyn Iterator<Item = (&String, &ItemKind)>| items.map(|(n, k)| (n.clone(), *k)).collect::<Vec<_>>();
+    let (imports, exports) = (list(&mut world.imports.iter()), list(&mut world.exports.iter()));
+    if let Some((item, _)) = imports.iter().find(|(_, kind)| !matches!(kind, ItemKind::Instance(_))) {
+        return Err(not_a_component(format!("it imports `{item}` directly; imports come as interfaces")));
+    }
+    let package = graph.register_package(package).map_err(|e| not_a_component(e.to_string()))?;
+    Ok(Registered { name, package, imports, exports })
+}
+
+/// Who exports which service.
+fn providers<'a>(types: &Types, plugins: &'a [Registered]) -> Result<BTreeMap<&'a str, usize>, LinkError> {
+    let mut providers: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, plugin) in plugins.iter().enumerate() {
+        for (interface, kind) in &plugin.exports {
+            if is_host_side(interface) || !has_functions(types, *kind) {
+                continue;
+            }
+            if let Some(first) = providers.insert(interface, index) {
+                return Err(LinkError::TwoProviders {
+                    interface: interface.clone(),
+                    first: plugins[first].name.clone(),
+                    second: plugin.name.clone(),
+                });
+            }
+        }
+    }
+    Ok(providers)
+}
+
+/// Providers before those who call them.
+fn order(types: &Types, plugins: &[Registered], providers: &BTreeMap<&str, usize>) -> Result<Vec<usize>, LinkError> {
+    let mut needs: Vec<Vec<usize>> = Vec::with_capacity(plugins.len());
+    for plugin in plugins {
+        let mut of_this = Vec::new();
+        for (interface, kind) in &plugin.imports {
+            if is_host_side(interface) || !has_functions(types, *kind) {
+                continue;
+            }
+            let provider = providers.get(interface.as_str()).ok_or_else(|| LinkError::MissingProvider {
+                plugin: plugin.name.clone(),
+                interface: interface.clone(),
+            })?;
+            of_this.push(*provider);
+        }
+        needs.push(of_this);
+    }
+
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        Open,
+        Done,
+    }
+    fn visit(at: usize, needs: &[Vec<usize>], marks: &mut [Mark], path: &mut Vec<usize>, order: &mut Vec<usize>) -> Result<(), Vec<usize>> {
+        match marks[at] {
+            Mark::Done => return Ok(()),
+            Mark::Open => {
+                let start = path.iter().position(|p| *p == at).unwrap_or(0);
+                return Err([&path[start..], &[at]].concat());
+            }
+            Mark::New => {}
+        }
+        marks[at] = Mark::Open;
+        path.push(at);
+        for &next in &needs[at] {
+            visit(next, needs, marks, path, order)?;
+        }
+        path.pop();
+        marks[at] = Mark::Done;
+        order.push(at);
+        Ok(())
+    }
+    let (mut marks, mut order) = (vec![Mark::New; plugins.len()], Vec::with_capacity(plugins.len()));
+    for index in 0..plugins.len() {
+        visit(index, &needs, &mut marks, &mut Vec::new(), &mut order)
+            .map_err(|cycle| LinkError::Cycle { plugins: cycle.into_iter().map(|i| plugins[i].name.clone()).collect() })?;
+    }
+    Ok(order)
+}

@@ -1,0 +1,40 @@
+//! What each plugin has done and cost since it was first loaded.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::CallErrorKind;
+
+/// Counted at a plugin's entry: what it calls in other plugins of the graph is
+/// part of its time. Kept across versions of the plugin.
+#[derive(Debug, Default)]
+pub struct PluginStats {
+    pub calls: AtomicU64,
+    pub wall_ns: AtomicU64,
+    pub traps: AtomicU64,
+    pub deadlines: AtomicU64,
+    pub memory_denials: AtomicU64,
+    pub other_failures: AtomicU64,
+    /// Largest sum of the linear memories of an instance that served it.
+    pub memory_bytes_peak: AtomicU64,
+}
+
+impl PluginStats {
+    pub(super) fn record(&self, took: Duration, failure: Option<CallErrorKind>, memory_bytes: usize) {
+        self.calls.fetch_add(1, Relaxed);
+        self.wall_ns.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+        self.memory_bytes_peak.fetch_max(memory_bytes as u64, Relaxed);
+        let failed = match failure {
+            None => return,
+            Some(CallErrorKind::Trap) => &self.traps,
+            Some(CallErrorKind::Deadline) => &self.deadlines,
+            Some(CallErrorKind::Memory) => &self.memory_denials,
+            Some(_) => &self.other_failures,
+        };
+        failed.fetch_add(1, Relaxed);
+    }
+
+    pub fn failures(&self) -> u64 {
+        [&self.traps, &self.deadlines, &self.memory_denials, &self.other_failures].iter().map(|n| n.load(Relaxed)).sum()
+    }
+}
