@@ -2,7 +2,6 @@
 //! them where a running shop may be watching.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::{fs, process};
@@ -144,7 +143,7 @@ fn read_tree(folder: &Path, prefix: &Path, into: &mut BTreeMap<PathBuf, Vec<u8>>
         let path = prefix.join(entry.file_name());
         if entry.file_type()?.is_dir() {
             read_tree(&entry.path(), &path, into)?;
-        } else if entry.path().extension() != Some(OsStr::new("tmp")) {
+        } else {
             into.insert(path, fs::read(entry.path())?);
         }
     }
