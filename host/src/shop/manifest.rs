@@ -118,6 +118,10 @@ pub struct Command {
     pub name: String,
     #[serde(default)]
     pub description: String,
+    /// Also runs after this command of any plugin, with the same input: a
+    /// products file that holds stock is read by catalogue and inventory.
+    #[serde(default)]
+    pub after: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,4 +1,395 @@
 //! The plugins of a shop: manifests, loading, linking, swapping.
+//!
+//! [`Shop`] keeps the live set: the graph of all services, a graph for each
+//! extension provider, and the site they make. A change on disk is loaded,
+//! linked and checked beside what runs, and swapped in whole, or not at all.
+//! It is what `work` calls plugins through; it does not know what they do.
 
+pub mod load;
 pub mod manifest;
 pub mod plugin;
+pub mod settings;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+
+use crate::capability::Services;
+use crate::engine::{CallError, CallErrorKind, Engine, Graph, LinkError, PluginStats, Provider, Providers};
+use crate::front::routes::SitePlugin;
+use crate::front::{Site, SiteError};
+use crate::store::Store;
+use crate::work::unit::{Kind as UnitKind, Limits, Shopper, Start};
+use crate::work::{LivePlugins, PluginAnswer, PluginCall, Plugins, SharedUnit, Unit};
+use load::Loaded;
+use manifest::Kind;
+use settings::Settings;
+
+/// How often idle instances are looked for.
+const REAP_INTERVAL: Duration = Duration::from_secs(10);
+
+pub struct Shop {
+    folder: PathBuf,
+    settings: Arc<Settings>,
+    engine: Engine,
+    services: Arc<Services>,
+    store: Store,
+    providers: Arc<Providers>,
+    live: ArcSwap<Live>,
+    site: ArcSwap<Site>,
+    plugins: tokio::sync::watch::Sender<Arc<LivePlugins>>,
+    stats: Mutex<HashMap<String, Arc<PluginStats>>>,
+    /// Why the version on disk of a plugin is not the one that is live.
+    problems: Mutex<BTreeMap<String, String>>,
+    /// One change at a time.
+    changing: tokio::sync::Mutex<()>,
+}
+
+struct Live {
+    services: Option<Graph>,
+    providers: BTreeMap<String, Arc<Provider>>,
+    loaded: BTreeMap<String, Loaded>,
+}
+
+/// One line of `souk plugin list`.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct PluginReport {
+    pub name: String,
+    /// Of what is live; empty where no version is.
+    pub version: String,
+    pub digest: String,
+    pub kind: String,
+    /// Why the version on disk is not live.
+    pub problem: Option<String>,
+    pub routes: usize,
+    /// Plugins whose services it calls, and extension points it provides.
+    pub links: Vec<String>,
+    pub calls: u64,
+    pub failures: u64,
+    pub wall_ms: u64,
+    pub memory_mib_peak: u64,
+}
+
+/// What a reload did.
+#[derive(Debug, Default)]
+pub struct Reload {
+    pub changed: Vec<String>,
+    pub refused: Vec<(String, String)>,
+    pub took: Duration,
+}
+
+impl Shop {
+    /// Loads and links what is in `folder`. Plugins that do not load or fit are
+    /// left out and reported; a shop with none is still a shop.
+    pub async fn open(folder: PathBuf, settings: Arc<Settings>, engine: Engine, services: Arc<Services>, store: Store) -> anyhow::Result<Arc<Self>> {
+        std::fs::create_dir_all(&folder)?;
+        let site = Site::build(&[], &settings.shop.locales, None)?;
+        let shop = Arc::new(Self {
+            folder,
+            settings,
+            engine,
+            services,
+            store,
+            providers: Arc::default(),
+            live: ArcSwap::from_pointee(Live { services: None, providers: BTreeMap::new(), loaded: BTreeMap::new() }),
+            site: ArcSwap::from_pointee(site),
+            plugins: tokio::sync::watch::Sender::new(Arc::default()),
+            stats: Mutex::default(),
+            problems: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+        });
+        shop.reload().await;
+        let weak = Arc::downgrade(&shop);
+        tokio::spawn(async move {
+            let mut interval = tokio::time::interval(REAP_INTERVAL);
+            loop {
+                interval.tick().await;
+                let Some(shop) = weak.upgrade() else { return };
+                let live = shop.live.load();
+                live.services.iter().chain(live.providers.values().map(|p| &p.graph)).for_each(Graph::reap);
+            }
+        });
+        Ok(shop)
+    }
+
+    pub fn site(&self) -> Arc<Site> {
+        self.site.load_full()
+    }
+
+    /// The one plugin with this operator's command.
+    pub fn plugin_with_command(&self, command: &str) -> Option<String> {
+        let plugins = self.plugins.borrow().clone();
+        plugins.values().find(|p| p.manifest.commands.iter().any(|c| c.name == command)).map(|p| p.name().to_owned())
+    }
+
+    /// Commands that the manifests want run after `command`, with its input.
+    pub fn commands_after(&self, command: &str) -> Vec<String> {
+        let plugins = self.plugins.borrow().clone();
+        let commands = plugins.values().flat_map(|p| &p.manifest.commands);
+        commands.filter(|c| c.after.as_deref() == Some(command)).map(|c| c.name.clone()).collect()
+    }
+
+    /// Brings the live set in line with the folder, as far as that can be done.
+    pub async fn reload(&self) -> Reload {
+        let _one = self.changing.lock().await;
+        let begun = Instant::now();
+        let live = self.live.load_full();
+        let mut reload = Reload::default();
+        let (mut wanted, broken) = self.read_folder(&live.loaded);
+        let mut problems: BTreeMap<String, String> = broken;
+        // What does not load stays as it was.
+        for name in problems.keys() {
+            if let Some(loaded) = live.loaded.get(name) {
+                wanted.insert(name.clone(), loaded.clone());
+            }
+        }
+        while changes(&live.loaded, &wanted).next().is_some() {
+            match self.try_swap(&live, &wanted).await {
+                Ok(()) => {
+                    reload.changed = changes(&live.loaded, &wanted).map(str::to_owned).collect();
+                    break;
+                }
+                Err(refusal) => {
+                    let changed: BTreeSet<String> = changes(&live.loaded, &wanted).map(str::to_owned).collect();
+                    let mut blamed: Vec<String> = refusal.plugins.iter().filter(|name| changed.contains(*name)).cloned().collect();
+                    if blamed.is_empty() {
+                        blamed = changed.into_iter().collect();
+                    }
+                    for name in blamed {
+                        match live.loaded.get(&name) {
+                            Some(before) => wanted.insert(name.clone(), before.clone()),
+                            None => wanted.remove(&name),
+                        };
+                        problems.insert(name, refusal.reason.clone());
+                    }
+                }
+            }
+        }
+        reload.refused = problems.iter().map(|(name, reason)| (name.clone(), reason.clone())).collect();
+        *self.problems.lock() = problems;
+        reload.took = begun.elapsed();
+        for (plugin, reason) in &reload.refused {
+            tracing::warn!(plugin, "not live: {reason}");
+        }
+        if !reload.changed.is_empty() {
+            tracing::info!(plugins = reload.changed.join(", "), took_ms = reload.took.as_millis() as u64, "plugins are live");
+        }
+        reload
+    }
+
+    /// Reads what has changed; unchanged plugins keep what was loaded.
+    fn read_folder(&self, before: &BTreeMap<String, Loaded>) -> (BTreeMap<String, Loaded>, BTreeMap<String, String>) {
+        let (mut loaded, mut broken) = (BTreeMap::new(), BTreeMap::new());
+        let entries = match std::fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                tracing::error!(folder = %self.folder.display(), %error, "the plugins' folder cannot be read: nothing is changed");
+                return (before.clone(), broken);
+            }
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // Half-written folders of `souk plugin install` and `cargo xtask plugins`.
+            if name.starts_with('.') || !entry.file_type().is_ok_and(|ty| ty.is_dir()) {
+                continue;
+            }
+            match load::load(&entry.path(), self.settings.config.get(&name)) {
+                Ok(fresh) => {
+                    let unchanged = before.get(&name).filter(|old| old.fingerprint == fresh.fingerprint);
+                    loaded.insert(name, unchanged.cloned().unwrap_or(fresh));
+                }
+                Err(error) => {
+                    broken.insert(name, format!("{error:#}"));
+                }
+            }
+        }
+        (loaded, broken)
+    }
+
+    /// Links, checks, and only then swaps.
+    async fn try_swap(&self, live: &Live, wanted: &BTreeMap<String, Loaded>) -> Result<(), Refusal> {
+        let changed: BTreeSet<&str> = changes(&live.loaded, wanted).collect();
+        let is_service = |name: &str| {
+            let kind = |set: &BTreeMap<String, Loaded>| set.get(name).map(|l| l.plugin.manifest.kind);
+            kind(wanted) == Some(Kind::Service) || kind(&live.loaded) == Some(Kind::Service)
+        };
+        let plugins: Arc<LivePlugins> = Arc::new(wanted.iter().map(|(name, l)| (name.clone(), l.plugin.clone())).collect());
+
+        let services = if changed.iter().any(|name| is_service(name)) {
+            let parts: Vec<_> = wanted.values().filter(|l| l.plugin.manifest.kind == Kind::Service).map(part).collect();
+            if parts.is_empty() { None } else { Some(self.link(parts, &plugins).await?) }
+        } else {
+            live.services.clone()
+        };
+        let mut providers = BTreeMap::new();
+        for (name, loaded) in wanted.iter().filter(|(_, l)| l.plugin.manifest.kind == Kind::Provider) {
+            let kept = live.providers.get(name).filter(|_| !changed.contains(name.as_str()));
+            let provider = match kept {
+                Some(kept) => kept.clone(),
+                None => Arc::new(Provider::new(name.clone(), self.link(vec![part(loaded)], &plugins).await?)),
+            };
+            providers.insert(name.clone(), provider);
+        }
+        let commands = duplicate_command(wanted);
+        if let Some(refusal) = commands {
+            return Err(refusal);
+        }
+        let site_plugins: Vec<_> = wanted.values().map(|l| SitePlugin { plugin: l.plugin.clone(), assets: l.assets.clone() }).collect();
+        let site = Site::build(&site_plugins, &self.settings.shop.locales, Some(&self.site.load()))?;
+        for name in &changed {
+            let graph = providers.get(*name).map(|p| &p.graph).or(services.as_ref());
+            if let Some(graph) = graph.filter(|graph| graph.exports_self_check(name)) {
+                self.self_check(graph, name, &plugins).await?;
+            }
+        }
+
+        let list: Vec<_> = providers.values().cloned().collect();
+        self.providers.set(&list);
+        self.live.store(Arc::new(Live { services, providers, loaded: wanted.clone() }));
+        self.site.store(Arc::new(site));
+        self.plugins.send_replace(plugins);
+        Ok(())
+    }
+
+    async fn link(&self, parts: Vec<(Arc<plugin::Plugin>, Arc<[u8]>)>, plugins: &Arc<LivePlugins>) -> Result<Graph, Refusal> {
+        let unit = self.checking_unit(plugins);
+        let stats = |name: &str| self.stats.lock().entry(name.to_owned()).or_default().clone();
+        let graph = Graph::link(&self.engine, parts, self.providers.clone(), self.services.clone(), stats, unit.clone()).await;
+        unit.lock().end();
+        Ok(graph?)
+    }
+
+    async fn self_check(&self, graph: &Graph, plugin: &str, plugins: &Arc<LivePlugins>) -> Result<(), Refusal> {
+        let unit = self.checking_unit(plugins);
+        let answer = graph.call(plugin, &PluginCall::SelfCheck, unit.clone()).await;
+        unit.lock().end();
+        let reason = match answer {
+            Ok(PluginAnswer::SelfCheck(Err(reason))) => reason,
+            Err(error) => error.to_string(),
+            Ok(_) => return Ok(()),
+        };
+        Err(Refusal { plugins: vec![plugin.to_owned()], reason: format!("its self-check says no: {reason}") })
+    }
+
+    fn checking_unit(&self, plugins: &Arc<LivePlugins>) -> SharedUnit {
+        let start = Start {
+            kind: UnitKind::SelfCheck,
+            now_ms: jiff::Timestamp::now().as_millisecond().unsigned_abs(),
+            request_id: "self-check".into(),
+            live: plugins.clone(),
+            limits: &Limits::USUAL,
+            shopper: Shopper::None,
+        };
+        Unit::new(self.store.begin(), start).shared()
+    }
+
+    pub fn report(&self) -> Vec<PluginReport> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let live = self.live.load();
+        let problems = self.problems.lock();
+        let names: BTreeSet<&String> = live.loaded.keys().chain(problems.keys()).collect();
+        let stats = self.stats.lock();
+        let report = |name: &String| {
+            let loaded = live.loaded.get(name);
+            let graph = live.providers.get(name).map(|p| &p.graph).or(live.services.as_ref());
+            let links = graph.into_iter().flat_map(|g| g.services_of(name).iter().map(String::as_str).chain(g.extensions_of(name)));
+            let stats = stats.get(name);
+            PluginReport {
+                name: name.clone(),
+                version: loaded.map(|l| l.plugin.manifest.version.to_string()).unwrap_or_default(),
+                digest: loaded.map(|l| l.plugin.digest.clone()).unwrap_or_default(),
+                kind: loaded.map(|l| format!("{:?}", l.plugin.manifest.kind).to_lowercase()).unwrap_or_default(),
+                problem: problems.get(name).cloned(),
+                routes: loaded.map_or(0, |l| l.plugin.manifest.routes.len()),
+                links: links.map(str::to_owned).collect(),
+                calls: stats.map_or(0, |s| s.calls.load(Relaxed)),
+                failures: stats.map_or(0, |s| s.failures()),
+                wall_ms: stats.map_or(0, |s| s.wall_ns.load(Relaxed) / 1_000_000),
+                memory_mib_peak: stats.map_or(0, |s| s.memory_bytes_peak.load(Relaxed) >> 20),
+            }
+        };
+        names.into_iter().map(report).collect()
+    }
+}
+
+impl Plugins for Shop {
+    async fn call(&self, plugin: &str, call: &PluginCall, unit: SharedUnit) -> Result<PluginAnswer, CallError> {
+        let graph = {
+            let live = self.live.load();
+            live.providers.get(plugin).map(|p| &p.graph).or(live.services.as_ref()).cloned()
+        };
+        match graph {
+            Some(graph) => graph.call(plugin, call, unit).await,
+            None => Err(CallError { plugin: Some(plugin.to_owned()), kind: CallErrorKind::NotFound, message: "no plugin is live".into() }),
+        }
+    }
+
+    fn live(&self) -> tokio::sync::watch::Receiver<Arc<LivePlugins>> {
+        self.plugins.subscribe()
+    }
+}
+
+/// Why a set of plugins does not go live, and whose fault it may be.
+struct Refusal {
+    plugins: Vec<String>,
+    reason: String,
+}
+
+impl From<LinkError> for Refusal {
+    fn from(error: LinkError) -> Self {
+        let plugins = match &error {
+            LinkError::NotAComponent { plugin, .. }
+            | LinkError::MissingProvider { plugin, .. }
+            | LinkError::UnknownCapability { plugin, .. }
+            | LinkError::UndeclaredExtensionPoint { plugin, .. }
+            | LinkError::BadExport { plugin, .. }
+            | LinkError::MissingExport { plugin, .. } => vec![plugin.clone()],
+            LinkError::Mismatch { plugin, provider, .. } => vec![plugin.clone(), provider.clone()],
+            LinkError::TwoProviders { second, .. } => vec![second.clone()],
+            LinkError::Cycle { plugins } => plugins.clone(),
+            LinkError::Unusable(_) => Vec::new(),
+        };
+        Self { plugins, reason: error.to_string() }
+    }
+}
+
+impl From<SiteError> for Refusal {
+    fn from(error: SiteError) -> Self {
+        let plugins = match &error {
+            SiteError::Route { plugin, .. } => vec![plugin.clone()],
+            SiteError::Conflict { plugin, other_plugin, .. } => vec![plugin.clone(), other_plugin.clone()],
+            SiteError::NoLocales | SiteError::Locale(_) => Vec::new(),
+        };
+        Self { plugins, reason: error.to_string() }
+    }
+}
+
+fn part(loaded: &Loaded) -> (Arc<plugin::Plugin>, Arc<[u8]>) {
+    (loaded.plugin.clone(), loaded.component.clone())
+}
+
+/// Names that are new, gone, or other than before.
+fn changes<'a>(before: &'a BTreeMap<String, Loaded>, after: &'a BTreeMap<String, Loaded>) -> impl Iterator<Item = &'a str> {
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    names.into_iter().filter(|n| before.get(*n).map(|l| l.fingerprint) != after.get(*n).map(|l| l.fingerprint)).map(String::as_str)
+}
+
+fn duplicate_command(plugins: &BTreeMap<String, Loaded>) -> Option<Refusal> {
+    let mut owners: HashMap<&str, &str> = HashMap::new();
+    for (name, loaded) in plugins {
+        for command in &loaded.plugin.manifest.commands {
+            if let Some(other) = owners.insert(&command.name, name) {
+                return Some(Refusal {
+                    plugins: vec![name.clone(), other.to_owned()],
+                    reason: format!("plugins `{other}` and `{name}` both have a command `{}`: rename one of them", command.name),
+                });
+            }
+        }
+    }
+    None
+}

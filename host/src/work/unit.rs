@@ -192,7 +192,7 @@ impl Unit {
     }
 
     /// Takes the transaction out: the unit has ended.
-    pub(super) fn end(&mut self) -> Option<Txn> {
+    pub(crate) fn end(&mut self) -> Option<Txn> {
         self.held.clear();
         self.txn.take()
     }

@@ -1,0 +1,220 @@
+//! Reads one plugin's folder: manifest, component, assets, settings.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
+
+use super::manifest::{Manifest, Setting, SettingKind};
+use super::plugin::Plugin;
+use crate::front::assets::{self, Asset};
+
+const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+const MANIFEST_BYTES_MAX: u64 = 256 << 10;
+
+/// A plugin as it lies on disk, read and checked on its own.
+#[derive(Clone)]
+pub struct Loaded {
+    pub plugin: Arc<Plugin>,
+    pub component: Arc<[u8]>,
+    pub assets: Vec<Arc<Asset>>,
+    /// Changes with anything that was read.
+    pub fingerprint: [u8; 32],
+}
+
+pub fn load(folder: &Path, settings: Option<&toml::Table>) -> Result<Loaded> {
+    let manifest_text = read_limited(&folder.join("plugin.toml"), MANIFEST_BYTES_MAX)?;
+    let component = read_limited(&folder.join("plugin.wasm"), COMPONENT_BYTES_MAX)?;
+    let manifest_text = String::from_utf8(manifest_text).context("plugin.toml is not UTF-8")?;
+    let manifest: Manifest = toml::from_str(&manifest_text).context("plugin.toml")?;
+    let name = manifest.name.clone();
+    let folder_name = folder.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    ensure!(folder_name == name, "plugin.toml names the plugin `{name}`, but its folder is `{folder_name}`: rename one of them");
+    let problems = problems(&manifest);
+    ensure!(problems.is_empty(), "plugin.toml: {}", problems.join("; "));
+    let config = configure(&manifest, settings)?;
+    let assets = assets::load(&name, &folder.join("assets"))?;
+
+    let mut fingerprint = blake3::Hasher::new();
+    for part in [manifest_text.as_bytes(), &component, serde_json::to_string(&config)?.as_bytes()] {
+        fingerprint.update(blake3::hash(part).as_bytes());
+    }
+    assets.iter().for_each(|asset| {
+        fingerprint.update(blake3::hash(asset.url.as_bytes()).as_bytes());
+    });
+    let plugin = Plugin {
+        digest: hex::encode(Sha256::digest(&component)),
+        config_document: serde_json::to_string(&config)?,
+        config: config.iter().map(|(name, value)| (name.clone(), value.to_string())).collect::<HashMap<_, _>>(),
+        asset_urls: assets.iter().map(|asset| (asset.path.clone(), asset.url.clone())).collect(),
+        manifest,
+    };
+    Ok(Loaded { plugin: Arc::new(plugin), component: component.into(), assets, fingerprint: *fingerprint.finalize().as_bytes() })
+}
+
+fn read_limited(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
+    let metadata = std::fs::symlink_metadata(path).with_context(|| path.display().to_string())?;
+    ensure!(metadata.is_file(), "{} is not a plain file", path.display());
+    ensure!(metadata.len() <= bytes_max, "{} has {} bytes; at most {bytes_max} are allowed", path.display(), metadata.len());
+    std::fs::read(path).with_context(|| path.display().to_string())
+}
+
+fn is_kebab(name: &str) -> bool {
+    (1..=40).contains(&name.len())
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && !name.ends_with('-')
+        && !name.contains("--")
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+fn is_topic(topic: &str) -> bool {
+    topic.len() <= 128 && topic.split('.').all(is_kebab)
+}
+
+/// What is wrong with a manifest by itself, each naming the entry and what it takes.
+fn problems(manifest: &Manifest) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut kebab = |what: &str, name: &str| {
+        if !is_kebab(name) {
+            problems.push(format!("{what} `{name}`: use 1 to 40 lower-case letters, digits and single hyphens, a letter first"));
+        }
+    };
+    kebab("name", &manifest.name);
+    manifest.routes.iter().for_each(|route| kebab("the route name", &route.name));
+    manifest.jobs.iter().for_each(|job| kebab("the job", &job.name));
+    manifest.commands.iter().for_each(|command| kebab("the command", &command.name));
+    manifest.indexes.iter().for_each(|index| kebab("the index", &index.name));
+
+    let mut unique = |what: &str, names: &mut dyn Iterator<Item = &String>| {
+        let mut seen = BTreeSet::new();
+        for name in names {
+            if !seen.insert(name) {
+                problems.push(format!("{what} `{name}` is there twice"));
+            }
+        }
+    };
+    unique("the route name", &mut manifest.routes.iter().map(|r| &r.name));
+    unique("the job", &mut manifest.jobs.iter().map(|j| &j.name));
+    unique("the command", &mut manifest.commands.iter().map(|c| &c.name));
+    unique("the index", &mut manifest.indexes.iter().map(|i| &i.name));
+    unique("the subscription", &mut manifest.events.iter().map(|e| &e.topic));
+    for topic in manifest.publishes.iter().chain(manifest.events.iter().map(|e| &e.topic)) {
+        if !is_topic(topic) {
+            problems.push(format!("the topic `{topic}`: use dotted lower case, for instance `order.placed`"));
+        }
+    }
+    for job in &manifest.jobs {
+        if let Err(error) = croner::Cron::from_str(&job.cron) {
+            problems.push(format!("the job `{}`: `{}` is not a cron expression: {error}", job.name, job.cron));
+        }
+    }
+    for point in &manifest.extension_points {
+        if !point.interface.starts_with("souk:extend/") {
+            problems.push(format!("the extension point `{}`: names look like `souk:extend/discount`", point.interface));
+        }
+        if !(1..=30_000).contains(&point.deadline_ms) {
+            problems.push(format!("the extension point `{}`: deadline-ms is {}; give 1 to 30000", point.interface, point.deadline_ms));
+        }
+    }
+    let limits = &manifest.limits;
+    for (name, value, min, max) in [
+        ("deadline-ms", limits.deadline_ms, 10, 60_000),
+        ("memory-mib", limits.memory_mib, 1, 256),
+        ("table-elements", limits.table_elements, 1, 1_000_000),
+        ("storage-operations", limits.storage_operations, 1, 1_000_000),
+        ("output-bytes", limits.output_bytes, 1, 64 << 20),
+    ] {
+        if !(min..=max).contains(&value) {
+            problems.push(format!("limits.{name} is {value}: give {min} to {max}"));
+        }
+    }
+    problems
+}
+
+/// The settings of a plugin: what the shop gives, defaults for the rest.
+fn configure(manifest: &Manifest, given: Option<&toml::Table>) -> Result<serde_json::Map<String, serde_json::Value>> {
+    let plugin = &manifest.name;
+    if let Some(unknown) = given.into_iter().flat_map(toml::Table::keys).find(|name| !manifest.config.contains_key(*name)) {
+        let known = manifest.config.keys().cloned().collect::<Vec<_>>().join(", ");
+        bail!("souk.toml, [config.{plugin}]: there is no setting `{unknown}`; there are: {known}");
+    }
+    let mut config = serde_json::Map::new();
+    for (name, setting) in &manifest.config {
+        let value = given.and_then(|given| given.get(name)).or(setting.default.as_ref());
+        let Some(value) = value else { bail!("souk.toml, [config.{plugin}]: the setting `{name}` has no default: give it ({})", setting.description) };
+        if let Err(problem) = check(setting, value) {
+            bail!("souk.toml, [config.{plugin}]: `{name}` {problem}");
+        }
+        config.insert(name.clone(), serde_json::to_value(value)?);
+    }
+    Ok(config)
+}
+
+fn check(setting: &Setting, value: &toml::Value) -> std::result::Result<(), String> {
+    let fits = match setting.kind {
+        SettingKind::String => value.is_str(),
+        SettingKind::Integer => value.is_integer(),
+        SettingKind::Number => value.is_integer() || value.is_float(),
+        SettingKind::Boolean => value.is_bool(),
+        SettingKind::Array => value.is_array(),
+        SettingKind::Object => value.is_table(),
+    };
+    if !fits {
+        return Err(format!("is {}; it takes {:?}", value.type_str(), setting.kind).to_lowercase());
+    }
+    if !setting.values.is_empty() && !setting.values.contains(value) {
+        let values = setting.values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Err(format!("is {value}; it takes one of {values}"));
+    }
+    let number = value.as_float().or(value.as_integer().map(|n| n as f64));
+    if let Some(number) = number
+        && (setting.min.is_some_and(|min| number < min) || setting.max.is_some_and(|max| number > max))
+    {
+        return Err(format!("is {number}; it takes {} to {}", setting.min.unwrap_or(f64::MIN), setting.max.unwrap_or(f64::MAX)));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest(text: &str) -> Manifest {
+        toml::from_str(&format!("name = \"demo\"\nversion = \"1.0.0\"\n{text}")).unwrap()
+    }
+
+    #[test]
+    fn settings_take_defaults_and_are_checked_against_the_schema() {
+        let manifest = manifest("config.rate = { type = \"integer\", default = 3, min = 1, max = 5 }");
+        assert_eq!(configure(&manifest, None).unwrap()["rate"], 3);
+        for (given, problem) in [
+            ("rate = 9", "takes 1 to 5"),
+            ("rate = \"x\"", "takes integer"),
+            ("raet = 2", "there are: rate"),
+        ] {
+            let error = configure(&manifest, Some(&given.parse().unwrap())).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_setting_without_default_must_be_given() {
+        let manifest = manifest("config.key = { type = \"string\", description = \"the merchant's id\" }");
+        let error = configure(&manifest, None).unwrap_err().to_string();
+        assert!(error.contains("merchant's id"), "{error}");
+    }
+
+    #[test]
+    fn a_manifest_tells_all_that_is_wrong_with_it() {
+        let manifest = manifest(
+            "publishes = [\"Order Placed\"]\n[limits]\nmemory-mib = 9999\n[[jobs]]\nname = \"x\"\ncron = \"soon\"\n[[jobs]]\nname = \"x\"\ncron = \"0 * * * *\"",
+        );
+        let problems = problems(&manifest).join("\n");
+        for part in ["Order Placed", "memory-mib", "`soon` is not a cron expression", "`x` is there twice"] {
+            assert!(problems.contains(part), "{problems}");
+        }
+    }
+}

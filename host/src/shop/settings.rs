@@ -1,0 +1,159 @@
+//! `souk.toml`: one shop's settings, written by its retailer.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::engine::bindings::souk::host::config::ShopFacts;
+use crate::front::config::ServerConfig;
+use crate::store::EngineKind;
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    pub shop: ShopSettings,
+    #[serde(default)]
+    pub server: ServerConfig,
+    #[serde(default)]
+    pub storage: StorageSettings,
+    /// Settings of plugins, by plugin.
+    #[serde(default)]
+    pub config: BTreeMap<String, toml::Table>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ShopSettings {
+    pub name: String,
+    /// As shoppers reach it; `http://<server.listen>` unless given.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// ISO 4217.
+    pub currency: String,
+    /// BCP 47, the default first.
+    pub locales: Vec<String>,
+    /// IANA name.
+    pub time_zone: String,
+    /// ISO 3166-1 alpha-2.
+    pub country: String,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct StorageSettings {
+    /// `fjall` or `sled`; fixed once the store has been made.
+    pub engine: EngineSetting,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineSetting {
+    #[default]
+    Fjall,
+    Sled,
+}
+
+impl From<EngineSetting> for EngineKind {
+    fn from(setting: EngineSetting) -> Self {
+        match setting {
+            EngineSetting::Fjall => EngineKind::Fjall,
+            EngineSetting::Sled => EngineKind::Sled,
+        }
+    }
+}
+
+impl Settings {
+    pub fn read(store: &Path) -> Result<Self> {
+        let path = store.join("souk.toml");
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("{}: make a store with `souk store init --store {}`", path.display(), store.display()))?;
+        let settings: Self = toml::from_str(&text).with_context(|| path.display().to_string())?;
+        let problems = settings.problems();
+        if !problems.is_empty() {
+            bail!("{}:\n  {}", path.display(), problems.join("\n  "));
+        }
+        Ok(settings)
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = self.server.problems();
+        let shop = &self.shop;
+        if shop.name.trim().is_empty() {
+            problems.push("shop.name is empty: give the shop's name".into());
+        }
+        if shop.currency.len() != 3 || !shop.currency.bytes().all(|b| b.is_ascii_uppercase()) {
+            problems.push(format!("shop.currency is `{}`: give an ISO 4217 code, for instance CNY", shop.currency));
+        }
+        if shop.country.len() != 2 || !shop.country.bytes().all(|b| b.is_ascii_uppercase()) {
+            problems.push(format!("shop.country is `{}`: give an ISO 3166 code of two letters, for instance CN", shop.country));
+        }
+        if jiff::tz::TimeZone::get(&shop.time_zone).is_err() {
+            problems.push(format!("shop.time-zone is `{}`: give an IANA name, for instance Asia/Shanghai", shop.time_zone));
+        }
+        if shop.locales.is_empty() {
+            problems.push("shop.locales is empty: give at least one, for instance [\"zh-CN\", \"en\"]".into());
+        }
+        if let Some(url) = &shop.base_url
+            && (!(url.starts_with("https://") || url.starts_with("http://")) || url.ends_with('/') || url::Url::parse(url).is_err())
+        {
+            problems.push(format!("shop.base-url is `{url}`: give https://shop.example without a final slash"));
+        }
+        problems
+    }
+
+    /// As plugins see the shop, once the server's address is known.
+    pub fn facts(&self, base_url: String) -> ShopFacts {
+        let shop = &self.shop;
+        ShopFacts {
+            name: shop.name.clone(),
+            base_url,
+            currency: shop.currency.clone(),
+            locales: shop.locales.clone(),
+            time_zone: shop.time_zone.clone(),
+            country: shop.country.clone(),
+        }
+    }
+
+    pub fn base_url(&self) -> String {
+        self.shop.base_url.clone().unwrap_or_else(|| {
+            let scheme = if self.server.tls.is_some() { "https" } else { "http" };
+            format!("{scheme}://{}", self.server.listen)
+        })
+    }
+}
+
+/// Where the parts of a store lie.
+#[derive(Debug, Clone)]
+pub struct StoreFolder(pub PathBuf);
+
+impl StoreFolder {
+    pub fn plugins(&self) -> PathBuf {
+        self.0.join("plugins")
+    }
+
+    pub fn media(&self) -> PathBuf {
+        self.0.join("media")
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.0.join("data")
+    }
+
+    pub fn documents(&self) -> PathBuf {
+        self.data().join("documents")
+    }
+
+    pub fn secrets(&self) -> PathBuf {
+        self.0.join("secrets.toml")
+    }
+
+    pub fn code_cache(&self) -> PathBuf {
+        self.0.join("cache/code")
+    }
+
+    pub fn control_socket(&self) -> PathBuf {
+        self.data().join("control.sock")
+    }
+}
