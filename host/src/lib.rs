@@ -10,6 +10,7 @@ pub mod capability;
 pub mod cli;
 pub mod engine;
 pub mod front;
+pub mod runtime;
 pub mod shop;
 pub mod store;
 pub mod work;

@@ -16,6 +16,6 @@ impl Host for GuestState {
     }
 
     fn shop(&mut self, _: Caller) -> ShopFacts {
-        self.services.shop.clone()
+        ShopFacts::clone(&self.services.shop.load())
     }
 }

@@ -22,7 +22,8 @@ use crate::engine::bindings::souk::host::config::ShopFacts;
 
 /// The process-wide backends behind the capabilities.
 pub struct Services {
-    pub shop: ShopFacts,
+    /// The base URL is only known for sure once the server listens.
+    pub shop: arc_swap::ArcSwap<ShopFacts>,
     pub cache: cache::Cache,
     pub keys: crypto::Keyring,
     pub secrets: secrets::Secrets,
@@ -33,7 +34,7 @@ impl Services {
     /// `data` is the store's own folder, `secrets` the operator's file.
     pub fn open(data: &Path, secrets: &Path, shop: ShopFacts) -> anyhow::Result<Self> {
         Ok(Self {
-            shop,
+            shop: arc_swap::ArcSwap::from_pointee(shop),
             cache: cache::Cache::new(cache::BYTES_MAX),
             keys: crypto::Keyring::open(&data.join("keys"))?,
             secrets: secrets::Secrets::read(secrets)?,

@@ -21,7 +21,7 @@ pub mod page_cache;
 pub mod problem;
 pub mod routes;
 pub mod server;
-pub mod service;
+mod service;
 pub mod session;
 #[cfg(test)]
 mod tests;
@@ -31,6 +31,7 @@ use std::sync::Arc;
 
 use crate::engine::bindings::exports::souk::web::handler;
 pub use routes::{Locale, Site, SiteError};
+pub use service::FrontOptions;
 
 /// What the front calls. The runtime implements it; tests use a fake.
 pub trait Application: Send + Sync + 'static {

@@ -288,6 +288,26 @@ impl Shop {
         Unit::new(self.store.begin(), start).shared()
     }
 
+    /// What each plugin has done and cost, in the OpenMetrics text format.
+    pub fn metrics(&self, out: &mut String) {
+        use std::fmt::Write;
+        let reports = self.report();
+        for (name, value) in [
+            ("souk_plugin_calls", (|r: &PluginReport| r.calls) as fn(&PluginReport) -> u64),
+            ("souk_plugin_failures", |r: &PluginReport| r.failures),
+            ("souk_plugin_wall_ms", |r: &PluginReport| r.wall_ms),
+        ] {
+            let _ = writeln!(out, "# TYPE {name} counter");
+            for report in &reports {
+                let _ = writeln!(out, "{name}_total{{plugin=\"{}\"}} {}", report.name, value(report));
+            }
+        }
+        let _ = writeln!(out, "# TYPE souk_plugin_live gauge");
+        for report in &reports {
+            let _ = writeln!(out, "souk_plugin_live{{plugin=\"{}\"}} {}", report.name, u8::from(report.problem.is_none()));
+        }
+    }
+
     pub fn report(&self) -> Vec<PluginReport> {
         use std::sync::atomic::Ordering::Relaxed;
         let live = self.live.load();

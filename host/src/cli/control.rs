@@ -1,0 +1,162 @@
+//! How commands reach a store: through the server that has it open, over a
+//! socket in the store's folder, or by opening it themselves.
+//!
+//! One question and one answer a connection, each a length and that much
+//! postcard. The socket's folder belongs to the operator: who can open it could
+//! as well change the files.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::runtime::Runtime;
+use crate::shop::PluginReport;
+use crate::shop::settings::StoreFolder;
+
+const MESSAGE_BYTES_MAX: u64 = 1 << 30;
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Question {
+    Plugins,
+    /// Runs a plugin's command, and those that want to run after it.
+    Command { name: String, arguments: Vec<(String, String)>, input: Vec<u8> },
+    Backup { destination: std::path::PathBuf },
+    Verify,
+    DeadLetters,
+    Replay(String),
+    Discard(String),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Answer {
+    Plugins(Vec<PluginReport>),
+    /// Outputs of the command and of those that ran after it, by name.
+    Outputs(Vec<(String, Vec<u8>)>),
+    Text(String),
+}
+
+/// Asks the running server, or opens the store for this one question.
+pub async fn ask(folder: &StoreFolder, question: Question) -> Result<Answer> {
+    match UnixStream::connect(folder.control_socket()).await {
+        Ok(mut stream) => {
+            send(&mut stream, &question).await?;
+            let answer: Result<Answer, String> = receive(&mut stream).await?;
+            answer.map_err(|message| anyhow!(message))
+        }
+        Err(_) => {
+            let runtime = Runtime::open(folder.clone()).await?;
+            let answer = answer(&runtime, question).await;
+            runtime.runner.stop().await;
+            answer
+        }
+    }
+}
+
+/// Listens until the returned guard is dropped.
+pub fn listen(runtime: Arc<Runtime>) -> Result<Guard> {
+    let path = runtime.folder.control_socket();
+    // The store's lock is ours: a socket that is still here is a crash's.
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error).with_context(|| path.display().to_string()),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).with_context(|| path.display().to_string())?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let task = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let runtime = runtime.clone();
+            tokio::spawn(async move {
+                let Ok(question) = receive(&mut stream).await else { return };
+                let answer = answer(&runtime, question).await.map_err(|error| format!("{error:#}"));
+                let _ = send(&mut stream, &answer).await;
+            });
+        }
+    });
+    Ok(Guard { path, task })
+}
+
+pub struct Guard {
+    path: std::path::PathBuf,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.task.abort();
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn answer(runtime: &Runtime, question: Question) -> Result<Answer> {
+    Ok(match question {
+        Question::Plugins => Answer::Plugins(runtime.shop.report()),
+        Question::Command { name, arguments, input } => Answer::Outputs(run_commands(runtime, name, arguments, input).await?),
+        Question::Backup { destination } => {
+            let store = runtime.store.clone();
+            tokio::task::spawn_blocking(move || store.backup(&destination)).await??;
+            Answer::Text(String::new())
+        }
+        Question::Verify => {
+            let store = runtime.store.clone();
+            Answer::Text(tokio::task::spawn_blocking(move || store.verify()).await??.to_string())
+        }
+        Question::DeadLetters => Answer::Text(dead_letters(runtime)?),
+        Question::Replay(id) => {
+            runtime.runner.replay_dead_letter(&id).await?;
+            Answer::Text(String::new())
+        }
+        Question::Discard(id) => {
+            if !runtime.runner.discard_dead_letter(&id).await? {
+                bail!("there is no dead letter `{id}`");
+            }
+            Answer::Text(String::new())
+        }
+    })
+}
+
+async fn run_commands(runtime: &Runtime, name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<(String, Vec<u8>)>> {
+    let mut outputs = Vec::new();
+    let mut commands = vec![name.clone()];
+    commands.extend(runtime.shop.commands_after(&name));
+    for command in commands {
+        let plugin = runtime
+            .shop
+            .plugin_with_command(&command)
+            .with_context(|| format!("no live plugin has a command `{command}`; `souk plugin list` shows what is live"))?;
+        let output = runtime.runner.command(&plugin, command.clone(), arguments.clone(), input.clone()).await?;
+        outputs.push((command, output));
+    }
+    Ok(outputs)
+}
+
+const DEAD_LETTERS_SHOWN_MAX: usize = 1_000;
+
+fn dead_letters(runtime: &Runtime) -> Result<String> {
+    let letters = runtime.runner.dead_letters("", DEAD_LETTERS_SHOWN_MAX)?;
+    if letters.is_empty() {
+        return Ok("none".into());
+    }
+    let line = |l: &crate::work::dead::DeadLetter| format!("{}  {}  {:?}: {}", l.id, l.plugin, l.work, l.error);
+    Ok(letters.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+async fn send(stream: &mut UnixStream, message: &impl Serialize) -> Result<()> {
+    let bytes = postcard::to_stdvec(message)?;
+    stream.write_u64(bytes.len() as u64).await?;
+    stream.write_all(&bytes).await?;
+    Ok(())
+}
+
+async fn receive<T: serde::de::DeserializeOwned>(stream: &mut UnixStream) -> Result<T> {
+    let length = stream.read_u64().await.context("the connection ended early")?;
+    if length > MESSAGE_BYTES_MAX {
+        bail!("a message of {length} bytes; at most {MESSAGE_BYTES_MAX} are allowed");
+    }
+    let mut bytes = Vec::new();
+    stream.take(length).read_to_end(&mut bytes).await?;
+    postcard::from_bytes(&bytes).context("the other side speaks another version")
+}

@@ -1,0 +1,111 @@
+//! `souk serve` and `souk dev`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use notify::{RecursiveMode, Watcher};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::control;
+use crate::engine::bindings::souk::host::config::ShopFacts;
+use crate::front::server::Server;
+use crate::runtime::Runtime;
+use crate::shop::settings::StoreFolder;
+
+pub struct Dev {
+    pub plugins: PathBuf,
+    pub build: String,
+}
+
+pub async fn serve(folder: StoreFolder, dev: Option<Dev>) -> Result<()> {
+    let begun = Instant::now();
+    let runtime = Runtime::open(folder).await?;
+    runtime.runner.start().await?;
+    let server = Server::start(runtime.clone(), runtime.front_options()).await?;
+    if runtime.settings.shop.base_url.is_none() {
+        let scheme = if runtime.settings.server.tls.is_some() { "https" } else { "http" };
+        let base_url = format!("{scheme}://{}", server.address);
+        runtime.services.shop.rcu(|facts| ShopFacts { base_url: base_url.clone(), ..ShopFacts::clone(facts) });
+    }
+    let base_url = runtime.services.shop.load().base_url.clone();
+    let control = control::listen(runtime.clone())?;
+    let watcher = runtime.shop.watch()?;
+    let building = dev.map(|dev| build_on_change(dev, runtime.folder.plugins())).transpose()?;
+    for plugin in runtime.shop.report().iter().filter(|plugin| plugin.problem.is_some()) {
+        eprintln!("! {}: {}", plugin.name, plugin.problem.as_deref().unwrap_or_default());
+    }
+    println!("{} is open: {base_url}  (after {} ms)", runtime.settings.shop.name, begun.elapsed().as_millis());
+    if let Some(ops) = server.ops_address {
+        println!("for operators: http://{ops}/metrics /health /ready");
+    }
+
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    eprintln!("finishing what is in hand; once more to stop at once");
+    let finish = async {
+        drop((watcher, building, control));
+        if !server.drain().await {
+            eprintln!("some requests did not end in time (server.limits.drain-timeout-ms)");
+        }
+        runtime.runner.stop().await;
+    };
+    tokio::select! {
+        () = finish => {}
+        _ = interrupt.recv() => eprintln!("stopped at once; the next start recovers"),
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+/// Builds the plugin whose source changed; the shop's own watcher swaps it.
+fn build_on_change(dev: Dev, out: PathBuf) -> Result<notify::RecommendedWatcher> {
+    let root = dev.plugins.canonicalize().with_context(|| format!("{}: where are the plugins' sources?", dev.plugins.display()))?;
+    let (changed, mut changes) = tokio::sync::mpsc::unbounded_channel();
+    let watched = root.clone();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let Ok(event) = event else { return };
+        if event.kind.is_access() {
+            return;
+        }
+        for plugin in event.paths.iter().filter_map(|path| plugin_of(&watched, path)) {
+            let _ = changed.send(plugin);
+        }
+    })?;
+    watcher.watch(&root, RecursiveMode::Recursive)?;
+    let build = Arc::new(dev.build);
+    let out = out.canonicalize()?;
+    tokio::spawn(async move {
+        while let Some(first) = changes.recv().await {
+            let mut plugins = std::collections::BTreeSet::from([first]);
+            // An editor writes in several steps.
+            while let Ok(Some(next)) = tokio::time::timeout(Duration::from_millis(60), changes.recv()).await {
+                plugins.insert(next);
+            }
+            for plugin in plugins {
+                let begun = Instant::now();
+                let line = build.replace("{plugin}", &plugin).replace("{out}", &out.display().to_string());
+                let status = tokio::process::Command::new("sh").arg("-c").arg(&line).status().await;
+                match status {
+                    Ok(status) if status.success() => eprintln!("· {plugin} built in {} ms", begun.elapsed().as_millis()),
+                    Ok(_) => eprintln!("! {plugin} does not build; the shop keeps the last good one"),
+                    Err(error) => eprintln!("! `{line}` does not start: {error}"),
+                }
+            }
+        }
+    });
+    Ok(watcher)
+}
+
+/// `promotions` for `<root>/promotions/src/lib.rs`.
+fn plugin_of(root: &Path, path: &Path) -> Option<String> {
+    let mut parts = path.strip_prefix(root).ok()?.components().map(|part| part.as_os_str().to_string_lossy());
+    let plugin = parts.next()?.into_owned();
+    let rest: Vec<_> = parts.collect();
+    let source = rest.first().is_some_and(|part| ["src", "assets", "plugin.toml", "Cargo.toml"].contains(&part.as_ref()));
+    (source && !rest.iter().any(|part| part.starts_with('.') || part.ends_with('~')) && root.join(&plugin).join("Cargo.toml").exists()).then_some(plugin)
+}

@@ -1,0 +1,250 @@
+//! `souk store`: make, fill, check and copy stores.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Subcommand;
+use serde::Deserialize;
+
+use super::control::{Answer, Question, ask};
+use super::{StoreArgument, out_of_place};
+use crate::shop::settings::{Settings, StoreFolder};
+
+#[derive(Subcommand)]
+pub enum StoreCommand {
+    /// Make a store from a folder like `store-data/`, and fill it.
+    Init {
+        #[command(flatten)]
+        store: StoreArgument,
+        #[arg(long)]
+        from: PathBuf,
+    },
+    /// Import a file through the plugins: all of it or nothing.
+    Import {
+        #[command(flatten)]
+        store: StoreArgument,
+        file: PathBuf,
+        /// What it holds: the plugins' command is `import-<kind>`.
+        #[arg(long, default_value = "products")]
+        kind: String,
+        /// Say what would happen; change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Export to a file or standard output: the plugins' command is `export-<kind>`.
+    Export {
+        #[command(flatten)]
+        store: StoreArgument,
+        #[arg(long, default_value = "products")]
+        kind: String,
+        #[arg(long)]
+        out: Option<PathBuf>,
+    },
+    /// Walk through all documents and say whether they are whole.
+    Verify {
+        #[command(flatten)]
+        store: StoreArgument,
+    },
+    /// Copy the whole store, also while it is served: documents at one instant.
+    Backup {
+        #[command(flatten)]
+        store: StoreArgument,
+        destination: PathBuf,
+    },
+    /// Make a store out of a backup.
+    Restore {
+        #[command(flatten)]
+        store: StoreArgument,
+        backup: PathBuf,
+    },
+}
+
+pub async fn run(command: StoreCommand) -> Result<()> {
+    match command {
+        StoreCommand::Init { store, from } => init(&store.folder(), &from).await,
+        StoreCommand::Import { store, file, kind, dry_run } => {
+            let input = std::fs::read(&file).with_context(|| file.display().to_string())?;
+            let arguments = vec![("dry-run".to_owned(), dry_run.to_string())];
+            let outputs = commands(&store.folder(), format!("import-{kind}"), arguments, input).await?;
+            for (command, output) in outputs {
+                println!("{command}: {}", String::from_utf8_lossy(&output));
+            }
+            Ok(())
+        }
+        StoreCommand::Export { store, kind, out } => {
+            let output = run_command(&store.folder(), format!("export-{kind}"), Vec::new(), Vec::new()).await?;
+            match out {
+                Some(path) => write_whole(&path, &output),
+                None => Ok(std::io::stdout().write_all(&output)?),
+            }
+        }
+        StoreCommand::Verify { store } => {
+            let Answer::Text(report) = ask(&store.folder(), Question::Verify).await? else { return Err(out_of_place()) };
+            println!("{report}");
+            Ok(())
+        }
+        StoreCommand::Backup { store, destination } => backup(&store.folder(), &destination).await,
+        StoreCommand::Restore { store, backup } => restore(&store.folder(), &backup),
+    }
+}
+
+/// The output of a plugin's command alone.
+pub async fn run_command(folder: &StoreFolder, name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>> {
+    let outputs = commands(folder, name, arguments, input).await?;
+    Ok(outputs.into_iter().next().map(|(_, output)| output).unwrap_or_default())
+}
+
+async fn commands(folder: &StoreFolder, name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<(String, Vec<u8>)>> {
+    match ask(folder, Question::Command { name, arguments, input }).await? {
+        Answer::Outputs(outputs) => Ok(outputs),
+        _ => Err(out_of_place()),
+    }
+}
+
+/// `import.toml`: what to feed to which command when a store is made.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Imports {
+    steps: Vec<Step>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Step {
+    command: String,
+    /// A file as it is, …
+    file: Option<PathBuf>,
+    /// … or one JSON object: each member is a JSON file, or all those of a
+    /// folder (`folder/*`), their arrays joined.
+    #[serde(default)]
+    json: std::collections::BTreeMap<String, PathBuf>,
+}
+
+async fn init(folder: &StoreFolder, from: &Path) -> Result<()> {
+    ensure!(!folder.0.join("souk.toml").exists(), "{} holds a store already", folder.0.display());
+    std::fs::create_dir_all(&folder.0)?;
+    let imports: Imports = match std::fs::read_to_string(from.join("import.toml")) {
+        Ok(text) => toml::from_str(&text).context("import.toml")?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Imports { steps: Vec::new() },
+        Err(error) => return Err(error).context("import.toml"),
+    };
+    if from.join("media").is_dir() {
+        copy_folder(&from.join("media"), &folder.media())?;
+    }
+    // The settings come last but for the imports: with them it is a store.
+    std::fs::copy(from.join("souk.toml"), folder.0.join("souk.toml")).with_context(|| from.join("souk.toml").display().to_string())?;
+    let filled = fill(folder, from, imports).await;
+    if filled.is_err() {
+        // Half a store must not look like one.
+        std::fs::remove_file(folder.0.join("souk.toml"))?;
+        std::fs::remove_dir_all(folder.data())?;
+    }
+    filled
+}
+
+async fn fill(folder: &StoreFolder, from: &Path, imports: Imports) -> Result<()> {
+    let runtime = crate::runtime::Runtime::open(folder.clone()).await?;
+    runtime.runner.start().await?;
+    for step in imports.steps {
+        let input = match &step.file {
+            Some(file) => std::fs::read(from.join(file)).with_context(|| file.display().to_string())?,
+            None => {
+                let mut object = serde_json::Map::new();
+                for (member, pattern) in &step.json {
+                    object.insert(member.clone(), read_json(&from.join(pattern))?);
+                }
+                serde_json::to_vec(&object)?
+            }
+        };
+        let plugin = runtime.shop.plugin_with_command(&step.command).with_context(|| {
+            let problems = runtime.shop.report().into_iter().filter_map(|p| Some(format!("{}: {}", p.name, p.problem?))).collect::<Vec<_>>();
+            format!("import.toml: no live plugin has a command `{}` {}", step.command, problems.join("; "))
+        })?;
+        runtime.runner.command(&plugin, step.command.clone(), Vec::new(), input).await.with_context(|| format!("import.toml: `{}`", step.command))?;
+        eprintln!("· {}", step.command);
+    }
+    runtime.runner.stop().await;
+    Ok(())
+}
+
+/// One JSON file, or with a final `*` all of a folder, whose arrays are joined.
+fn read_json(path: &Path) -> Result<serde_json::Value> {
+    let read = |path: &Path| -> Result<serde_json::Value> {
+        let text = std::fs::read(path).with_context(|| path.display().to_string())?;
+        serde_json::from_slice(&text).with_context(|| path.display().to_string())
+    };
+    if path.file_name().is_none_or(|name| name != "*") {
+        return read(path);
+    }
+    let folder = path.parent().unwrap_or(path);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .with_context(|| folder.display().to_string())?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<_>>()?;
+    files.sort();
+    let mut joined = Vec::new();
+    for file in files.iter().filter(|file| file.extension().is_some_and(|e| e == "json")) {
+        match read(file)? {
+            serde_json::Value::Array(items) => joined.extend(items),
+            _ => bail!("{}: an array was expected", file.display()),
+        }
+    }
+    Ok(joined.into())
+}
+
+/// Everything but what can be made again: compiled code and the search index.
+async fn backup(folder: &StoreFolder, destination: &Path) -> Result<()> {
+    Settings::read(&folder.0)?;
+    ensure!(!destination.exists(), "{} exists already: give a new folder", destination.display());
+    let destination = StoreFolder(std::path::absolute(destination)?);
+    std::fs::create_dir_all(destination.data())?;
+    ask(folder, Question::Backup { destination: destination.documents() }).await?;
+    for part in [folder.plugins(), folder.media(), folder.data().join("keys")] {
+        if part.is_dir() {
+            let name = part.strip_prefix(&folder.0)?;
+            copy_folder(&part, &destination.0.join(name))?;
+        }
+    }
+    for file in ["secrets.toml", "souk.toml"] {
+        if folder.0.join(file).exists() {
+            std::fs::copy(folder.0.join(file), destination.0.join(file))?;
+        }
+    }
+    println!("{}", destination.0.display());
+    Ok(())
+}
+
+fn restore(folder: &StoreFolder, backup: &Path) -> Result<()> {
+    let backup = StoreFolder(backup.to_owned());
+    Settings::read(&backup.0).context("this is not a whole backup")?;
+    let empty = std::fs::read_dir(&folder.0).map_or(true, |mut entries| entries.next().is_none());
+    ensure!(empty, "{} is not empty: restore into a new folder, then move it into place", folder.0.display());
+    copy_folder(&backup.0, &folder.0)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::create_dir_all(to).with_context(|| to.display().to_string())?;
+    std::fs::set_permissions(to, std::fs::Permissions::from_mode(std::fs::metadata(from)?.permissions().mode()))?;
+    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
+        let entry = entry?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy_folder(&source, &target)?;
+        } else if kind.is_file() {
+            std::fs::copy(&source, &target).with_context(|| source.display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whole or not at all under its name.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(|| folder.display().to_string())?;
+    file.write_all(bytes)?;
+    file.persist(path).with_context(|| path.display().to_string())?;
+    Ok(())
+}
