@@ -10,6 +10,7 @@ pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod crypto;
+pub mod http_client;
 pub mod log;
 pub mod metrics;
 pub mod pages;
@@ -26,6 +27,7 @@ pub struct Services {
     pub shop: arc_swap::ArcSwap<ShopFacts>,
     pub cache: cache::Cache,
     pub keys: crypto::Keyring,
+    pub http: http_client::HttpClient,
     pub secrets: secrets::Secrets,
     pub metrics: metrics::Metrics,
 }
@@ -37,6 +39,7 @@ impl Services {
             shop: arc_swap::ArcSwap::from_pointee(shop),
             cache: cache::Cache::new(cache::BYTES_MAX),
             keys: crypto::Keyring::open(&data.join("keys"))?,
+            http: http_client::HttpClient::new()?,
             secrets: secrets::Secrets::read(secrets)?,
             metrics: metrics::Metrics::default(),
         })

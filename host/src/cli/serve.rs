@@ -29,6 +29,9 @@ pub async fn serve(folder: StoreFolder, dev: Option<Dev>) -> Result<()> {
         let base_url = format!("{scheme}://{}", server.address);
         runtime.services.shop.rcu(|facts| ShopFacts { base_url: base_url.clone(), ..ShopFacts::clone(facts) });
     }
+    if runtime.settings.server.tls.is_none() {
+        runtime.services.http.set_own_address(server.address)?;
+    }
     let base_url = runtime.services.shop.load().base_url.clone();
     let control = control::listen(runtime.clone())?;
     let watcher = runtime.shop.watch()?;

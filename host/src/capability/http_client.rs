@@ -1,0 +1,303 @@
+//! HTTP to hosts on a plugin's allow-list.
+//!
+//! Addresses are checked where the connection is made, not where the name is
+//! written: whatever a name resolves to, now or a moment later, a private
+//! address is not connected to. `shop.internal` is this shop's own listener and
+//! the one exception.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use url::{Host as UrlHost, Url};
+
+use crate::engine::GuestState;
+use crate::engine::bindings::Caller;
+use crate::engine::bindings::named_imports::souk::host::http_client::Host;
+use crate::engine::bindings::souk::host::http_client::{Error, Request, Response};
+
+pub const OWN_NAME: &str = "shop.internal";
+const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+const TIMEOUT_MAX: Duration = Duration::from_secs(30);
+const RESPONSE_BYTES_MAX: usize = 4 << 20;
+const REQUEST_BYTES_MAX: usize = 4 << 20;
+const HEADERS_MAX: usize = 64;
+/// Set by the client itself, or belonging to one hop.
+const HEADERS_OF_THE_CLIENT: [&str; 9] =
+    ["host", "content-length", "connection", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "proxy-authorization"];
+
+pub struct HttpClient {
+    outside: reqwest::Client,
+    /// Connects to our own listener whatever the name.
+    own: OnceLock<(reqwest::Client, SocketAddr)>,
+}
+
+impl HttpClient {
+    pub fn new() -> anyhow::Result<Self> {
+        Ok(Self { outside: builder()?.dns_resolver(Arc::new(PublicOnly)).build()?, own: OnceLock::new() })
+    }
+
+    /// Where `shop.internal` leads: our plain listener.
+    pub fn set_own_address(&self, address: SocketAddr) -> anyhow::Result<()> {
+        let reachable = match address.ip() {
+            ip if !ip.is_unspecified() => ip,
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        };
+        let address = SocketAddr::new(reachable, address.port());
+        let client = builder()?.resolve(OWN_NAME, address).build()?;
+        let _ = self.own.set((client, address));
+        Ok(())
+    }
+
+    async fn fetch(&self, allowed: &std::collections::BTreeSet<String>, request: Request) -> Result<Response, Error> {
+        let mut url = Url::parse(&request.url).map_err(|error| Error::Invalid(format!("url: {error}")))?;
+        check(allowed, &url)?;
+        if request.body.len() > REQUEST_BYTES_MAX || request.headers.len() > HEADERS_MAX {
+            return Err(Error::Invalid(format!("at most {REQUEST_BYTES_MAX} bytes of body and {HEADERS_MAX} headers")));
+        }
+        let client = if url.host_str() == Some(OWN_NAME) {
+            let (client, address) = self.own.get().ok_or_else(|| Error::Failed("the shop is not listening".into()))?;
+            url.set_port(Some(address.port())).map_err(|()| Error::Invalid("url: no port can be set".into()))?;
+            client
+        } else {
+            &self.outside
+        };
+        let method = reqwest::Method::from_bytes(request.method.as_bytes()).map_err(|_| Error::Invalid(format!("method `{}`", request.method)))?;
+        let mut headers = http::HeaderMap::new();
+        for (name, value) in &request.headers {
+            let name = http::HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::Invalid(format!("header name `{}`", name.escape_debug())))?;
+            if HEADERS_OF_THE_CLIENT.contains(&name.as_str()) {
+                return Err(Error::Invalid(format!("the header `{name}` is set by the host")));
+            }
+            let value = http::HeaderValue::from_str(value).map_err(|_| Error::Invalid(format!("value of header `{name}`")))?;
+            headers.append(name, value);
+        }
+        let timeout = match request.timeout_ms {
+            0 => TIMEOUT_DEFAULT,
+            ms => Duration::from_millis(ms.into()).min(TIMEOUT_MAX),
+        };
+        let exchange = async {
+            let mut response = client.request(method, url).headers(headers).body(request.body).send().await.map_err(failed)?;
+            let mut body = Vec::new();
+            while let Some(chunk) = response.chunk().await.map_err(failed)? {
+                if body.len() + chunk.len() > RESPONSE_BYTES_MAX {
+                    return Err(Error::TooLarge);
+                }
+                body.extend_from_slice(&chunk);
+            }
+            let headers = response.headers().iter().filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
+            Ok(Response { status: response.status().as_u16(), headers: headers.collect(), body })
+        };
+        tokio::time::timeout(timeout, exchange).await.map_err(|_| Error::Timeout)?
+    }
+}
+
+fn builder() -> anyhow::Result<reqwest::ClientBuilder> {
+    use rustls_platform_verifier::ConfigVerifierExt as _;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let tls = rustls::ClientConfig::with_platform_verifier()?;
+    Ok(reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .connect_timeout(Duration::from_secs(10))
+        .pool_max_idle_per_host(16))
+}
+
+fn failed(error: reqwest::Error) -> Error {
+    if error.is_timeout() {
+        return Error::Timeout;
+    }
+    let mut text = error.without_url().to_string();
+    let refused = "leads to a private address";
+    if text.contains(refused) {
+        text = format!("the name {refused}");
+    }
+    Error::Failed(text)
+}
+
+/// Scheme, host and port against the allow-list; userinfo is never needed.
+fn check(allowed: &std::collections::BTreeSet<String>, url: &Url) -> Result<(), Error> {
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::Invalid("url: user and password do not belong there".into()));
+    }
+    let host = url.host_str().ok_or_else(|| Error::Invalid("url: a host is missing".into()))?.to_ascii_lowercase();
+    if let Some(UrlHost::Ipv4(ip)) = url.host()
+        && !is_public(ip.into())
+    {
+        return Err(Error::NotGranted(format!("{ip} is a private address")));
+    }
+    if let Some(UrlHost::Ipv6(ip)) = url.host()
+        && !is_public(ip.into())
+    {
+        return Err(Error::NotGranted(format!("{ip} is a private address")));
+    }
+    let own = host == OWN_NAME;
+    let grants = |entry: &String| {
+        let (plain, entry) = match entry.strip_prefix("http://") {
+            Some(rest) => (true, rest),
+            None => (false, entry.as_str()),
+        };
+        let (name, port) = match entry.rsplit_once(':') {
+            Some((name, port)) if !entry.ends_with(']') => (name, port.parse::<u16>().ok()),
+            _ => (entry, None),
+        };
+        let name_fits = match name.strip_prefix("*.") {
+            Some(parent) => host.strip_suffix(parent).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
+            None => host == name.to_ascii_lowercase(),
+        };
+        let scheme_fits = match url.scheme() {
+            "https" => !own,
+            "http" => plain || own,
+            _ => false,
+        };
+        let port_fits = own && url.port().is_none() || port.or(if plain { Some(80) } else { Some(443) }) == url.port_or_known_default();
+        name_fits && scheme_fits && port_fits
+    };
+    if allowed.iter().any(grants) {
+        return Ok(());
+    }
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let scheme = if url.scheme() == "http" && !own { "http://" } else { "" };
+    Err(Error::NotGranted(format!("{host} is not on the plugin's allow-list: add \"{scheme}{host}{port}\" to [http] hosts in its manifest")))
+}
+
+/// Addresses of the public internet, by the registries of special-purpose ones.
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            !(ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_unspecified()
+                || ip.is_broadcast()
+                || ip.is_multicast()
+                || ip.is_documentation()
+                || a == 0
+                || a >= 240
+                || (a == 100 && (64..128).contains(&b)) // carrier-grade NAT
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 198 && (b == 18 || b == 19)))
+        }
+        IpAddr::V6(ip) => {
+            let s = ip.segments();
+            // Only 2000::/3 is handed out; of it, not what wraps other addresses.
+            (s[0] & 0xe000) == 0x2000
+                && !(s[0] == 0x2001 && s[1] < 0x0200) // Teredo, ORCHID, benchmarking
+                && !(s[0] == 0x2001 && s[1] == 0x0db8)
+                && s[0] != 0x2002 // 6to4
+                && !(s[0] == 0x3fff && s[1] < 0x1000)
+        }
+    }
+}
+
+/// Resolves names to public addresses only, at the moment of connecting.
+struct PublicOnly;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let all: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let public: Vec<SocketAddr> = all.iter().copied().filter(|address| is_public(address.ip())).collect();
+            if public.is_empty() && !all.is_empty() {
+                return Err(format!("{} leads to a private address", name.as_str()).into());
+            }
+            Ok(Box::new(public.into_iter()) as Addrs)
+        })
+    }
+}
+
+impl Host for GuestState {
+    async fn fetch(&mut self, caller: Caller, request: Request) -> Result<Response, Error> {
+        {
+            let mut unit = self.unit.lock();
+            if unit.wrote() {
+                return Err(Error::AfterWrite);
+            }
+            if let Some(answer) = unit.fetch_replay(caller.name(), &request) {
+                return answer;
+            }
+        }
+        let answer = self.services.http.fetch(&caller.manifest.http.hosts, request.clone()).await;
+        self.unit.lock().fetch_record(caller.name(), &request, answer.clone());
+        answer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn verdict(allowed: &[&str], url: &str) -> bool {
+        let allowed: BTreeSet<String> = allowed.iter().map(|s| (*s).to_owned()).collect();
+        check(&allowed, &Url::parse(url).unwrap()).is_ok()
+    }
+
+    #[test]
+    fn only_what_is_listed_is_allowed() {
+        for (allowed, url, expected) in [
+            (&["api.example.com"][..], "https://api.example.com/x", true),
+            (&["api.example.com"], "http://api.example.com/x", false),
+            (&["http://api.example.com"], "http://api.example.com/x", true),
+            (&["api.example.com"], "https://api.example.com:8443/x", false),
+            (&["api.example.com:8443"], "https://api.example.com:8443/x", true),
+            (&["*.example.com"], "https://a.b.example.com/", true),
+            (&["*.example.com"], "https://example.com/", false),
+            (&["*.example.com"], "https://badexample.com/", false),
+            (&["api.example.com"], "https://api.example.com@evil.net/", false),
+            (&["api.example.com"], "https://user:pw@api.example.com/", false),
+            (&["api.example.com"], "https://API.Example.com/", true),
+            (&["127.0.0.1"], "https://127.0.0.1/", false),
+            (&["0x7f.1"], "https://0x7f.1/", false),
+            (&["[::ffff:127.0.0.1]"], "https://[::ffff:127.0.0.1]/", false),
+            (&["shop.internal"], "http://shop.internal/notify", true),
+            (&[], "http://shop.internal/notify", false),
+        ] {
+            assert_eq!(verdict(allowed, url), expected, "{allowed:?} {url}");
+        }
+    }
+
+    #[test]
+    fn special_purpose_addresses_are_not_public() {
+        for ip in [
+            "10.0.0.1", "172.16.0.1", "192.168.1.1", "127.0.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255",
+            "198.18.0.1", "192.0.0.8", "::1", "::", "::ffff:10.0.0.1", "fe80::1", "fc00::1", "fd00:ec2::254", "ff02::1", "64:ff9b::a00:1", "2002:a00:1::",
+            "2001:db8::1", "2001:0:1::1",
+        ] {
+            assert!(!is_public(ip.parse().unwrap()), "{ip}");
+        }
+        for ip in ["1.1.1.1", "203.0.114.1", "2606:4700::1111", "2400:3200::1"] {
+            assert!(is_public(ip.parse().unwrap()), "{ip}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_inside_is_refused_when_connecting() {
+        let client = HttpClient::new().unwrap();
+        let request = Request { method: "GET".into(), url: "http://localhost:1/".into(), headers: vec![], body: vec![], timeout_ms: 1_000 };
+        let allowed = BTreeSet::from(["http://localhost:1".to_owned()]);
+        let Err(Error::Failed(_)) = client.fetch(&allowed, request).await else { panic!("it must not connect") };
+    }
+
+    #[tokio::test]
+    async fn header_injection_and_the_clients_own_headers_are_refused() {
+        let client = HttpClient::new().unwrap();
+        let allowed = BTreeSet::from(["example.com".to_owned()]);
+        for (name, value) in [("x", "a\r\nb: c"), ("x\r\ny", "a"), ("Host", "evil.net"), ("Transfer-Encoding", "chunked")] {
+            let request = Request {
+                method: "GET".into(),
+                url: "https://example.com/".into(),
+                headers: vec![(name.into(), value.into())],
+                body: vec![],
+                timeout_ms: 1_000,
+            };
+            assert!(matches!(client.fetch(&allowed, request).await, Err(Error::Invalid(_))), "{name:?}");
+        }
+    }
+}
