@@ -1,0 +1,296 @@
+//! Holds and what is on hand. Every movement is in the ledger (`holds` and
+//! `corrections`); the counters are its sums, kept in the same units of work.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use souk_sdk::commerce::inventory::{Line, Shortage};
+use souk_sdk::storage::{self, Collection, CollectionError, Counter};
+use souk_sdk::{clock, ids, jobs, pages};
+
+const AVAILABLE: Counter = Counter::new("available");
+/// Available and held; what is sold has left.
+const ON_HAND: Counter = Counter::new("on-hand");
+const HOLDS: Collection<Hold> = Collection::new("holds", &[]);
+const CORRECTIONS: Collection<Correction> = Collection::new("corrections", &[]);
+const EXPIRE: &str = "expire";
+const SCAN_MAX: u32 = 1_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    Reserved,
+    Released,
+    Claimed,
+    Restocked,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Movement {
+    kind: Kind,
+    at_ms: u64,
+    /// By sku; the same in all movements from one reservation to the next.
+    lines: BTreeMap<String, i64>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Hold {
+    expires_ms: u64,
+    movements: Vec<Movement>,
+}
+
+impl Hold {
+    fn state(&self) -> Option<Kind> {
+        self.movements.last().map(|movement| movement.kind)
+    }
+
+    fn lines(&self) -> BTreeMap<String, i64> {
+        self.movements.last().map(|movement| movement.lines.clone()).unwrap_or_default()
+    }
+
+    fn moved(&mut self, kind: Kind, lines: BTreeMap<String, i64>) {
+        self.movements.push(Movement { kind, at_ms: clock::now_ms(), lines });
+    }
+}
+
+/// A change of what is on hand that no sale made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Correction {
+    sku: String,
+    delta: i64,
+    at_ms: u64,
+}
+
+/// The unit cannot go on; the interface has no error for it.
+pub fn must<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| panic!("inventory storage: {error}"))
+}
+
+fn must_job(result: Result<(), jobs::Error>) {
+    must(result.map_err(|error| format!("{error:?}")));
+}
+
+pub fn is_sku(text: &str) -> bool {
+    (1..=100).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Ids come from other plugins; one that can be no key names no hold.
+fn hold(id: &str) -> Option<Hold> {
+    match HOLDS.get(id) {
+        Err(CollectionError::Storage(storage::Error::Invalid(_))) => None,
+        found => must(found),
+    }
+}
+
+pub fn available(sku: &str) -> i64 {
+    if is_sku(sku) { must(AVAILABLE.get(sku)) } else { 0 }
+}
+
+pub fn reserve(id: &str, lines: &[Line], expires_ms: u64) -> Result<(), Vec<Shortage>> {
+    let mut hold = hold(id).unwrap_or_default();
+    if matches!(hold.state(), Some(Kind::Reserved | Kind::Claimed)) {
+        return Ok(());
+    }
+    let mut wanted: BTreeMap<String, i64> = BTreeMap::new();
+    for line in lines.iter().filter(|line| line.quantity > 0) {
+        *wanted.entry(line.sku.clone()).or_default() += i64::from(line.quantity);
+    }
+    let (mut taken, mut shortages) = (Vec::new(), Vec::new());
+    for (sku, &quantity) in &wanted {
+        let short = |available| Shortage { sku: sku.clone(), wanted: quantity.try_into().unwrap_or(u32::MAX), available };
+        if !is_sku(sku) {
+            shortages.push(short(0));
+            continue;
+        }
+        match AVAILABLE.add_not_below(sku, -quantity, 0) {
+            Ok(left) => taken.push((sku, quantity, left)),
+            Err(storage::Error::BelowFloor(available)) => shortages.push(short(available)),
+            Err(error) => must(Err(error)),
+        }
+    }
+    if !shortages.is_empty() {
+        // The unit may well commit: the caller decides what a shortage means.
+        for (sku, quantity, _) in taken {
+            must(AVAILABLE.add(sku, quantity));
+        }
+        return Err(shortages);
+    }
+    sold_out_or_back(taken.into_iter().filter(|(_, _, left)| *left == 0).map(|(sku, ..)| sku));
+    hold.expires_ms = expires_ms;
+    hold.moved(Kind::Reserved, wanted);
+    must(HOLDS.put(id, &hold));
+    must_job(jobs::schedule_json(EXPIRE, id, expires_ms, &()));
+    Ok(())
+}
+
+pub fn extend(id: &str, expires_ms: u64) -> bool {
+    let Some(mut hold) = hold(id).filter(|hold| hold.state() == Some(Kind::Reserved)) else { return false };
+    if hold.expires_ms != expires_ms {
+        hold.expires_ms = expires_ms;
+        must(HOLDS.put(id, &hold));
+        must_job(jobs::schedule_json(EXPIRE, id, expires_ms, &()));
+    }
+    true
+}
+
+pub fn release(id: &str) {
+    let Some(hold) = hold(id).filter(|hold| hold.state() == Some(Kind::Reserved)) else { return };
+    must_job(jobs::cancel(EXPIRE, id));
+    give_back(id, hold);
+}
+
+/// The job at a hold's expiry. It may have been extended or ended meanwhile.
+pub fn expire(id: &str) {
+    let Some(hold) = hold(id).filter(|hold| hold.state() == Some(Kind::Reserved)) else { return };
+    if hold.expires_ms <= clock::now_ms() {
+        give_back(id, hold);
+    } else {
+        must_job(jobs::schedule_json(EXPIRE, id, hold.expires_ms, &()));
+    }
+}
+
+fn give_back(id: &str, mut hold: Hold) {
+    let lines = hold.lines();
+    add_available(&lines);
+    hold.moved(Kind::Released, lines);
+    must(HOLDS.put(id, &hold));
+}
+
+pub fn claim(id: &str) -> bool {
+    let Some(mut hold) = hold(id) else { return false };
+    match hold.state() {
+        Some(Kind::Claimed) => true,
+        Some(Kind::Reserved) => {
+            let lines = hold.lines();
+            for (sku, quantity) in &lines {
+                must(ON_HAND.add(sku, -quantity));
+            }
+            hold.moved(Kind::Claimed, lines);
+            must(HOLDS.put(id, &hold));
+            must_job(jobs::cancel(EXPIRE, id));
+            true
+        }
+        _ => false,
+    }
+}
+
+pub fn restock(id: &str) -> bool {
+    let Some(mut hold) = hold(id) else { return false };
+    match hold.state() {
+        Some(Kind::Restocked) => true,
+        Some(Kind::Claimed) => {
+            let lines = hold.lines();
+            for (sku, quantity) in &lines {
+                must(ON_HAND.add(sku, *quantity));
+            }
+            add_available(&lines);
+            hold.moved(Kind::Restocked, lines);
+            must(HOLDS.put(id, &hold));
+            true
+        }
+        _ => false,
+    }
+}
+
+fn add_available(lines: &BTreeMap<String, i64>) {
+    let back = lines.iter().filter(|(sku, quantity)| must(AVAILABLE.add(sku, **quantity)) == **quantity);
+    sold_out_or_back(back.map(|(sku, _)| sku));
+}
+
+fn sold_out_or_back<'a>(skus: impl Iterator<Item = &'a String>) {
+    let tags: Vec<String> = skus.map(|sku| format!("stock:{sku}")).collect();
+    if !tags.is_empty() {
+        pages::invalidate(&tags);
+    }
+}
+
+pub fn on_hand(sku: &str) -> i64 {
+    must(ON_HAND.get(sku))
+}
+
+/// Sets what is on hand. `Err` holds how many are held for orders: fewer cannot be on hand.
+pub fn set_on_hand(sku: &str, quantity: i64) -> Result<(), i64> {
+    let delta = quantity - on_hand(sku);
+    if delta == 0 {
+        return Ok(());
+    }
+    let left = match AVAILABLE.add_not_below(sku, delta, 0) {
+        Ok(left) => left,
+        Err(storage::Error::BelowFloor(available)) => return Err(on_hand(sku) - available),
+        Err(error) => must(Err(error)),
+    };
+    must(ON_HAND.add(sku, delta));
+    must(CORRECTIONS.put(&ids::sortable(), &Correction { sku: sku.into(), delta, at_ms: clock::now_ms() }));
+    if left == 0 || left == delta {
+        sold_out_or_back([&sku.to_owned()].into_iter());
+    }
+    Ok(())
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Balance {
+    pub available: i64,
+    pub on_hand: i64,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Difference {
+    pub sku: String,
+    pub ledger: Balance,
+    pub counters: Balance,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Verification {
+    pub skus: usize,
+    pub holds: usize,
+    pub differences: Vec<Difference>,
+}
+
+pub fn verify() -> Verification {
+    let mut balances: BTreeMap<String, Balance> = BTreeMap::new();
+    each(&CORRECTIONS, |correction| {
+        let balance = balances.entry(correction.sku).or_default();
+        balance.available += correction.delta;
+        balance.on_hand += correction.delta;
+    });
+    let mut holds = 0;
+    each(&HOLDS, |hold| {
+        holds += 1;
+        for movement in hold.movements {
+            for (sku, quantity) in movement.lines {
+                let balance = balances.entry(sku).or_default();
+                match movement.kind {
+                    Kind::Reserved => balance.available -= quantity,
+                    Kind::Released => balance.available += quantity,
+                    Kind::Claimed => balance.on_hand -= quantity,
+                    Kind::Restocked => {
+                        balance.available += quantity;
+                        balance.on_hand += quantity;
+                    }
+                }
+            }
+        }
+    });
+    let skus: BTreeSet<String> = balances.keys().cloned().collect();
+    let differences = balances.into_iter().filter_map(|(sku, ledger)| {
+        let counters = Balance { available: available(&sku), on_hand: on_hand(&sku) };
+        (counters != ledger).then_some(Difference { sku, ledger, counters })
+    });
+    Verification { holds, differences: differences.collect(), skus: skus.len() }
+}
+
+fn each<T: Serialize + serde::de::DeserializeOwned>(collection: &Collection<T>, mut visit: impl FnMut(T)) {
+    let mut last: Option<String> = None;
+    loop {
+        let found = must(collection.scan(&storage::after(last.as_deref()), SCAN_MAX, false));
+        let full = found.len() == SCAN_MAX as usize;
+        last = found.last().map(|(key, _)| key.clone());
+        for (_, document) in found {
+            visit(document);
+        }
+        if !full {
+            return;
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The rules of stock (H4, H5), against a model.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use souk_sdk::commerce::inventory::{Guest as _, Line};
+use souk_sdk::{jobs, testing};
+
+use crate::{Inventory, stock};
+
+fn lines(lines: &[(&str, u32)]) -> Vec<Line> {
+    lines.iter().map(|(sku, quantity)| Line { sku: (*sku).into(), quantity: *quantity }).collect()
+}
+
+fn run(command: &str, input: &str) -> Result<serde_json::Value, String> {
+    let answer = testing::unit(|| <Inventory as souk_sdk::host::command_handler::Guest>::run(command.into(), vec![], input.into()))?;
+    serde_json::from_slice(&answer).map_err(|error| error.to_string())
+}
+
+fn free(sku: &str) -> i64 {
+    Inventory::available(vec![sku.into()])[0]
+}
+
+/// Runs what is due, as the host does.
+fn run_jobs() {
+    let now_ms = souk_sdk::clock::now_ms();
+    for ((name, key), job) in testing::jobs() {
+        if job.at_ms <= now_ms {
+            jobs::cancel(&name, &key).unwrap();
+            <Inventory as jobs::Guest>::run(jobs::Job { name, key, due_ms: job.at_ms, payload: job.payload }).unwrap();
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Reserve(u8, Vec<(u8, u32)>, u64),
+    Extend(u8, u64),
+    Release(u8),
+    Claim(u8),
+    Restock(u8),
+    Pass(u64),
+    Count(u8, i64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let id = 0..4_u8;
+    prop_oneof![
+        4 => (id.clone(), prop::collection::vec((0..3_u8, 0..6_u32), 1..4), 1..50_u64).prop_map(|(id, lines, ttl)| Step::Reserve(id, lines, ttl)),
+        1 => (id.clone(), 1..50_u64).prop_map(|(id, ttl)| Step::Extend(id, ttl)),
+        2 => id.clone().prop_map(Step::Release),
+        2 => id.clone().prop_map(Step::Claim),
+        1 => id.prop_map(Step::Restock),
+        2 => (1..40_u64).prop_map(Step::Pass),
+        1 => (0..3_u8, 0..30_i64).prop_map(|(sku, quantity)| Step::Count(sku, quantity)),
+    ]
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum State {
+    Held,
+    Free,
+    Sold,
+    Returned,
+}
+
+proptest! {
+    #[test]
+    fn stock_agrees_with_a_model_and_is_never_oversold(steps in prop::collection::vec(step(), 1..80)) {
+        testing::reset();
+        let sku = |number: u8| format!("S{number}");
+        let mut on_hand: BTreeMap<String, i64> = (0..3).map(|number| (sku(number), 10)).collect();
+        for name in on_hand.keys() {
+            stock::set_on_hand(name, 10).unwrap();
+        }
+        let mut holds: BTreeMap<u8, (State, BTreeMap<String, i64>, u64)> = BTreeMap::new();
+        let held = |holds: &BTreeMap<u8, (State, BTreeMap<String, i64>, u64)>, sku: &str| -> i64 {
+            holds.values().filter(|hold| hold.0 == State::Held).filter_map(|hold| hold.1.get(sku)).sum()
+        };
+        for step in steps {
+            let now = souk_sdk::clock::now_ms();
+            match step {
+                Step::Reserve(id, wanted, ttl) => {
+                    let lines: Vec<Line> = wanted.iter().map(|(number, quantity)| Line { sku: sku(*number), quantity: *quantity }).collect();
+                    let done = Inventory::reserve(id.to_string(), lines, now + ttl).is_ok();
+                    let already = holds.get(&id).is_some_and(|hold| matches!(hold.0, State::Held | State::Sold));
+                    let mut sums: BTreeMap<String, i64> = BTreeMap::new();
+                    for (number, quantity) in wanted.iter().filter(|line| line.1 > 0) {
+                        *sums.entry(sku(*number)).or_default() += i64::from(*quantity);
+                    }
+                    let fits = sums.iter().all(|(sku, quantity)| on_hand[sku] - held(&holds, sku) >= *quantity);
+                    prop_assert_eq!(done, already || fits);
+                    if done && !already {
+                        holds.insert(id, (State::Held, sums, now + ttl));
+                    }
+                }
+                Step::Extend(id, ttl) => {
+                    let hold = holds.get_mut(&id).filter(|hold| hold.0 == State::Held);
+                    prop_assert_eq!(Inventory::extend(id.to_string(), now + ttl), hold.is_some());
+                    if let Some(hold) = hold {
+                        hold.2 = now + ttl;
+                    }
+                }
+                Step::Release(id) => {
+                    Inventory::release(id.to_string());
+                    if let Some(hold) = holds.get_mut(&id).filter(|hold| hold.0 == State::Held) {
+                        hold.0 = State::Free;
+                    }
+                }
+                Step::Claim(id) => {
+                    let claimed = Inventory::claim(id.to_string());
+                    prop_assert_eq!(claimed, holds.get(&id).is_some_and(|hold| matches!(hold.0, State::Held | State::Sold)));
+                    if let Some(hold) = holds.get_mut(&id).filter(|hold| hold.0 == State::Held) {
+                        hold.0 = State::Sold;
+                        for (sku, quantity) in &hold.1 {
+                            *on_hand.get_mut(sku).unwrap() -= quantity;
+                        }
+                    }
+                }
+                Step::Restock(id) => {
+                    let back = Inventory::restock(id.to_string());
+                    prop_assert_eq!(back, holds.get(&id).is_some_and(|hold| matches!(hold.0, State::Sold | State::Returned)));
+                    if let Some(hold) = holds.get_mut(&id).filter(|hold| hold.0 == State::Sold) {
+                        hold.0 = State::Returned;
+                        for (sku, quantity) in &hold.1 {
+                            *on_hand.get_mut(sku).unwrap() += quantity;
+                        }
+                    }
+                }
+                Step::Pass(ms) => {
+                    testing::advance_ms(ms);
+                    run_jobs();
+                    for hold in holds.values_mut().filter(|hold| hold.0 == State::Held && hold.2 <= now + ms) {
+                        hold.0 = State::Free;
+                    }
+                }
+                Step::Count(number, quantity) => {
+                    let sku = sku(number);
+                    let fits = quantity >= held(&holds, &sku);
+                    prop_assert_eq!(stock::set_on_hand(&sku, quantity).is_ok(), fits);
+                    if fits {
+                        on_hand.insert(sku, quantity);
+                    }
+                }
+            }
+            for (sku, quantity) in &on_hand {
+                prop_assert!(free(sku) >= 0);
+                prop_assert_eq!(free(sku), quantity - held(&holds, sku));
+            }
+        }
+        testing::advance_ms(1_000);
+        run_jobs();
+        for (sku, quantity) in &on_hand {
+            prop_assert_eq!(free(sku), *quantity, "a hold outlived its expiry");
+        }
+        prop_assert_eq!(stock::verify().differences, vec![]);
+    }
+}
+
+#[test]
+fn a_shortage_names_what_is_left_and_takes_nothing() {
+    stock::set_on_hand("A", 5).unwrap();
+    stock::set_on_hand("B", 1).unwrap();
+    let shortages = Inventory::reserve("h".into(), lines(&[("A", 5), ("B", 1), ("B", 1), ("no", 1)]), 1).unwrap_err();
+    let told: Vec<(&str, u32, i64)> = shortages.iter().map(|it| (it.sku.as_str(), it.wanted, it.available)).collect();
+    assert_eq!(told, [("B", 2, 1), ("no", 1, 0)]);
+    assert_eq!((free("A"), free("B")), (5, 1));
+}
+
+#[test]
+fn selling_out_and_coming_back_drop_the_pages_that_say_so() {
+    stock::set_on_hand("A", 2).unwrap();
+    Inventory::reserve("h".into(), lines(&[("A", 1)]), u64::MAX).unwrap();
+    let before = testing::invalidated_tags().len();
+    Inventory::reserve("i".into(), lines(&[("A", 1)]), u64::MAX).unwrap();
+    assert_eq!((before, testing::invalidated_tags().into_iter().last()), (1, Some("stock:A".into())));
+}
+
+#[test]
+fn stock_is_imported_from_every_format() {
+    let catalogue = r#"{"categories":[],"products":[{"variants":[{"sku":"A","stock":7},{"sku":"B"}]}]}"#;
+    assert_eq!(run("import-stock", catalogue).unwrap()["untouched"], 1);
+    assert_eq!(run("import-stock", catalogue).unwrap()["unchanged"], 1);
+    run("import-stock", r#"[{"sku":"B","quantity":2}]"#).unwrap();
+    run("import-stock", "\u{feff}sku,quantity\nC,3\nB,\n").unwrap();
+    run("import-stock", "Handle,Title,Variant SKU,Variant Inventory Qty,Option1 Value\nmug,Mug,D,4,red\nmug,,,5,blue\nmug,,,,\n").unwrap();
+    run("import-stock", "URL handle,SKU,Inventory quantity\ncup,E,6\n").unwrap();
+    let skus = ["A", "B", "C", "D", "MUG-2", "E"];
+    assert_eq!(skus.map(free), [7, 2, 3, 4, 5, 6]);
+    assert_eq!(stock::verify().differences, vec![]);
+}
+
+#[test]
+fn one_bad_row_of_stock_keeps_all_others_out() {
+    stock::set_on_hand("B", 5).unwrap();
+    Inventory::reserve("h".into(), lines(&[("B", 4)]), u64::MAX).unwrap();
+    let error = run("import-stock", "sku,quantity\nA,1\nB,3\nC,-1\nA,2\n").unwrap_err();
+    for told in ["4 are held", "`-1` is not a quantity", "occurs twice", "\"line\": 3"] {
+        assert!(error.contains(told), "{told} in {error}");
+    }
+    assert_eq!((free("A"), free("B")), (0, 1));
+    assert!(run("import-stock", "sku,amount\n").unwrap_err().contains("quantity"));
+}
+
+#[test]
+fn text_that_is_not_utf_8_is_refused_with_its_line() {
+    let input = b"sku,quantity\nA,1\n\xc1\xfa\xbe\xae,2\n";
+    let error = crate::import::run(input, false).unwrap_err();
+    assert!(error.starts_with("line 3:"), "{error}");
+}

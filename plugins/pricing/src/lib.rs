@@ -1,0 +1,248 @@
+//! Prices of skus: exports `souk:commerce/pricing` and the command that loads
+//! price lists. Knows skus and base prices, nothing else of what is sold.
+//!
+//! Stored: `rules` by sku (`*` for every sku; always there once lists were
+//! imported, and says whether there are others), `lists` by id as imported.
+
+mod lists;
+
+use std::collections::BTreeMap;
+
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+use souk_sdk::commerce::pricing::{self, Price, Request};
+use souk_sdk::host::command_handler;
+use souk_sdk::storage::{self, Collection};
+use souk_sdk::{clock, config, jobs, pages};
+
+use lists::{EVERY_SKU, PriceList, Rule};
+
+const RULES: Collection<Rules> = Collection::new("rules", &[]);
+const LISTS: Collection<PriceList> = Collection::new("lists", &[]);
+const SCAN_MAX: u32 = 1_000;
+/// Prices of all lists together.
+const PRICES_MAX: usize = 100_000;
+const WINDOW: &str = "window";
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Rules {
+    rules: Vec<Rule>,
+    /// Of `*`: whether any sku has rules of its own.
+    #[serde(default)]
+    others: bool,
+}
+
+struct Pricing;
+
+/// The unit cannot go on; the interface has no error for it.
+fn must<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| panic!("pricing storage: {error}"))
+}
+
+impl pricing::Guest for Pricing {
+    fn prices(requests: Vec<Request>) -> Vec<Price> {
+        let base = |request: &Request| Price { unit: request.base.clone(), regular: request.base.clone(), source: "base".into() };
+        let Some(every) = must(RULES.get(EVERY_SKU)) else { return requests.iter().map(base).collect() };
+        let mut own: Vec<Option<Rules>> = Vec::new();
+        if every.others {
+            for chunk in requests.chunks(SCAN_MAX as usize) {
+                // A sku that can be no key has no rules.
+                let keys: Vec<String> = chunk.iter().map(|request| if key(&request.sku) { request.sku.clone() } else { EVERY_SKU.into() }).collect();
+                own.extend(must(RULES.get_many(&keys)));
+            }
+        }
+        own.resize(requests.len(), None);
+        let now_ms = clock::now_ms() as i64;
+        let priced = requests.iter().zip(&own).map(|(request, own)| {
+            let rules = every.rules.iter().chain(own.iter().flat_map(|own| &own.rules));
+            match lists::best(rules, &request.base, request.quantity, now_ms) {
+                Some((unit, list)) => Price { unit, source: list.into(), ..base(request) },
+                None => base(request),
+            }
+        });
+        priced.collect()
+    }
+}
+
+fn key(sku: &str) -> bool {
+    (1..=100).contains(&sku.len()) && sku.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Row {
+    /// Place in the list, from 1.
+    line: usize,
+    id: String,
+    field: String,
+    problem: String,
+}
+
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Report {
+    applied: bool,
+    dry_run: bool,
+    lists: usize,
+    prices: usize,
+    faults: Vec<Row>,
+}
+
+fn import(input: &[u8], dry_run: bool) -> Result<Report, String> {
+    let mut text = serde_json::Deserializer::from_slice(input);
+    let lists: Vec<PriceList> = serde_path_to_error::deserialize(&mut text).map_err(|error| error.to_string())?;
+    let shop = config::shop();
+    let zone = TimeZone::get(&shop.time_zone).map_err(|error| format!("the shop's time zone: {error}"))?;
+    let mut report = Report { dry_run, lists: lists.len(), ..Report::default() };
+    let mut rules: BTreeMap<String, Rules> = BTreeMap::new();
+    let mut by_id: BTreeMap<&str, &PriceList> = BTreeMap::new();
+    let mut edges: Vec<(String, i64)> = Vec::new();
+    for (place, list) in lists.iter().enumerate() {
+        let mut faults = Vec::new();
+        if by_id.insert(&list.id, list).is_some() {
+            faults.push(("id".to_owned(), "another list has this id".to_owned()));
+        }
+        match lists::compile(list, &zone, &shop.currency) {
+            Err(more) => faults.extend(more),
+            Ok(compiled) => {
+                report.prices += compiled.len();
+                if let Some((_, rule)) = compiled.first() {
+                    edges.push((format!("{}/starts", list.id), rule.start_ms));
+                    edges.push((format!("{}/ends", list.id), rule.end_ms));
+                }
+                for (sku, rule) in compiled {
+                    rules.entry(sku).or_default().rules.push(rule);
+                }
+            }
+        }
+        report.faults.extend(faults.into_iter().map(|(field, problem)| Row { line: place + 1, id: list.id.clone(), field, problem }));
+    }
+    if report.prices > PRICES_MAX {
+        return Err(format!("{} prices; at most {PRICES_MAX} are kept", report.prices));
+    }
+    if dry_run || !report.faults.is_empty() {
+        return Ok(report);
+    }
+
+    let others = rules.keys().any(|sku| sku != EVERY_SKU);
+    rules.entry(EVERY_SKU.into()).or_default().others = others;
+    for stale in keys("rules").into_iter().filter(|key| !rules.contains_key(key)) {
+        must(RULES.delete(&stale));
+    }
+    for (sku, rules) in &rules {
+        must(RULES.put(sku, rules));
+    }
+    for stale in keys("lists") {
+        must(LISTS.delete(&stale));
+        for edge in ["starts", "ends"] {
+            must(jobs::cancel(WINDOW, &format!("{stale}/{edge}")).map_err(|error| format!("{error:?}")));
+        }
+    }
+    for (id, list) in by_id {
+        must(LISTS.put(id, list));
+    }
+    for (key, at_ms) in edges {
+        // In the past or never: no page changes then.
+        if at_ms > clock::now_ms() as i64 && at_ms < i64::MAX {
+            must(jobs::schedule_json(WINDOW, &key, at_ms as u64, &()).map_err(|error| format!("{error:?}")));
+        }
+    }
+    drop_pages();
+    report.applied = true;
+    Ok(report)
+}
+
+fn keys(collection: &str) -> Vec<String> {
+    let mut keys: Vec<String> = Vec::new();
+    loop {
+        let range = storage::after(keys.last().map(String::as_str));
+        let found = must(storage::scan(collection, &range, SCAN_MAX, false));
+        let full = found.len() == SCAN_MAX as usize;
+        keys.extend(found.into_iter().map(|entry| entry.key));
+        if !full {
+            return keys;
+        }
+    }
+}
+
+fn drop_pages() {
+    pages::invalidate(&["catalog".into(), "prices".into()]);
+}
+
+impl jobs::Guest for Pricing {
+    /// A window begins or ends: what is cached shows the other price.
+    fn run(job: jobs::Job) -> Result<bool, String> {
+        if job.name != WINDOW {
+            return Err(format!("pricing has no job `{}`", job.name));
+        }
+        drop_pages();
+        Ok(false)
+    }
+}
+
+impl command_handler::Guest for Pricing {
+    fn run(name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>, String> {
+        if name != "import-price-lists" {
+            return Err(format!("pricing has no command `{name}`"));
+        }
+        let dry_run = arguments.iter().any(|(name, value)| name == "dry-run" && value != "false");
+        let report = import(&input, dry_run)?;
+        let json = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
+        if report.faults.is_empty() || dry_run { Ok(json.into_bytes()) } else { Err(json) }
+    }
+}
+
+souk_sdk::export!(Pricing: commerce::pricing, host::job_handler, host::command_handler);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use souk_sdk::Money;
+    use souk_sdk::commerce::pricing::Guest as _;
+    use souk_sdk::testing;
+
+    use super::*;
+
+    fn load(lists: &Value) -> Result<Vec<u8>, String> {
+        testing::unit(|| <Pricing as command_handler::Guest>::run("import-price-lists".into(), vec![], lists.to_string().into()))
+    }
+
+    fn price(sku: &str, quantity: u32) -> (i64, String) {
+        let request = Request { sku: sku.into(), quantity, base: Money::new(1_000, "CNY") };
+        let price = Pricing::prices(vec![request]).remove(0);
+        assert_eq!(price.regular.amount, 1_000);
+        (price.unit.amount, price.source)
+    }
+
+    #[test]
+    fn importing_replaces_all_lists_and_schedules_their_windows() {
+        assert_eq!(price("A", 1), (1_000, "base".into()));
+        load(&json!([
+            { "id": "steps", "prices": [{ "sku": "A", "price": 950 }, { "sku": "A", "min-quantity": 10, "price": 800 }] },
+            { "id": "day", "priority": 1, "starts": "2026-01-01T09:00", "ends": "2026-01-01T10:00", "prices": [{ "sku": "*", "percent-off": "50" }] },
+        ])).unwrap();
+        // The clock of tests stands at 08:00 in the shop's zone.
+        assert_eq!(price("A", 9), (950, "steps".into()));
+        assert_eq!(price("A", 10), (800, "steps".into()));
+        assert_eq!(price("B", 1), (1_000, "base".into()));
+        assert_eq!(testing::jobs().len(), 2);
+        testing::advance_ms(3_600_000);
+        assert_eq!(price("A", 1), (500, "day".into()));
+        assert_eq!(price("not a sku\n", 1), (500, "day".into()));
+        testing::advance_ms(3_600_000);
+        assert_eq!(price("B", 1), (1_000, "base".into()));
+
+        load(&json!([])).unwrap();
+        assert_eq!(price("A", 10), (1_000, "base".into()));
+        assert!(testing::jobs().is_empty());
+    }
+
+    #[test]
+    fn one_fault_keeps_all_lists_as_they_were() {
+        load(&json!([{ "id": "old", "prices": [{ "sku": "A", "price": 1 }] }])).unwrap();
+        let error = load(&json!([{ "id": "new", "prices": [] }, { "id": "bad", "prices": [{ "sku": "A" }] }])).unwrap_err();
+        assert!(error.contains("prices[0].price"), "{error}");
+        assert!(load(&json!([{ "id": "bad", "prices": [{ "sku": 1 }] }])).unwrap_err().contains("[0].prices[0].sku"));
+        assert_eq!(price("A", 1), (1, "old".into()));
+    }
+}

@@ -1,0 +1,216 @@
+//! What a price list may say, and which of its prices holds. Pure: storage and
+//! the clock are the caller's.
+
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use souk_sdk::money::{self, Money};
+
+const PRICE_MAX: i64 = 1_000_000_000_000;
+const PPM: i64 = 1_000_000;
+pub const EVERY_SKU: &str = "*";
+
+/// A list as an operator writes it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct PriceList {
+    pub id: String,
+    #[serde(default)]
+    pub priority: i32,
+    #[serde(default)]
+    pub starts: Option<String>,
+    #[serde(default)]
+    pub ends: Option<String>,
+    pub prices: Vec<Price>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Price {
+    pub sku: String,
+    #[serde(default = "one")]
+    pub min_quantity: u32,
+    #[serde(default)]
+    pub price: Option<i64>,
+    /// A decimal, as text so that no binary fraction comes in.
+    #[serde(default)]
+    pub percent_off: Option<String>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// One price of one list, ready to be applied.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    pub list: String,
+    pub priority: i32,
+    /// `start <= t < end`, UTC milliseconds.
+    pub start_ms: i64,
+    pub end_ms: i64,
+    pub min_quantity: u32,
+    pub unit: Unit,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    Fixed(Money),
+    OffPpm(i64),
+}
+
+impl Rule {
+    /// `None` where the rule does not hold for this purchase at this time.
+    fn unit(&self, base: &Money, quantity: u32, now_ms: i64) -> Option<Money> {
+        if quantity < self.min_quantity || now_ms < self.start_ms || now_ms >= self.end_ms {
+            return None;
+        }
+        match &self.unit {
+            Unit::Fixed(price) => (price.currency == base.currency).then(|| price.clone()),
+            Unit::OffPpm(ppm) => {
+                let off = money::mul_ratio(base.amount, *ppm, PPM).ok()?;
+                Some(Money::new(base.amount - off, &base.currency))
+            }
+        }
+    }
+}
+
+/// The lowest price of the highest priority, with its list; never above `base`.
+pub fn best<'a>(rules: impl IntoIterator<Item = &'a Rule>, base: &Money, quantity: u32, now_ms: i64) -> Option<(Money, &'a str)> {
+    let valid = rules.into_iter().filter_map(|rule| Some((rule, rule.unit(base, quantity, now_ms)?)));
+    let best = valid.min_by_key(|(rule, unit)| (std::cmp::Reverse(rule.priority), unit.amount, rule.list.clone()));
+    best.filter(|(_, unit)| unit.amount < base.amount).map(|(rule, unit)| (unit, rule.list.as_str()))
+}
+
+/// Rules by sku, or what is wrong: `(field, problem)`.
+pub fn compile(list: &PriceList, zone: &TimeZone, currency: &str) -> Result<Vec<(String, Rule)>, Vec<(String, String)>> {
+    let mut faults: Vec<(String, String)> = Vec::new();
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !(1..=100).contains(&list.id.len()) || !list.id.bytes().all(allowed) || list.id == "base" {
+        faults.push(("id".into(), "use 1 to 100 of a-z, 0-9 and hyphens, and not `base`".into()));
+    }
+    let mut edge = |field: &str, text: &Option<String>, open: i64| match text {
+        None => open,
+        Some(text) => instant_ms(text, zone).unwrap_or_else(|problem| {
+            faults.push((field.into(), problem));
+            open
+        }),
+    };
+    let (start_ms, end_ms) = (edge("starts", &list.starts, i64::MIN), edge("ends", &list.ends, i64::MAX));
+    if start_ms >= end_ms {
+        faults.push(("ends".into(), "the end is not after the start".into()));
+    }
+    let mut rules = Vec::new();
+    for (place, price) in list.prices.iter().enumerate() {
+        let mut fault = |field: &str, problem: &str| faults.push((format!("prices[{place}].{field}"), problem.into()));
+        if !(1..=100).contains(&price.sku.len()) || !price.sku.bytes().all(|byte| byte.is_ascii_graphic()) {
+            fault("sku", "use a sku of 1 to 100 ASCII characters, or `*` for every sku");
+        }
+        let unit = match (price.price, &price.percent_off) {
+            (Some(amount), None) if (0..=PRICE_MAX).contains(&amount) => Unit::Fixed(Money::new(amount, currency)),
+            (Some(_), None) => {
+                fault("price", "use minor units from 0 to 10^12");
+                continue;
+            }
+            (None, Some(percent)) => match ppm(percent) {
+                Some(ppm) => Unit::OffPpm(ppm),
+                None => {
+                    fault("percent-off", "use a decimal from 0 to 100 with at most 4 decimals, as text");
+                    continue;
+                }
+            },
+            _ => {
+                fault("price", "give either `price` or `percent-off`");
+                continue;
+            }
+        };
+        let min_quantity = price.min_quantity.max(1);
+        rules.push((price.sku.clone(), Rule { list: list.id.clone(), priority: list.priority, start_ms, end_ms, min_quantity, unit }));
+    }
+    if faults.is_empty() { Ok(rules) } else { Err(faults) }
+}
+
+/// `12.5` percent is 125,000 millionths.
+fn ppm(percent: &str) -> Option<i64> {
+    // A currency with four decimals reads decimals with four places.
+    let amount = Money::from_decimal(percent, "CLF").ok()?.amount;
+    (0..=PPM).contains(&amount).then_some(amount)
+}
+
+/// An instant with an offset, or a time in the shop's zone.
+pub fn instant_ms(text: &str, zone: &TimeZone) -> Result<i64, String> {
+    if let Ok(instant) = text.parse::<Timestamp>() {
+        return Ok(instant.as_millisecond());
+    }
+    let unreadable = |error: jiff::Error| format!("`{text}` is not a time such as 2026-11-11T00:00: {error}");
+    let local: DateTime = text.parse().map_err(unreadable)?;
+    Ok(zone.to_timestamp(local).map_err(unreadable)?.as_millisecond())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn zone(name: &str) -> TimeZone {
+        TimeZone::get(name).unwrap()
+    }
+
+    #[test]
+    fn times_are_of_the_shops_zone_across_changes_of_clocks() {
+        let at = |text: &str, name: &str| instant_ms(text, &zone(name)).unwrap();
+        let utc = |text: &str| text.parse::<Timestamp>().unwrap().as_millisecond();
+        assert_eq!(at("2026-11-11T00:00", "Asia/Shanghai"), utc("2026-11-10T16:00:00Z"));
+        assert_eq!(at("2026-11-11T00:00:00Z", "Asia/Shanghai"), utc("2026-11-11T00:00:00Z"));
+        // Skipped on 29 March: one hour later. Twice on 25 October: the first.
+        assert_eq!(at("2026-03-29T02:30", "Europe/Berlin"), utc("2026-03-29T01:30:00Z"));
+        assert_eq!(at("2026-10-25T02:30", "Europe/Berlin"), utc("2026-10-25T00:30:00Z"));
+        assert!(instant_ms("next week", &zone("Europe/Berlin")).is_err());
+    }
+
+    fn rule(list: &str, priority: i32, min_quantity: u32, unit: Unit) -> Rule {
+        Rule { list: list.into(), priority, start_ms: 10, end_ms: 20, min_quantity, unit }
+    }
+
+    fn fixed(amount: i64) -> Unit {
+        Unit::Fixed(Money::new(amount, "CNY"))
+    }
+
+    #[test]
+    fn the_lowest_price_of_the_highest_priority_holds_within_its_window() {
+        let base = Money::new(1_000, "CNY");
+        let rules = [rule("a", 0, 1, fixed(700)), rule("b", 1, 1, Unit::OffPpm(100_000)), rule("c", 1, 5, fixed(850))];
+        let at = |quantity, now_ms| best(&rules, &base, quantity, now_ms).map(|(unit, list)| (unit.amount, list));
+        assert_eq!(at(1, 9), None);
+        assert_eq!(at(1, 10), Some((900, "b")));
+        assert_eq!(at(5, 19), Some((850, "c")));
+        assert_eq!(at(5, 20), None);
+        assert_eq!(best(&rules[..1], &Money::new(600, "CNY"), 1, 10), None, "never above the base price");
+        assert_eq!(best(&rules[..1], &Money::new(1_000, "USD"), 1, 10), None, "another currency");
+    }
+
+    #[test]
+    fn faults_name_their_fields() {
+        let list = serde_json::json!({ "id": "base", "starts": "2026-01-02", "ends": "2026-01-01", "prices": [
+            { "sku": "A" }, { "sku": "B", "percent-off": "100.1" }, { "sku": "", "price": -1 } ] });
+        let list: PriceList = serde_json::from_value(list).unwrap();
+        let faults = compile(&list, &TimeZone::UTC, "CNY").unwrap_err();
+        let fields: Vec<&str> = faults.iter().map(|(field, _)| field.as_str()).collect();
+        assert_eq!(fields, ["id", "ends", "prices[0].price", "prices[1].percent-off", "prices[2].sku", "prices[2].price"]);
+    }
+
+    proptest! {
+        #[test]
+        fn a_percentage_is_rounded_once_and_stays_between_nothing_and_the_base(amount in 0..PRICE_MAX, ppm in 0..=PPM) {
+            let base = Money::new(amount, "CNY");
+            let rules = [rule("a", 0, 1, Unit::OffPpm(ppm))];
+            let unit = best(&rules, &base, 1, 10).map_or(amount, |(unit, _)| unit.amount);
+            prop_assert!((0..=amount).contains(&unit));
+            let exact = i128::from(amount) * i128::from(PPM - ppm);
+            prop_assert!((i128::from(unit) * i128::from(PPM) - exact).abs() * 2 <= i128::from(PPM));
+        }
+    }
+}
