@@ -1,24 +1,42 @@
 //! Durable documents and optimistic transactions over opaque byte keys.
 //!
-//! This first version keeps everything in memory, so that the other rooms can
-//! be built against its interface.
+//! [`Store::begin`] reads at the last durable commit; [`Store::commit`] answers
+//! when the transaction is on disk, or with the conflict that kept it from
+//! being the next in a serial order. `work` is the only user; this room knows
+//! neither plugins nor units. Counters live in a key space of their own, and
+//! adding to one does not conflict with other adds.
 
-use std::collections::BTreeMap;
+mod committer;
+mod engine;
+mod fjall;
+mod sled;
+#[cfg(test)]
+mod tests;
+mod txn;
+
+use std::fs;
 use std::ops::Bound;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
+use committer::{Committer, Recent, Waiting};
+use engine::{Batch, Engine, SPACES, Snapshot, Space};
+pub use txn::Txn;
+
+/// Says what an operator can do.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("storage failed: {0}")]
+#[error("storage: {0}")]
 pub struct StoreError(pub String);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
-    /// Another unit committed what this one has read.
+    /// Another transaction has written what this one read.
     #[error("another unit changed {}", key.escape_ascii())]
     Conflict { key: Vec<u8> },
     #[error("the store is closed")]
@@ -44,163 +62,175 @@ pub enum EngineKind {
     Sled,
 }
 
-#[derive(Default, Clone)]
-struct State {
+impl EngineKind {
+    fn name(self) -> &'static str {
+        match self {
+            EngineKind::Fjall => "fjall",
+            EngineKind::Sled => "sled",
+        }
+    }
+}
+
+impl FromStr for EngineKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "fjall" => Ok(EngineKind::Fjall),
+            "sled" => Ok(EngineKind::Sled),
+            _ => Err(format!("there is no storage engine `{name}`; there are fjall and sled")),
+        }
+    }
+}
+
+const SEQ_KEY: &[u8] = b"seq";
+/// Beside the engine's folder: which engine made it.
+const ENGINE_FILE: &str = "ENGINE";
+const QUEUE_MAX: usize = 4_096;
+const COPY_BATCH_KEYS: usize = 10_000;
+
+/// What is durable now.
+struct Current {
+    snapshot: Box<dyn Snapshot>,
     seq: u64,
-    /// Value and the commit that wrote it; deletions stay, to be seen by validation.
-    documents: BTreeMap<Vec<u8>, (u64, Option<Bytes>)>,
-    counters: BTreeMap<Vec<u8>, (u64, i64)>,
 }
 
 #[derive(Clone)]
-pub struct Store {
-    state: Arc<Mutex<Arc<State>>>,
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    kind: EngineKind,
+    engine: Arc<dyn Engine>,
+    current: Arc<ArcSwap<Current>>,
     durable: watch::Sender<u64>,
+    /// Taken when the store is dropped, which ends the committer.
+    queue: Option<mpsc::Sender<Waiting>>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
 }
 
 impl Store {
-    pub fn open(_dir: &Path, _engine: EngineKind) -> Result<Store, StoreError> {
-        Ok(Store { state: Arc::default(), durable: watch::Sender::new(0) })
+    /// Opens or makes the store in `folder`, recovering what a crash left.
+    pub fn open(folder: &Path, kind: EngineKind) -> Result<Store, StoreError> {
+        let io = |error: std::io::Error| StoreError(format!("{}: {error}", folder.display()));
+        fs::create_dir_all(folder).map_err(io)?;
+        let marker = folder.join(ENGINE_FILE);
+        match fs::read_to_string(&marker) {
+            Ok(made_by) if made_by.trim() != kind.name() => {
+                return Err(StoreError(format!(
+                    "{} was made by {}, but storage.engine is \"{}\": set it back, or export and import into a new store",
+                    folder.display(),
+                    made_by.trim(),
+                    kind.name()
+                )));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => fs::write(&marker, kind.name()).map_err(io)?,
+            Err(error) => return Err(io(error)),
+        }
+        let engine: Arc<dyn Engine> = engine::open(kind, &folder.join(kind.name()))?.into();
+        let snapshot = engine.snapshot();
+        let seq = match snapshot.get(Space::Meta, SEQ_KEY)? {
+            None => 0,
+            Some(seq) => u64::from_be_bytes(seq[..].try_into().map_err(|_| StoreError("the sequence number is damaged: restore from a backup".into()))?),
+        };
+        let current = Arc::new(ArcSwap::from_pointee(Current { snapshot, seq }));
+        let durable = watch::Sender::new(seq);
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        let committer = Committer { engine: engine.clone(), current: current.clone(), durable: durable.clone(), recent: Recent::since(seq) };
+        let thread = std::thread::Builder::new().name("committer".into()).spawn(move || committer.run(waiting)).map_err(io)?;
+        Ok(Store(Arc::new(Inner { kind, engine, current, durable, queue: Some(queue), thread: Mutex::new(Some(thread)) })))
     }
 
     pub fn begin(&self) -> Txn {
-        Txn { state: self.state.lock().clone(), reads: Vec::new(), writes: BTreeMap::new(), adds: BTreeMap::new(), appends: Vec::new(), operations: 0 }
+        Txn::new(self.0.current.load_full())
     }
 
+    /// Waits until the transaction is on disk. One that wrote nothing is done
+    /// at once: its snapshot was consistent.
     pub async fn commit(&self, txn: Txn) -> Result<Committed, CommitError> {
-        let mut state = self.state.lock();
-        let since = txn.state.seq;
-        for (start, end) in &txn.reads {
-            let range = (start.as_ref().map(Vec::as_slice), end.as_ref().map(Vec::as_slice));
-            if let Some((key, _)) = state.documents.range::<[u8], _>(range).find(|(_, (seq, _))| *seq > since) {
-                return Err(CommitError::Conflict { key: key.clone() });
-            }
-            if let Some((key, _)) = state.counters.range::<[u8], _>(range).find(|(_, (seq, _))| *seq > since) {
-                return Err(CommitError::Conflict { key: key.clone() });
-            }
+        if !txn.has_writes() {
+            return Ok(Committed { seq: txn.snapshot_seq() });
         }
-        for (key, (delta, floor)) in &txn.adds {
-            let value = state.counters.get(key).map_or(0, |(_, v)| *v);
-            if floor.is_some_and(|floor| value + delta < floor) {
-                return Err(CommitError::Conflict { key: key.clone() });
-            }
-        }
-        let state = Arc::make_mut(&mut state);
-        state.seq += 1;
-        let seq = state.seq;
-        for (key, value) in txn.writes {
-            state.documents.insert(key, (seq, value));
-        }
-        for (key, (delta, _)) in txn.adds {
-            let counter = state.counters.entry(key).or_default();
-            *counter = (seq, counter.1 + delta);
-        }
-        for (index, (log, value)) in txn.appends.into_iter().enumerate() {
-            let key = [&log[..], &seq.to_be_bytes(), &(index as u32).to_be_bytes()].concat();
-            state.documents.insert(key, (seq, Some(value)));
-        }
-        self.durable.send_replace(seq);
-        Ok(Committed { seq })
+        let (answer, answered) = oneshot::channel();
+        let queue = self.0.queue.as_ref().ok_or(CommitError::Closed)?;
+        queue.send(Waiting { txn, answer }).await.map_err(|_| CommitError::Closed)?;
+        answered.await.map_err(|_| CommitError::Closed)?
     }
 
     pub fn durable_seq(&self) -> u64 {
-        *self.durable.borrow()
+        *self.0.durable.borrow()
     }
 
     pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.durable.subscribe()
-    }
-}
-
-pub struct Txn {
-    state: Arc<State>,
-    reads: Vec<(Bound<Vec<u8>>, Bound<Vec<u8>>)>,
-    writes: BTreeMap<Vec<u8>, Option<Bytes>>,
-    adds: BTreeMap<Vec<u8>, (i64, Option<i64>)>,
-    appends: Vec<(Vec<u8>, Bytes)>,
-    operations: u32,
-}
-
-impl Txn {
-    pub fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.operations += 1;
-        if let Some(written) = self.writes.get(key) {
-            return Ok(written.clone());
-        }
-        self.reads.push((Bound::Included(key.to_vec()), Bound::Included(key.to_vec())));
-        Ok(self.state.documents.get(key).and_then(|(_, v)| v.clone()))
+        self.0.durable.subscribe()
     }
 
-    pub fn put(&mut self, key: &[u8], value: impl Into<Bytes>) {
-        self.operations += 1;
-        self.writes.insert(key.to_vec(), Some(value.into()));
+    pub fn disk_bytes(&self) -> u64 {
+        self.0.engine.disk_bytes()
     }
 
-    pub fn delete(&mut self, key: &[u8]) {
-        self.operations += 1;
-        self.writes.insert(key.to_vec(), None);
-    }
-
-    pub fn scan(&mut self, start: Bound<&[u8]>, end: Bound<&[u8]>, limit: usize, reverse: bool) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        self.operations += 1;
-        let mut merged: BTreeMap<&[u8], &Option<Bytes>> =
-            self.state.documents.range::<[u8], _>((start, end)).map(|(k, (_, v))| (k.as_slice(), v)).collect();
-        merged.extend(self.writes.range::<[u8], _>((start, end)).map(|(k, v)| (k.as_slice(), v)));
-        let present = merged.into_iter().filter_map(|(k, v)| Some((Bytes::copy_from_slice(k), v.clone()?)));
-        let found: Vec<_> = if reverse { present.rev().take(limit).collect() } else { present.take(limit).collect() };
-        self.reads.push((start.map(<[u8]>::to_vec), end.map(<[u8]>::to_vec)));
-        Ok(found)
-    }
-
-    pub fn counter_get(&mut self, key: &[u8]) -> Result<i64, StoreError> {
-        self.operations += 1;
-        self.reads.push((Bound::Included(key.to_vec()), Bound::Included(key.to_vec())));
-        Ok(self.counter(key))
-    }
-
-    fn counter(&self, key: &[u8]) -> i64 {
-        self.state.counters.get(key).map_or(0, |(_, v)| *v) + self.adds.get(key).map_or(0, |(d, _)| *d)
-    }
-
-    pub fn counter_add(&mut self, key: &[u8], delta: i64, floor: Option<i64>) -> Result<Result<i64, BelowFloor>, StoreError> {
-        self.operations += 1;
-        let value = self.counter(key);
-        let next = value.saturating_add(delta);
-        if floor.is_some_and(|floor| next < floor) {
-            self.reads.push((Bound::Included(key.to_vec()), Bound::Included(key.to_vec())));
-            return Ok(Err(BelowFloor { value }));
-        }
-        let add = self.adds.entry(key.to_vec()).or_insert((0, None));
-        *add = (add.0 + delta, add.1.max(floor));
-        Ok(Ok(next))
-    }
-
-    pub fn append(&mut self, log: &[u8], value: impl Into<Bytes>) {
-        self.operations += 1;
-        self.appends.push((log.to_vec(), value.into()));
-    }
-
-    pub fn has_writes(&self) -> bool {
-        !(self.writes.is_empty() && self.adds.is_empty() && self.appends.is_empty())
-    }
-
-    pub fn operations(&self) -> u32 {
-        self.operations
-    }
-
-    pub fn snapshot_seq(&self) -> u64 {
-        self.state.seq
-    }
-}
-
-impl Store {
-    /// Walks through everything.
+    /// Walks through everything that is committed now; tells how much there is,
+    /// or what is damaged.
     pub fn verify(&self) -> Result<String, StoreError> {
-        Ok(format!("{} documents", self.state.lock().documents.len()))
+        let current = self.0.current.load_full();
+        let (mut counts, mut bytes, mut damaged) = ([0_u64; 3], 0, None);
+        for space in SPACES {
+            current.snapshot.scan(space, Bound::Unbounded, Bound::Unbounded, false, &mut |key, value| {
+                counts[space as usize] += 1;
+                bytes += key.len() + value.len();
+                if space == Space::Counters && value.len() != 8 {
+                    damaged = Some(format!("the counter {} has {} bytes", key.escape_ascii(), value.len()));
+                }
+                true
+            })?;
+        }
+        match damaged {
+            Some(damaged) => Err(StoreError(format!("{damaged}: restore from a backup"))),
+            None => Ok(format!(
+                "whole: {} documents, {} counters, {bytes} bytes, commit {} ({}, {} bytes on disk)",
+                counts[0],
+                counts[1],
+                current.seq,
+                self.0.kind.name(),
+                self.disk_bytes()
+            )),
+        }
     }
 
-    /// Copies what is committed now to a new folder.
-    pub fn backup(&self, _destination: &Path) -> Result<(), StoreError> {
-        Err(StoreError("a store in memory cannot be copied".into()))
+    /// Copies what is committed now into a new folder that `open` takes, while
+    /// commits go on.
+    pub fn backup(&self, destination: &Path) -> Result<(), StoreError> {
+        if destination.join(ENGINE_FILE).exists() {
+            return Err(StoreError(format!("{} holds a store already: give a new folder", destination.display())));
+        }
+        let io = |error: std::io::Error| StoreError(format!("{}: {error}", destination.display()));
+        fs::create_dir_all(destination).map_err(io)?;
+        let current = self.0.current.load_full();
+        let copy = engine::open(self.0.kind, &destination.join(self.0.kind.name()))?;
+        for space in SPACES {
+            let mut batch = Batch::new();
+            let mut failed = Ok(());
+            current.snapshot.scan(space, Bound::Unbounded, Bound::Unbounded, false, &mut |key, value: Bytes| {
+                batch.insert((space, key.to_vec()), Some(value));
+                if batch.len() >= COPY_BATCH_KEYS {
+                    failed = copy.commit(&batch);
+                    batch.clear();
+                }
+                failed.is_ok()
+            })?;
+            failed?;
+            copy.commit(&batch)?;
+        }
+        // Last: without it, half a copy is not taken for a store.
+        fs::write(destination.join(ENGINE_FILE), self.0.kind.name()).map_err(io)
     }
 }

@@ -1,0 +1,185 @@
+//! The one thread that writes: validates transactions in order, joins those
+//! that wait into one durable batch, and answers when it is on disk.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::engine::{Batch, Engine, Space};
+use super::txn::{Txn, decode_counter};
+use super::{CommitError, Committed, Current, SEQ_KEY};
+
+/// Transactions in one batch at most.
+const GROUP_MAX: usize = 1_024;
+/// Keys whose last commit is remembered; a transaction older than the oldest
+/// of them conflicts.
+const RECENT_KEYS_MAX: usize = 200_000;
+
+pub(super) struct Waiting {
+    pub txn: Txn,
+    pub answer: oneshot::Sender<Result<Committed, CommitError>>,
+}
+
+pub(super) struct Committer {
+    pub engine: Arc<dyn Engine>,
+    pub current: Arc<ArcSwap<Current>>,
+    pub durable: watch::Sender<u64>,
+    pub recent: Recent,
+}
+
+/// Which commit last wrote a key, for those that may still matter.
+#[derive(Default)]
+pub(super) struct Recent {
+    last: BTreeMap<(Space, Vec<u8>), u64>,
+    order: VecDeque<(u64, (Space, Vec<u8>))>,
+    /// Nothing is known of commits up to this one.
+    forgotten: u64,
+}
+
+impl Recent {
+    pub fn since(seq: u64) -> Self {
+        Self { forgotten: seq, ..Self::default() }
+    }
+
+    fn note(&mut self, key: (Space, Vec<u8>), seq: u64) {
+        self.order.push_back((seq, key.clone()));
+        self.last.insert(key, seq);
+    }
+
+    fn trim(&mut self) {
+        while self.order.len() > RECENT_KEYS_MAX
+            && let Some((seq, key)) = self.order.pop_front()
+        {
+            self.forgotten = seq;
+            if self.last.get(&key) == Some(&seq) {
+                self.last.remove(&key);
+            }
+        }
+    }
+
+    /// A key that the transaction has read and that was written since.
+    fn conflict(&self, txn: &Txn, group: &Group) -> Option<Vec<u8>> {
+        let since = txn.snapshot_seq();
+        if since < self.forgotten {
+            return Some(b"(an old snapshot)".to_vec());
+        }
+        let written = |key: &(Space, Vec<u8>)| self.last.get(key).is_some_and(|seq| *seq > since) || group.batch.contains_key(key);
+        if let Some((_, key)) = txn.keys_read.iter().find(|key| written(key)) {
+            return Some(key.clone());
+        }
+        txn.ranges_read.iter().find_map(|(start, end)| {
+            let start = match start {
+                Bound::Unbounded => Bound::Included((Space::Documents, Vec::new())),
+                bound => bound.clone().map(|key| (Space::Documents, key)),
+            };
+            let end = match end {
+                Bound::Unbounded => Bound::Excluded((Space::Counters, Vec::new())),
+                bound => bound.clone().map(|key| (Space::Documents, key)),
+            };
+            let earlier = self.last.range((start.clone(), end.clone())).find(|(_, seq)| **seq > since).map(|(key, _)| &key.1);
+            earlier.or_else(|| group.batch.range((start, end)).next().map(|(key, _)| &key.1)).cloned()
+        })
+    }
+}
+
+/// What is about to be written together.
+#[derive(Default)]
+struct Group {
+    batch: Batch,
+    counters: HashMap<Vec<u8>, i64>,
+    answers: Vec<(oneshot::Sender<Result<Committed, CommitError>>, u64)>,
+}
+
+impl Committer {
+    pub fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
+        while let Some(first) = queue.blocking_recv() {
+            let mut seq = self.current.load().seq;
+            let mut group = Group::default();
+            let mut next = Some(first);
+            let mut taken = 0;
+            while let Some(waiting) = next {
+                taken += 1;
+                match self.admit(&waiting.txn, &mut group) {
+                    Ok(()) => {
+                        seq += 1;
+                        self.write(waiting.txn, &mut group, seq);
+                        group.answers.push((waiting.answer, seq));
+                    }
+                    Err(error) => drop(waiting.answer.send(Err(error))),
+                }
+                next = if taken < GROUP_MAX { queue.try_recv().ok() } else { None };
+            }
+            if !group.answers.is_empty() {
+                self.commit(group, seq);
+            }
+        }
+    }
+
+    /// Validates, and works out the counters.
+    fn admit(&self, txn: &Txn, group: &mut Group) -> Result<(), CommitError> {
+        if let Some(key) = self.recent.conflict(txn, group) {
+            return Err(CommitError::Conflict { key });
+        }
+        let current = self.current.load();
+        let mut after = Vec::with_capacity(txn.adds.len());
+        for (key, add) in &txn.adds {
+            let before = match group.counters.get(key) {
+                Some(value) => *value,
+                None => current
+                    .snapshot
+                    .get(Space::Counters, key)
+                    .and_then(|value| value.map_or(Ok(0), |value| decode_counter(&value)))
+                    .map_err(|error| CommitError::Failed(error.0))?,
+            };
+            let value = before
+                .checked_add(add.delta)
+                .ok_or_else(|| CommitError::Failed(format!("the counter {} would pass the range of 64 bits", key.escape_ascii())))?;
+            if add.floor.is_some_and(|floor| value < floor) {
+                return Err(CommitError::Conflict { key: key.clone() });
+            }
+            after.push((key.clone(), value));
+        }
+        group.counters.extend(after);
+        Ok(())
+    }
+
+    fn write(&self, txn: Txn, group: &mut Group, seq: u64) {
+        for (key, value) in txn.writes {
+            group.batch.insert((Space::Documents, key), value);
+        }
+        for key in txn.adds.into_keys() {
+            let value = group.counters[&key];
+            group.batch.insert((Space::Counters, key), Some(Bytes::copy_from_slice(&value.to_be_bytes())));
+        }
+        for (index, (log, value)) in txn.appends.into_iter().enumerate() {
+            let key = [&log[..], &seq.to_be_bytes(), &(index as u32).to_be_bytes()].concat();
+            group.batch.insert((Space::Documents, key), Some(value));
+        }
+    }
+
+    fn commit(&mut self, mut group: Group, seq: u64) {
+        group.batch.insert((Space::Meta, SEQ_KEY.to_vec()), Some(Bytes::copy_from_slice(&seq.to_be_bytes())));
+        if let Err(error) = self.engine.commit(&group.batch) {
+            tracing::error!(%error, units = group.answers.len(), "a commit failed");
+            for (answer, _) in group.answers {
+                let _ = answer.send(Err(CommitError::Failed(error.0.clone())));
+            }
+            return;
+        }
+        // All of a group count as its last: their order among themselves was
+        // settled when they were admitted.
+        for key in group.batch.into_keys() {
+            self.recent.note(key, seq);
+        }
+        self.recent.trim();
+        self.current.store(Arc::new(Current { snapshot: self.engine.snapshot(), seq }));
+        self.durable.send_replace(seq);
+        for (answer, seq) in group.answers {
+            let _ = answer.send(Ok(Committed { seq }));
+        }
+    }
+}

