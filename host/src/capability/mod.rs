@@ -10,12 +10,17 @@ pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod crypto;
+pub mod effects;
+pub mod events;
 pub mod http_client;
+pub mod jobs;
 pub mod log;
 pub mod metrics;
 pub mod pages;
 pub mod random;
 pub mod secrets;
+pub mod session;
+pub mod storage;
 
 use std::path::Path;
 

@@ -1,0 +1,40 @@
+//! Effects: work in the outside world, asked for in the unit's own commit.
+
+use crate::engine::GuestState;
+use crate::engine::bindings::Caller;
+use crate::engine::bindings::named_imports::souk::host::effects::Host;
+use crate::engine::bindings::souk::host::effects::{Effect, Error};
+use crate::work::{UnitError, effects};
+
+const NAME_BYTES_MAX: usize = 128;
+const PAYLOAD_BYTES_MAX: usize = 64 << 10;
+
+impl From<UnitError> for Error {
+    fn from(error: UnitError) -> Self {
+        match error {
+            UnitError::ReadOnly => Error::ReadOnly,
+            error => Error::Quota(error.to_string()),
+        }
+    }
+}
+
+impl Host for GuestState {
+    fn request(&mut self, caller: Caller, effect: Effect) -> Result<(), Error> {
+        let named = |text: &str| (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.contains('\0');
+        if !named(&effect.key) || !named(&effect.kind) || effect.payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(Error::Invalid(format!(
+                "kind and key have 1 to {NAME_BYTES_MAX} bytes without NUL, the payload at most {PAYLOAD_BYTES_MAX}"
+            )));
+        }
+        let granted = &caller.manifest.effects;
+        if effect.target != caller.name() && !granted.contains(&effect.target) && !granted.contains("*") {
+            return Err(Error::Invalid(format!("`{}` is not in the manifest: add it to `effects`", effect.target.escape_debug())));
+        }
+        let mut unit = self.unit.lock();
+        if !unit.live.contains_key(&effect.target) {
+            return Err(Error::NoTarget(format!("no plugin `{}` is live", effect.target.escape_debug())));
+        }
+        let Effect { target, kind, key, payload, not_before_ms } = effect;
+        Ok(effects::request(&mut unit, caller.name(), effects::Request { target, kind, key, payload, not_before_ms })?)
+    }
+}

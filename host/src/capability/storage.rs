@@ -1,0 +1,143 @@
+//! Documents and counters of the calling plugin, in the unit's transaction.
+
+use std::ops::Bound;
+
+use crate::engine::GuestState;
+use crate::engine::bindings::Caller;
+use crate::engine::bindings::named_imports::souk::host::storage::Host;
+use crate::engine::bindings::souk::host::storage::{Entry, Error, Range};
+use crate::store::StoreError;
+use crate::work::{Unit, UnitError, keys};
+
+const COLLECTION_BYTES_MAX: usize = 64;
+const KEY_BYTES_MAX: usize = 512;
+const VALUE_BYTES_MAX: usize = 256 << 10;
+const KEYS_AT_ONCE_MAX: usize = 1_000;
+const SCAN_MAX: u32 = 1_000;
+
+impl From<UnitError> for Error {
+    fn from(error: UnitError) -> Self {
+        match error {
+            UnitError::ReadOnly => Error::ReadOnly,
+            UnitError::Quota(message) => Error::Quota(message),
+            UnitError::Ended | UnitError::Store(_) => Error::Unavailable(error.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Error::Unavailable(error.to_string())
+    }
+}
+
+fn check_collection(collection: &str) -> Result<(), Error> {
+    let fits = (1..=COLLECTION_BYTES_MAX).contains(&collection.len())
+        && collection.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if fits { Ok(()) } else { Err(Error::Invalid(format!("the collection `{}`: use 1 to {COLLECTION_BYTES_MAX} of a-z, 0-9 and -", collection.escape_debug()))) }
+}
+
+fn check_key(key: &str) -> Result<(), Error> {
+    if key.is_empty() || key.len() > KEY_BYTES_MAX || key.contains('\0') {
+        return Err(Error::Invalid(format!("a key of {} bytes: use 1 to {KEY_BYTES_MAX} bytes without NUL", key.len())));
+    }
+    Ok(())
+}
+
+/// Checked and counted, before anything is touched.
+fn begin(unit: &mut Unit, caller: &Caller, collection: &str, operations: usize) -> Result<(), Error> {
+    check_collection(collection)?;
+    unit.charge(operations as u32, caller.manifest.limits.storage_operations)?;
+    Ok(())
+}
+
+impl Host for GuestState {
+    fn get(&mut self, caller: Caller, collection: String, key: String) -> Result<Option<Vec<u8>>, Error> {
+        let mut unit = self.unit.lock();
+        begin(&mut unit, &caller, &collection, 1)?;
+        check_key(&key)?;
+        get(&mut unit, &caller, &collection, &key)
+    }
+
+    fn get_many(&mut self, caller: Caller, collection: String, asked: Vec<String>) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        if asked.len() > KEYS_AT_ONCE_MAX {
+            return Err(Error::Invalid(format!("{} keys at once; at most {KEYS_AT_ONCE_MAX}", asked.len())));
+        }
+        let mut unit = self.unit.lock();
+        begin(&mut unit, &caller, &collection, asked.len())?;
+        asked
+            .iter()
+            .map(|key| {
+                check_key(key)?;
+                get(&mut unit, &caller, &collection, key)
+            })
+            .collect()
+    }
+
+    fn put(&mut self, caller: Caller, collection: String, key: String, value: Vec<u8>) -> Result<(), Error> {
+        let mut unit = self.unit.lock();
+        begin(&mut unit, &caller, &collection, 1)?;
+        check_key(&key)?;
+        if value.len() > VALUE_BYTES_MAX {
+            return Err(Error::Invalid(format!("a value of {} bytes; at most {VALUE_BYTES_MAX}", value.len())));
+        }
+        unit.charge_bytes(key.len() + value.len())?;
+        unit.write()?.put(&keys::document(caller.name(), &collection, &key), value);
+        Ok(())
+    }
+
+    fn delete(&mut self, caller: Caller, collection: String, key: String) -> Result<(), Error> {
+        let mut unit = self.unit.lock();
+        begin(&mut unit, &caller, &collection, 1)?;
+        check_key(&key)?;
+        unit.write()?.delete(&keys::document(caller.name(), &collection, &key));
+        Ok(())
+    }
+
+    fn scan(&mut self, caller: Caller, collection: String, range: Range, limit: u32, reverse: bool) -> Result<Vec<Entry>, Error> {
+        let mut unit = self.unit.lock();
+        begin(&mut unit, &caller, &collection, 1)?;
+        let first = keys::document(caller.name(), &collection, "");
+        let bound = |bound: &Option<String>| -> Result<Option<keys::Key>, Error> {
+            let Some(key) = bound else { return Ok(None) };
+            // A bound may be longer than any key, but never leave the collection.
+            if key.contains('\0') || key.len() > KEY_BYTES_MAX + 1 {
+                return Err(Error::Invalid("a bound of a range: use at most 513 bytes without NUL".into()));
+            }
+            Ok(Some(keys::document(caller.name(), &collection, key)))
+        };
+        let start = bound(&range.start)?.unwrap_or_else(|| first.clone());
+        let end = bound(&range.end)?.unwrap_or_else(|| keys::collection_end(caller.name(), &collection));
+        let found = unit.read()?.scan(Bound::Included(&start), Bound::Excluded(&end), limit.min(SCAN_MAX) as usize, reverse)?;
+        unit.charge(found.len() as u32, caller.manifest.limits.storage_operations)?;
+        unit.charge_bytes(found.iter().map(|(key, value)| key.len() + value.len()).sum())?;
+        let entry = |(key, value): (bytes::Bytes, bytes::Bytes)| {
+            // Keys were strings when they were put.
+            let key = String::from_utf8_lossy(&key[first.len()..]).into_owned();
+            Entry { key, value: value.to_vec() }
+        };
+        Ok(found.into_iter().map(entry).collect())
+    }
+
+    fn counter_get(&mut self, caller: Caller, collection: String, key: String) -> Result<i64, Error> {
+        let mut unit = self.unit.lock();
+        begin(&mut unit, &caller, &collection, 1)?;
+        check_key(&key)?;
+        Ok(unit.read()?.counter_get(&keys::counter(caller.name(), &collection, &key))?)
+    }
+
+    fn counter_add(&mut self, caller: Caller, collection: String, key: String, delta: i64, floor: Option<i64>) -> Result<i64, Error> {
+        let mut unit = self.unit.lock();
+        begin(&mut unit, &caller, &collection, 1)?;
+        check_key(&key)?;
+        let added = unit.write()?.counter_add(&keys::counter(caller.name(), &collection, &key), delta, floor)?;
+        added.map_err(|below| Error::BelowFloor(below.value))
+    }
+}
+
+fn get(unit: &mut Unit, caller: &Caller, collection: &str, key: &str) -> Result<Option<Vec<u8>>, Error> {
+    let value = unit.read()?.get(&keys::document(caller.name(), collection, key))?;
+    unit.charge_bytes(key.len() + value.as_ref().map_or(0, bytes::Bytes::len))?;
+    // Uniquely held, it is handed over without a copy.
+    Ok(value.map(Vec::from))
+}
