@@ -1,1 +1,156 @@
+//! A shop of its own for every test: the built `souk` binary, the built
+//! plugins, a store in a temporary folder, on a free port.
+//!
+//! `cargo xtask test` builds what these tests run.
 
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+pub struct Shop {
+    folder: TempDir,
+    server: Child,
+    pub url: String,
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
+}
+
+fn souk() -> Command {
+    let binary = root().join("target/release/souk");
+    assert!(binary.exists(), "{} is not built: run the tests with `cargo xtask test`", binary.display());
+    let mut command = Command::new(binary);
+    command.env("SOUK_LOG", "warn");
+    command
+}
+
+/// A store with the shop's catalogue and all built plugins, not served.
+pub fn store() -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let from = folder.path().join("from");
+    let data = root().join("store-data");
+    copy(&data.join("catalogue"), &from.join("catalogue"));
+    fs::create_dir(from.join("media")).unwrap();
+    fs::copy(data.join("media/category-tea.webp"), from.join("media/category-tea.webp")).unwrap();
+    for file in fs::read_dir(&data).unwrap().flatten().filter(|f| f.path().is_file()) {
+        fs::copy(file.path(), from.join(file.file_name())).unwrap();
+    }
+    let settings = fs::read_to_string(data.join("souk.toml")).unwrap();
+    let settings = settings.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:9090", "127.0.0.1:0");
+    fs::write(from.join("souk.toml"), settings).unwrap();
+    let store = folder.path().join("store");
+    copy(&root().join("target/plugins"), &store.join("plugins"));
+    // Compiled once for all tests.
+    let code = root().join("target/test-code-cache");
+    fs::create_dir_all(&code).unwrap();
+    fs::create_dir_all(store.join("cache")).unwrap();
+    std::os::unix::fs::symlink(&code, store.join("cache/code")).unwrap();
+    let made = souk().args(["store", "init", "--from"]).arg(&from).arg("--store").arg(&store).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    folder
+}
+
+impl Shop {
+    pub fn open() -> Self {
+        Self::serve(store())
+    }
+
+    /// Serves a store made by [`store`].
+    pub fn serve(folder: TempDir) -> Self {
+        let mut server = souk().arg("serve").arg("--store").arg(folder.path().join("store")).stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+        let url = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| Some(line.split_once(" is open: ")?.1.split_whitespace().next()?.to_owned()))
+            .expect("the server tells where it listens");
+        // Its later output must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { folder, server, url }
+    }
+
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().join("store")
+    }
+
+    pub fn plugin(&self, name: &str) -> PathBuf {
+        self.folder().join("plugins").join(name)
+    }
+
+    /// Runs `souk` with these arguments on this store.
+    pub fn souk(&self, arguments: &[&str]) -> Output {
+        souk().args(arguments).arg("--store").arg(self.folder()).output().unwrap()
+    }
+
+    /// `souk plugin list`, one plugin.
+    pub fn report(&self, plugin: &str) -> serde_json::Value {
+        let output = self.souk(&["plugin", "list", "--json"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let list: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+        list.into_iter().find(|p| p["name"] == plugin).unwrap_or_else(|| panic!("no plugin {plugin}"))
+    }
+
+    /// Gives the live shop this version of a plugin and waits until it is live.
+    pub fn set_version(&self, plugin: &str, version: &str) {
+        let path = self.plugin(plugin).join("plugin.toml");
+        let manifest = fs::read_to_string(&path).unwrap();
+        let line = manifest.lines().find(|line| line.starts_with("version")).unwrap();
+        replace(&path, manifest.replace(line, &format!("version = \"{version}\"")).as_bytes());
+        self.until(plugin, |report| report["version"] == version);
+    }
+
+    /// Asks until the plugin's report is as it should be.
+    pub fn until(&self, plugin: &str, holds: impl Fn(&serde_json::Value) -> bool) {
+        for _ in 0..600 {
+            if holds(&self.report(plugin)) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("it never came to that: {}", self.report(plugin));
+    }
+
+    /// As a power cut does it to a process.
+    pub fn kill(mut self) -> TempDir {
+        self.server.kill().unwrap();
+        self.server.wait().unwrap();
+        std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
+    }
+
+    /// Asks it to stop and gives its exit code.
+    pub fn stop(&mut self) -> Option<i32> {
+        Command::new("kill").arg("-TERM").arg(self.server.id().to_string()).status().unwrap();
+        self.server.wait().unwrap().code()
+    }
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+pub fn client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+}
+
+/// Whole or not at all, as an installer does it.
+pub fn replace(path: &Path, bytes: &[u8]) {
+    let beside = path.with_file_name(format!(".{}", path.file_name().unwrap().to_string_lossy()));
+    fs::write(&beside, bytes).unwrap();
+    fs::rename(beside, path).unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap_or_else(|error| panic!("{}: {error}", from.display())).flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() { copy(&entry.path(), &target) } else { drop(fs::copy(entry.path(), target).unwrap()) }
+    }
+}

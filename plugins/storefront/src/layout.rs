@@ -39,6 +39,10 @@ impl<'a> Site<'a> {
         format!("{}{path}", self.prefix)
     }
 
+    fn home(&self) -> &str {
+        if self.prefix.is_empty() { "/" } else { self.prefix }
+    }
+
     /// The same page in each language: locale and URL path. A shop mounts a
     /// language under its first part.
     fn alternates(&self) -> Vec<(String, String)> {
@@ -69,7 +73,7 @@ impl<'a> Site<'a> {
                     a.skip href="#content" { (t.skip) }
                     header.top {
                         div.wide {
-                            a.brand href=(self.link("/")) { (self.shop_name) }
+                            a.brand href=(self.home()) { (self.shop_name) }
                             nav aria-label=(t.categories) {
                                 a href=(self.link("/products")) { (t.all_products) }
                                 @for (locale, path) in &alternates {
@@ -91,7 +95,7 @@ impl<'a> Site<'a> {
         html! {
             nav.trail aria-label=(self.texts.breadcrumb) {
                 ol {
-                    li { a href=(self.link("/")) { (self.texts.home) } }
+                    li { a href=(self.home()) { (self.texts.home) } }
                     @for (name, link) in trail {
                         li {
                             @match link {

@@ -1,0 +1,92 @@
+//! Plugins come, change, fail and go while customers are there.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use souk_tests::{Shop, client, replace};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plugins_are_swapped_under_load_without_a_failed_request() {
+    const CLIENTS: usize = 32;
+    const SWAPS: usize = 20;
+    let shop = Arc::new(Shop::open());
+    let client = client();
+    let listing: serde_json::Value = client.get(format!("{}/api/v1/products?limit=50", shop.url)).send().await.unwrap().json().await.unwrap();
+    let handles: Vec<String> = listing["products"].as_array().unwrap().iter().map(|p| p["handle"].as_str().unwrap().to_owned()).collect();
+    let (done, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let shoppers: Vec<_> = (0..CLIENTS)
+        .map(|number| {
+            let (client, url, handles, done, served) = (client.clone(), shop.url.clone(), handles.clone(), done.clone(), served.clone());
+            tokio::spawn(async move {
+                for turn in number.. {
+                    if done.load(Relaxed) {
+                        return;
+                    }
+                    let handle = &handles[turn % handles.len()];
+                    let path = match turn % 3 {
+                        0 => format!("/en/p/{handle}"),
+                        1 => format!("/api/v1/products/{handle}"),
+                        _ => format!("/zh/products?page={}", turn % 10 + 1),
+                    };
+                    let answer = client.get(format!("{url}{path}")).send().await.unwrap();
+                    assert_eq!(answer.status(), 200, "{path}");
+                    let body = answer.text().await.unwrap();
+                    assert!(turn % 3 == 2 || body.contains(handle.as_str()), "{path}");
+                    served.fetch_add(1, Relaxed);
+                }
+            })
+        })
+        .collect();
+    for swap in 1..=SWAPS {
+        for plugin in ["api", "storefront", "catalog", "inventory"] {
+            let shop = shop.clone();
+            tokio::task::spawn_blocking(move || shop.set_version(plugin, &format!("1.{swap}.0"))).await.unwrap();
+        }
+    }
+    done.store(true, Relaxed);
+    for shopper in shoppers {
+        shopper.await.unwrap();
+    }
+    assert!(served.load(Relaxed) > 1_000, "{served:?}");
+}
+
+#[tokio::test]
+async fn a_plugin_that_does_not_fit_stays_out_and_says_why() {
+    let shop = Shop::open();
+    let client = client();
+    let sells = async || client.get(format!("{}/api/v1/products?limit=1", shop.url)).send().await.unwrap().status() == 200;
+
+    // Not a component at all.
+    let component = shop.plugin("catalog").join("plugin.wasm");
+    let good = fs::read(&component).unwrap();
+    replace(&component, b"not wasm");
+    shop.until("catalog", |report| report["problem"].as_str().is_some_and(|p| p.contains("not a component")));
+    assert!(sells().await);
+    // Cut off in the middle.
+    replace(&component, &good[..good.len() / 2]);
+    shop.until("catalog", |report| report["problem"].is_string());
+    assert!(sells().await);
+    replace(&component, &good);
+    shop.until("catalog", |report| report["problem"].is_null());
+
+    // Others need it: taking it away is refused, with their names.
+    let away = shop.folder().join("catalog-away");
+    fs::rename(shop.plugin("catalog"), &away).unwrap();
+    shop.until("catalog", |report| report["problem"].as_str().is_some_and(|p| p.contains("souk:commerce/catalog")));
+    assert!(sells().await);
+    fs::rename(&away, shop.plugin("catalog")).unwrap();
+    shop.until("catalog", |report| report["problem"].is_null());
+
+    // A route that another plugin has.
+    let manifest = shop.plugin("api").join("plugin.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    replace(&manifest, text.replace("path = \"/api/v1/categories\"", "path = \"/robots.txt\"").as_bytes());
+    shop.until("api", |report| report["problem"].as_str().is_some_and(|p| p.contains("storefront")));
+    assert!(sells().await);
+
+    // Settings that are wrong.
+    replace(&manifest, format!("{text}\n[limits]\nmemory-mib = 100000\n").as_bytes());
+    shop.until("api", |report| report["problem"].as_str().is_some_and(|p| p.contains("memory-mib")));
+    assert!(sells().await);
+}

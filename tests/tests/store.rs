@@ -1,0 +1,72 @@
+//! The store outlives crashes, and is copied while it is in use.
+
+use souk_tests::{Shop, client, store};
+
+async fn total(shop: &Shop) -> u64 {
+    let answer = client().get(format!("{}/api/v1/products?limit=1", shop.url)).send().await.unwrap();
+    answer.json::<serde_json::Value>().await.unwrap()["total"].as_u64().unwrap()
+}
+
+const CSV: &str = "Handle,Title,Body (HTML),Vendor,Tags,Published,Option1 Name,Option1 Value,Variant SKU,Variant Grams,Variant Inventory Qty,Variant Price\n\
+                   lamp,Desk lamp,<p>Bright &amp; warm.</p>,Souk,lamp,TRUE,Colour,Red,LAMP-R,900,5,199.00\n\
+                   lamp,,,,,,,Blue,LAMP-B,900,7,199.00\n";
+
+#[tokio::test]
+async fn an_acknowledged_import_survives_kill_9_and_a_dry_run_changes_nothing() {
+    let mut shop = Shop::open();
+    let before = total(&shop).await;
+    let file = shop.folder().join("lamp.csv");
+    std::fs::write(&file, CSV).unwrap();
+    let file = file.to_str().unwrap().to_owned();
+
+    let dry = shop.souk(&["store", "import", &file, "--dry-run"]);
+    assert!(dry.status.success(), "{}", String::from_utf8_lossy(&dry.stderr));
+    assert_eq!(total(&shop).await, before);
+
+    for round in 0..3 {
+        let imported = shop.souk(&["store", "import", &file]);
+        assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+        shop = Shop::serve(shop.kill());
+        assert_eq!(total(&shop).await, before + 1, "round {round}");
+    }
+    let verified = shop.souk(&["store", "verify"]);
+    assert!(verified.status.success() && String::from_utf8_lossy(&verified.stdout).contains("whole"));
+
+    std::fs::write(&file, CSV.replace("199.00", "cheap")).unwrap();
+    let refused = shop.souk(&["store", "import", &file]);
+    let told = format!("{}{}", String::from_utf8_lossy(&refused.stdout), String::from_utf8_lossy(&refused.stderr));
+    assert!(told.contains("cheap") || told.to_lowercase().contains("price"), "{told}");
+    assert_eq!(total(&shop).await, before + 1);
+    assert_eq!(shop.stop(), Some(0));
+}
+
+#[tokio::test]
+async fn a_backup_taken_while_serving_becomes_a_shop_again() {
+    let shop = Shop::open();
+    let before = total(&shop).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (backup, restored) = (elsewhere.path().join("backup"), elsewhere.path().join("store"));
+    let taken = shop.souk(&["store", "backup", backup.to_str().unwrap()]);
+    assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    let again = std::process::Command::new(std::env::current_dir().unwrap().join("../target/release/souk"))
+        .args(["store", "restore", backup.to_str().unwrap(), "--store"])
+        .arg(&restored)
+        .output()
+        .unwrap();
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    let copy = Shop::serve(elsewhere);
+    assert_eq!(total(&copy).await, before);
+}
+
+#[test]
+fn a_store_that_is_not_there_says_how_to_make_one() {
+    let folder = store();
+    std::fs::remove_file(folder.path().join("store/souk.toml")).unwrap();
+    let output = std::process::Command::new(std::env::current_dir().unwrap().join("../target/release/souk"))
+        .args(["serve", "--store"])
+        .arg(folder.path().join("store"))
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("souk store init"));
+}
