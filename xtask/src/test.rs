@@ -13,7 +13,8 @@ use crate::{plugins, up};
 pub fn test(root: &Path, filters: &[String]) -> Result<()> {
     ensure_nextest()?;
     let toolchain = Toolchain::find()?;
-    up::build_host(root)?;
+    // With the tests, so that test dependencies do not make it twice.
+    up::build_workspace(root, &["--bins", "--tests"])?;
     // Where the tests look for components.
     plugins::build(root, toolchain, &root.join("plugins"), &[], &root.join("target/plugins"))?;
     let guests = root.join("tests/guests");

@@ -15,7 +15,7 @@ pub fn up(root: &Path) -> Result<()> {
     eprintln!("· checking the toolchain for plugins");
     let toolchain = Toolchain::find()?;
     eprintln!("· building the host (some minutes the first time)");
-    build_host(root)?;
+    build_workspace(root, &["--bin", "souk"])?;
     eprintln!("· building the plugins");
     plugins::build(root, toolchain, &root.join("plugins"), &[], &shop.join("plugins"))?;
     let souk = root.join("target/release/souk");
@@ -31,12 +31,12 @@ pub fn up(root: &Path) -> Result<()> {
     become_or_wait(serve)
 }
 
-/// With the features of the whole workspace, as the tests have them: whoever
-/// runs both compiles the tree once.
-pub fn build_host(root: &Path) -> Result<()> {
+/// Always with the features of the whole workspace: whoever runs the shop and
+/// its tests compiles the big dependencies once.
+pub fn build_workspace(root: &Path, targets: &[&str]) -> Result<()> {
     let mut cargo = inner("cargo");
-    cargo.current_dir(root).args(["build", "--release", "--workspace", "--bin", "souk"]);
-    ensure!(cargo.status().context("cargo does not start")?.success(), "the host does not compile");
+    cargo.current_dir(root).args(["build", "--release", "--workspace"]).args(targets);
+    ensure!(cargo.status().context("cargo does not start")?.success(), "Souk does not compile");
     Ok(())
 }
 
