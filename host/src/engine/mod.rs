@@ -8,10 +8,14 @@ pub mod bindings;
 mod cache;
 mod extension;
 mod graph;
+#[cfg(test)]
+mod guests;
 mod instance;
 mod link;
 mod state;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

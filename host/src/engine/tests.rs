@@ -1,0 +1,349 @@
+//! Linked graphs under good and bad guests.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use wasm_encoder::{BlockType, InstructionSink};
+
+use super::bindings::exports::souk::web::handler::Request;
+use super::bindings::souk::host::config::ShopFacts;
+use super::{CallErrorKind, Engine, Graph, LinkError, Options, PluginStats, Provider, Providers, guests};
+use crate::capability::Services;
+use crate::shop::plugin::Plugin;
+use crate::store::{EngineKind, Store};
+use crate::work::unit::{Kind, Limits, Shopper, Start, Unit};
+use crate::work::{PluginAnswer, PluginCall, SharedUnit};
+
+const FRONT: &str = "name = 'front'\nversion = '1.0.0'\nlimits = { deadline-ms = 1000, memory-mib = 32, output-bytes = 1048576 }\n";
+const NUMBERS: &str = "name = 'numbers'\nversion = '1.0.0'\n";
+
+struct Bench {
+    engine: Engine,
+    providers: Arc<Providers>,
+    services: Arc<Services>,
+    stats: Arc<PluginStats>,
+    store: Store,
+    _data: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self::with(Options { service_instances_max: 4, provider_instances_max: 4, ..Options::default() })
+    }
+
+    fn with(options: Options) -> Self {
+        let data = tempfile::tempdir().expect("a folder");
+        let shop = ShopFacts {
+            name: "Test".into(),
+            base_url: "https://shop.example".into(),
+            currency: "EUR".into(),
+            locales: vec!["en".into()],
+            time_zone: "UTC".into(),
+            country: "DE".into(),
+        };
+        Self {
+            engine: Engine::new(options).expect("an engine"),
+            providers: Arc::default(),
+            services: Arc::new(Services::open(data.path(), Path::new("/nonexistent"), shop).expect("services")),
+            stats: Arc::default(),
+            store: Store::open(data.path(), EngineKind::Fjall).expect("a store"),
+            _data: data,
+        }
+    }
+
+    fn unit(&self) -> SharedUnit {
+        let start = Start {
+            kind: Kind::Request,
+            now_ms: 1,
+            request_id: "test".into(),
+            live: Arc::default(),
+            limits: &Limits::USUAL,
+            shopper: Shopper::None,
+        };
+        Unit::new(self.store.begin(), start).shared()
+    }
+
+    async fn link(&self, plugins: Vec<(Arc<Plugin>, Arc<[u8]>)>) -> Result<Graph, LinkError> {
+        Graph::link(&self.engine, plugins, self.providers.clone(), self.services.clone(), |_| self.stats.clone(), self.unit()).await
+    }
+
+    async fn many_faced(&self) -> Graph {
+        self.link(vec![(guests::plugin(FRONT), guests::many_faced())]).await.expect("it links")
+    }
+
+    async fn provider(&self, name: &str, misdeed: fn(&mut InstructionSink)) -> Arc<Provider> {
+        let manifest = format!("name = '{name}'\nversion = '1.0.0'\nkind = 'provider'\n");
+        let graph = self.link(vec![(guests::plugin(&manifest), guests::remarker(misdeed))]).await.expect("it links");
+        Arc::new(Provider::new(name.into(), graph))
+    }
+
+    async fn remarked(&self, policy: &str) -> Graph {
+        let manifest = format!("{FRONT}[[extension-points]]\ninterface = 'souk:extend/note'\nfail = '{policy}'\n");
+        self.link(vec![(guests::plugin(&manifest), guests::remarked_front())]).await.expect("it links")
+    }
+
+    async fn body(&self, graph: &Graph, route: &str) -> Result<Vec<u8>, CallErrorKind> {
+        match graph.call("front", &PluginCall::Web(request(route)), self.unit()).await {
+            Ok(PluginAnswer::Web(response)) => Ok(response.body),
+            Ok(other) => panic!("not an answer to a request: {other:?}"),
+            Err(error) => Err(error.kind),
+        }
+    }
+}
+
+/// A provider's good behaviour.
+fn nothing(_: &mut InstructionSink) {}
+
+fn trap(f: &mut InstructionSink) {
+    f.unreachable();
+}
+
+fn request(route: &str) -> Request {
+    Request {
+        method: "GET".into(),
+        path: "/".into(),
+        query: String::new(),
+        route: route.into(),
+        params: Vec::new(),
+        headers: Vec::new(),
+        body: Vec::new(),
+        locale: "en".into(),
+        locale_prefix: String::new(),
+        request_id: "test".into(),
+        client_address: "127.0.0.1".into(),
+        caller: String::new(),
+    }
+}
+
+#[tokio::test]
+async fn plugins_call_each_other_and_the_host_knows_which_one_asks() {
+    let bench = Bench::new();
+    let plugins = vec![(guests::plugin(FRONT), guests::counting_front()), (guests::plugin(NUMBERS), guests::numbers())];
+    let graph = bench.link(plugins).await.expect("they link");
+    assert_eq!(graph.services_of("front"), ["numbers"]);
+    for _ in 0..2 {
+        assert_eq!(bench.body(&graph, "").await, Ok(vec![1 + guests::CONFIG_OF_NUMBERS, guests::CONFIG_OF_FRONT]));
+    }
+}
+
+#[tokio::test]
+async fn records_cross_between_plugins() {
+    let bench = Bench::new();
+    let plugins = vec![(guests::plugin(FRONT), guests::echoing_front()), (guests::plugin(NUMBERS), guests::numbers())];
+    let graph = bench.link(plugins).await.expect("they link");
+    assert_eq!(bench.body(&graph, "").await, Ok(vec![24]));
+}
+
+#[tokio::test]
+async fn a_bad_guest_fails_alone_and_the_next_call_works() {
+    let bench = Bench::new();
+    let graph = bench.many_faced().await;
+    for (face, kind) in [
+        ("trap", CallErrorKind::Trap),
+        ("recurse", CallErrorKind::Trap),
+        ("spin", CallErrorKind::Deadline),
+        ("memory", CallErrorKind::Memory),
+        ("b: table", CallErrorKind::Memory),
+        ("gigabyte", CallErrorKind::Output),
+        ("large", CallErrorKind::Output),
+        ("k: above output-bytes", CallErrorKind::Output),
+    ] {
+        assert_eq!(bench.body(&graph, face).await, Err(kind), "{face}");
+        assert!(bench.body(&graph, "").await.is_ok(), "after {face}");
+    }
+    assert_eq!(bench.stats.calls.load(Relaxed), 16);
+    assert_eq!(bench.stats.failures(), 8);
+    assert!(bench.stats.memory_bytes_peak.load(Relaxed) > 20 << 20);
+}
+
+#[tokio::test]
+async fn an_instance_is_used_again_unless_it_failed_or_is_isolated() {
+    let bench = Bench::new();
+    let graph = bench.many_faced().await;
+    assert_eq!(bench.body(&graph, "").await, Ok(vec![1]));
+    assert_eq!(bench.body(&graph, "").await, Ok(vec![2]));
+    assert_eq!(bench.body(&graph, "trap").await, Err(CallErrorKind::Trap));
+    assert_eq!(bench.body(&graph, "").await, Ok(vec![1]));
+
+    let isolated = format!("isolation = 'request'\n{FRONT}");
+    let graph = bench.link(vec![(guests::plugin(&isolated), guests::many_faced())]).await.expect("it links");
+    assert_eq!(bench.body(&graph, "").await, Ok(vec![1]));
+    assert_eq!(bench.body(&graph, "").await, Ok(vec![1]));
+}
+
+#[tokio::test]
+async fn a_dropped_call_leaves_no_instance_behind() {
+    let bench = Bench::new();
+    let graph = bench.many_faced().await;
+    let slow = format!("{FRONT}").replace("1000", "60000");
+    let patient = bench.link(vec![(guests::plugin(&slow), guests::many_faced())]).await.expect("it links");
+    drop(graph);
+    for _ in 0..8 {
+        // More than there are places: each must give its own back.
+        assert_eq!(bench.body(&patient, "trap").await, Err(CallErrorKind::Trap));
+    }
+    assert!(bench.body(&patient, "").await.is_ok());
+}
+
+#[tokio::test]
+async fn calls_above_the_maximum_wait_for_a_place() {
+    let bench = Arc::new(Bench::with(Options { service_instances_max: 2, provider_instances_max: 2, ..Options::default() }));
+    let graph = bench.many_faced().await;
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let (bench, graph) = (bench.clone(), graph.clone());
+        calls.spawn(async move { bench.body(&graph, "").await });
+    }
+    while let Some(answer) = calls.join_next().await {
+        assert!(answer.expect("no panic").is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_graph_that_is_let_go_is_freed_with_its_instances() {
+    let bench = Bench::new();
+    let graph = bench.many_faced().await;
+    assert!(bench.body(&graph, "").await.is_ok());
+    let provider = bench.provider("notes", nothing).await;
+    bench.providers.set(std::slice::from_ref(&provider));
+    let (weak_graph, weak_provider) = (graph.downgrade(), provider.graph.downgrade());
+    drop((graph, provider));
+    bench.providers.set(&[]);
+    assert!(weak_graph.upgrade().is_none(), "the graph is freed");
+    assert!(weak_provider.upgrade().is_none(), "the provider is freed");
+    // All places are free again.
+    let next = bench.many_faced().await;
+    assert!(bench.body(&next, "").await.is_ok());
+}
+
+#[tokio::test]
+async fn plugins_that_do_not_fit_are_refused_with_both_sides_named() {
+    let bench = Bench::new();
+    let named = |name: &str| guests::plugin(&format!("name = '{name}'\nversion = '1.0.0'\n"));
+    let cases: Vec<(Vec<(Arc<Plugin>, Arc<[u8]>)>, &[&str])> = vec![
+        (vec![(named("front"), guests::counting_front())], &["`front`", "test:guests/numbers", "no installed plugin"]),
+        (
+            vec![(named("a"), guests::numbers()), (named("b"), guests::numbers())],
+            &["`a`", "`b`", "test:guests/numbers", "Remove one"],
+        ),
+        (vec![(named("a"), guests::numbers_by_words()), (named("b"), guests::words_by_numbers())], &["a → b → a"]),
+        (
+            vec![(named("front"), guests::counting_front()), (named("numbers"), guests::other_numbers())],
+            &["`front`", "`numbers`", "test:guests/numbers", "next"],
+        ),
+        (vec![(named("front"), Arc::from(&b"not wasm"[..]))], &["`front`", "not a component"]),
+        (vec![(named("front"), guests::remarked_front())], &["`front`", "souk:extend/note", "[[extension-points]]"]),
+        (
+            vec![(guests::plugin("name = 'numbers'\nversion = '1.0.0'\njobs = [{ name = 'x', cron = '* * * * *' }]\n"), guests::numbers())],
+            &["`numbers`", "souk:host/job-handler"],
+        ),
+    ];
+    for (plugins, parts) in cases {
+        let error = bench.link(plugins).await.err().expect("it does not link").to_string();
+        for part in parts {
+            assert!(error.contains(part), "{part} in: {error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_provider_is_named_by_the_host_and_joined_in_order_of_names() {
+    let bench = Bench::new();
+    let graph = bench.remarked("closed").await;
+    assert_eq!(bench.body(&graph, "").await, Ok(vec![0, 0, 0]), "no provider");
+    bench.providers.set(&[bench.provider("zebra", nothing).await, bench.provider("antelope", nothing).await]);
+    assert_eq!(bench.body(&graph, "").await, Ok(vec![0, 2, b'a']));
+}
+
+#[tokio::test]
+async fn a_failing_provider_is_left_out_or_closes_the_point() {
+    let bench = Bench::new();
+    let (open, closed) = (bench.remarked("open").await, bench.remarked("closed").await);
+    let spin: fn(&mut InstructionSink) = |f| {
+        f.loop_(BlockType::Empty).br(0).end();
+    };
+    for (name, misdeed) in [("trap", trap as fn(&mut InstructionSink)), ("spin", spin), ("memory", guests::grow_memory_without_end)] {
+        bench.providers.set(&[bench.provider("good", nothing).await, bench.provider("rogue", misdeed).await]);
+        assert_eq!(bench.body(&open, "").await, Ok(vec![0, 1, b'g']), "{name}");
+        assert_eq!(bench.body(&closed, "").await.map(|body| body[0]), Ok(1), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_keeps_failing_is_no_longer_asked() {
+    let bench = Bench::new();
+    let graph = bench.remarked("open").await;
+    bench.providers.set(&[bench.provider("rogue", trap).await]);
+    for _ in 0..20 {
+        assert_eq!(bench.body(&graph, "").await, Ok(vec![0, 0, 0]));
+    }
+    let asked = bench.stats.traps.load(Relaxed);
+    assert!((5..20).contains(&asked), "asked {asked} times");
+}
+
+#[tokio::test]
+async fn a_second_start_compiles_nothing_and_damage_is_noticed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = || Options { code_cache: Some(folder.path().join("code")), service_instances_max: 2, ..Options::default() };
+    let files = || std::fs::read_dir(folder.path().join("code")).expect("kept").map(|f| f.expect("a file").path()).collect::<Vec<_>>();
+    let bench = Bench::with(options());
+    assert!(bench.body(&bench.many_faced().await, "").await.is_ok());
+    let kept = files();
+    assert_eq!(kept.len(), 1);
+    let written = std::fs::read(&kept[0]).expect("readable");
+
+    let bench = Bench::with(options());
+    assert!(bench.body(&bench.many_faced().await, "").await.is_ok());
+    assert_eq!(files(), kept);
+
+    let mut damaged = written.clone();
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 1;
+    std::fs::write(&kept[0], &damaged).expect("writable");
+    let bench = Bench::with(options());
+    assert!(bench.body(&bench.many_faced().await, "").await.is_ok());
+    assert_eq!(std::fs::read(&kept[0]).expect("readable").len(), written.len());
+    assert_ne!(std::fs::read(&kept[0]).expect("readable"), damaged, "compiled and kept anew");
+}
+
+/// `cargo nextest run --release -p souk-host --run-ignored only engine::tests::figures --no-capture`
+#[tokio::test]
+#[ignore = "measures"]
+async fn figures() {
+    let bench = Bench::new();
+    let timed = async |name: &str, graph: &Graph, times: u32| {
+        let unit = bench.unit();
+        let call = PluginCall::Web(request(""));
+        for _ in 0..100 {
+            graph.call("front", &call, unit.clone()).await.expect("an answer");
+        }
+        let begun = std::time::Instant::now();
+        for _ in 0..times {
+            graph.call("front", &call, unit.clone()).await.expect("an answer");
+        }
+        let each: Duration = begun.elapsed() / times;
+        println!("{name}: {each:?}");
+    };
+    let plain = bench.many_faced().await;
+    timed("warm call, no host call", &plain, 5_000).await;
+    drop(plain);
+    let isolated = format!("isolation = 'request'\n{FRONT}");
+    let fresh = bench.link(vec![(guests::plugin(&isolated), guests::many_faced())]).await.expect("it links");
+    timed("fresh instance of one plugin", &fresh, 2_000).await;
+    drop(fresh);
+    let two = |front: &str| vec![(guests::plugin(front), guests::counting_front()), (guests::plugin(NUMBERS), guests::numbers())];
+    let graph = bench.link(two(FRONT)).await.expect("they link");
+    timed("warm call, one fused call, two host calls", &graph, 5_000).await;
+    drop(graph);
+    let graph = bench.link(vec![(guests::plugin(FRONT), guests::echoing_front()), (guests::plugin(NUMBERS), guests::numbers())]).await.expect("they link");
+    timed("warm call, 24 records to another plugin and back", &graph, 5_000).await;
+    drop(graph);
+    let graph = bench.link(two(&isolated)).await.expect("they link");
+    timed("the same in a fresh instance", &graph, 2_000).await;
+    drop(graph);
+    let graph = bench.remarked("open").await;
+    bench.providers.set(&[bench.provider("one", nothing).await]);
+    timed("warm call, one extension call", &graph, 5_000).await;
+}
