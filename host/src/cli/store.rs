@@ -26,7 +26,7 @@ pub enum StoreCommand {
         store: StoreArgument,
         file: PathBuf,
         /// What it holds: the plugins' command is `import-<kind>`.
-        #[arg(long, default_value = "products")]
+        #[arg(long, default_value = "catalogue")]
         kind: String,
         /// Say what would happen; change nothing.
         #[arg(long)]
@@ -36,7 +36,7 @@ pub enum StoreCommand {
     Export {
         #[command(flatten)]
         store: StoreArgument,
-        #[arg(long, default_value = "products")]
+        #[arg(long, default_value = "catalogue")]
         kind: String,
         #[arg(long)]
         out: Option<PathBuf>,

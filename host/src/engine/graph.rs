@@ -370,7 +370,8 @@ fn call_error(entry: &Entry, error: &wasmtime::Error, memory_denied: bool) -> Ca
         // What a guest does when it is denied memory is its own affair.
         _ if memory_denied => CallErrorKind::Memory,
         Some(_) => CallErrorKind::Trap,
-        None if format!("{error:#}").contains("fuel") => CallErrorKind::Output,
+        // wasmtime has no type for running out of hostcall fuel.
+        None if format!("{error:#}").contains("too much data is being copied") => CallErrorKind::Output,
         None => CallErrorKind::Trap,
     };
     CallError { plugin: Some(entry.plugin.name().to_owned()), kind, message: format!("{error:#}") }
