@@ -187,7 +187,14 @@ impl Graph {
                 let func = warm.instance.get_func(&mut warm.store, export).ok_or_else(|| wasmtime::format_err!("the export is gone"))?;
                 let store = &mut warm.store;
                 Ok(match call {
-                    PluginCall::Web(request) => PluginAnswer::Web(call_checked::<_, Response>(func, store, (request,)).await?),
+                    PluginCall::Web(request) => {
+                        let response: Response = call_checked(func, store, (request,)).await?;
+                        let (bytes, bytes_max) = (response.body.len(), entry.output_bytes_max);
+                        if bytes > bytes_max {
+                            return Err(wasmtime::format_err!("an answer of {bytes} bytes; limits.output-bytes is {bytes_max}"));
+                        }
+                        PluginAnswer::Web(response)
+                    }
                     PluginCall::Event(event) => PluginAnswer::Event(call_checked(func, store, (event,)).await?),
                     PluginCall::Perform(effect) => PluginAnswer::Perform(call_checked(func, store, (effect,)).await?),
                     PluginCall::Completed(completion) => PluginAnswer::Completed(call_checked(func, store, (completion,)).await?),
@@ -199,14 +206,6 @@ impl Graph {
                 })
             })
             .await
-            .and_then(|answer| match &answer {
-                PluginAnswer::Web(response) if response.body.len() > entry.output_bytes_max => Err(CallError {
-                    plugin: Some(plugin.to_owned()),
-                    kind: CallErrorKind::Output,
-                    message: format!("an answer of {} bytes; limits.output-bytes is {}", response.body.len(), entry.output_bytes_max),
-                }),
-                _ => Ok(answer),
-            })
     }
 
     /// Calls a function of an extension point that `plugin` provides.
@@ -370,9 +369,9 @@ fn call_error(entry: &Entry, error: &wasmtime::Error, memory_denied: bool) -> Ca
         // What a guest does when it is denied memory is its own affair.
         _ if memory_denied => CallErrorKind::Memory,
         Some(_) => CallErrorKind::Trap,
-        // wasmtime has no type for running out of hostcall fuel.
-        None if format!("{error:#}").contains("too much data is being copied") => CallErrorKind::Output,
-        None => CallErrorKind::Trap,
+        // What it handed over lies outside its memory, or is more than the
+        // hostcall fuel lets through.
+        None => CallErrorKind::Output,
     };
     CallError { plugin: Some(entry.plugin.name().to_owned()), kind, message: format!("{error:#}") }
 }
