@@ -148,7 +148,10 @@ impl Point {
         }
         let begun = Instant::now();
         let answer = provider.graph.call_extension(&provider.name, &self.interface, &self.function, parameters, unit.clone(), self.deadline).await;
-        provider.breaker.record(answer.is_ok());
+        // A host without room says nothing about the provider.
+        if !matches!(&answer, Err(error) if error.kind == CallErrorKind::Overloaded) {
+            provider.breaker.record(answer.is_ok());
+        }
         match answer {
             Ok(Val::Result(Ok(Some(mut value)))) => {
                 sign(&mut value, &provider.name);
@@ -192,7 +195,7 @@ fn sign(value: &mut Val, provider: &str) {
             }
         }
         Val::List(items) => items.iter_mut().for_each(|item| sign(item, provider)),
-        Val::Variant(_, Some(payload)) => sign(payload, provider),
+        Val::Variant(_, Some(payload)) | Val::Option(Some(payload)) => sign(payload, provider),
         _ => {}
     }
 }

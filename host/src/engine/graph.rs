@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Func, HasSelf, InstancePre, Lift, Linker, Lower, TypedFunc, Val};
-use wasmtime::{Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
 use super::bindings::exports::souk::host::effect_handler::{Completion, Effect, Failure};
 use super::bindings::exports::souk::host::event_handler::Event;
@@ -61,9 +61,13 @@ struct Inner {
     pre: InstancePre<GuestState>,
     entries: Vec<Entry>,
     by_name: HashMap<String, usize>,
+    /// Name of a core module → the plugin that it is of.
+    modules: HashMap<String, usize>,
     services: Arc<Services>,
     pool: Pool,
     places: Arc<Semaphore>,
+    /// Below so many free places no instance is kept.
+    places_reserved: usize,
     memory_bytes_max: usize,
     table_elements_max: usize,
 }
@@ -124,14 +128,17 @@ impl Graph {
             .map(|((plugin, _), part)| entry(&component, plugin, part, stats(plugin.name())))
             .collect::<Result<Vec<_>, _>>()?;
         let provider = plugins.iter().all(|(plugin, _)| plugin.manifest.kind == Kind::Provider);
+        let (places, places_max) = if provider { &engine.providers } else { &engine.services };
         let limits = || plugins.iter().map(|(plugin, _)| &plugin.manifest.limits);
         let graph = Graph(Arc::new(Inner {
             pre,
             by_name: entries.iter().enumerate().map(|(index, e)| (e.plugin.name().to_owned(), index)).collect(),
+            modules: modules(&composition.parts),
             entries,
             services,
             pool: Pool::default(),
-            places: if provider { engine.providers.clone() } else { engine.services.clone() },
+            places_reserved: *places_max as usize / 4,
+            places: places.clone(),
             memory_bytes_max: limits().map(|l| (l.memory_mib as usize) << 20).sum(),
             table_elements_max: limits().map(|l| l.table_elements as usize).sum(),
         }));
@@ -166,7 +173,7 @@ impl Graph {
                 })?;
             }
         }
-        self.0.pool.put(warm);
+        self.0.keep(warm);
         Ok(())
     }
 
@@ -295,6 +302,14 @@ impl Inner {
         Ok(Warm::new(store, instance, permit))
     }
 
+    /// With few places left, an instance that waits for work would keep another
+    /// graph from doing any.
+    fn keep(&self, warm: Warm) {
+        if self.places.available_permits() >= self.places_reserved {
+            self.pool.put(warm);
+        }
+    }
+
     /// One call under both clocks. The instance is kept only if it ended well.
     async fn run<T>(
         &self,
@@ -305,6 +320,7 @@ impl Inner {
         work: impl AsyncFnOnce(&mut Warm) -> wasmtime::Result<T>,
     ) -> Result<T, CallError> {
         let begun = Instant::now();
+        let mut entered = false;
         let mut memory_bytes = 0;
         let timed = tokio::time::timeout(deadline + GRACE, async {
             let pooled = if entry.fresh { None } else { self.pool.take() };
@@ -315,6 +331,7 @@ impl Inner {
                 }
                 None => self.instantiate(unit).await.map_err(|error| (error, false))?,
             };
+            entered = true;
             warm.store.set_epoch_deadline(ticks(deadline));
             warm.store.set_hostcall_fuel(fuel);
             warm.store.data_mut().limits.denied = false;
@@ -325,24 +342,33 @@ impl Inner {
             match result {
                 Ok(value) => {
                     if !entry.fresh {
-                        self.pool.put(warm);
+                        self.keep(warm);
                     }
                     Ok(value)
                 }
                 Err(error) => Err((error, denied)),
             }
         });
-        let result = match timed.await {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err((error, denied))) => Err(call_error(entry, &error, denied)),
-            Err(_) => Err(CallError {
-                plugin: Some(entry.plugin.name().to_owned()),
-                kind: CallErrorKind::Deadline,
-                message: format!("no answer within {} ms", deadline.as_millis()),
-            }),
+        let (kind, message, culprit) = match timed.await {
+            Ok(Ok(value)) => {
+                entry.stats.record(begun.elapsed(), memory_bytes);
+                return Ok(value);
+            }
+            Ok(Err((error, denied))) => (failure_kind(&error, denied), format!("{error:#}"), self.culprit(&error).unwrap_or(entry)),
+            Err(_) if entered => (CallErrorKind::Deadline, format!("no answer within {} ms", deadline.as_millis()), entry),
+            Err(_) => (CallErrorKind::Overloaded, format!("no instance came free within {} ms", deadline.as_millis()), entry),
         };
-        entry.stats.record(begun.elapsed(), result.as_ref().err().map(|e| e.kind), memory_bytes);
-        result
+        entry.stats.record(begun.elapsed(), memory_bytes);
+        culprit.stats.record_failure(kind);
+        Err(CallError { plugin: Some(culprit.plugin.name().to_owned()), kind, message })
+    }
+
+    /// The plugin whose code was running when the guest failed: not always the
+    /// one that was called.
+    fn culprit(&self, error: &wasmtime::Error) -> Option<&Entry> {
+        let frames = error.downcast_ref::<WasmBacktrace>()?.frames();
+        let index = frames.iter().find_map(|frame| self.modules.get(frame.module().name()?))?;
+        Some(&self.entries[*index])
     }
 }
 
@@ -363,17 +389,29 @@ where
     func.call_async(store, parameters).await.map(|(answer,)| answer)
 }
 
-fn call_error(entry: &Entry, error: &wasmtime::Error, memory_denied: bool) -> CallError {
-    let kind = match error.downcast_ref::<Trap>() {
+fn failure_kind(error: &wasmtime::Error, memory_denied: bool) -> CallErrorKind {
+    match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => CallErrorKind::Deadline,
         // What a guest does when it is denied memory is its own affair.
         _ if memory_denied => CallErrorKind::Memory,
         Some(_) => CallErrorKind::Trap,
-        // What it handed over lies outside its memory, or is more than the
-        // hostcall fuel lets through.
+        None if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() => CallErrorKind::Overloaded,
+        // It gave a host call what makes no sense.
+        None if error.downcast_ref::<WasmBacktrace>().is_some() => CallErrorKind::Trap,
+        // The guest had returned: its answer cannot be read, or is too large.
         None => CallErrorKind::Output,
-    };
-    CallError { plugin: Some(entry.plugin.name().to_owned()), kind, message: format!("{error:#}") }
+    }
+}
+
+/// Names that more than one plugin uses tell nothing.
+fn modules(parts: &[link::Part]) -> HashMap<String, usize> {
+    let mut owners: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (index, part) in parts.iter().enumerate() {
+        for name in &part.modules {
+            owners.entry(name).or_default().push(index);
+        }
+    }
+    owners.into_iter().filter(|(_, of)| of.len() == 1).map(|(name, of)| (name.to_owned(), of[0])).collect()
 }
 
 fn entry(component: &Component, plugin: &Arc<Plugin>, part: &link::Part, stats: Arc<PluginStats>) -> Result<Entry, LinkError> {

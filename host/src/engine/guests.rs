@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, DataSection, EntityType, ExportKind, ExportSection, Function, FunctionSection, GlobalSection,
-    GlobalType, HeapType, ImportSection, InstructionSink, MemArg, MemorySection, MemoryType, Module, RefType, TableSection, TableType,
+    GlobalType, HeapType, ImportSection, InstructionSink, MemArg, MemorySection, MemoryType, Module, NameSection, RefType, TableSection, TableType,
     TypeSection, ValType,
 };
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
@@ -118,6 +118,21 @@ pub fn numbers() -> Arc<[u8]> {
             f.i32_const(SCRATCH).local_get(0).i32_store(at(0));
             f.i32_const(SCRATCH).local_get(1).i32_store(at(4));
             f.i32_const(SCRATCH);
+        })
+        .component()
+}
+
+/// Provides `numbers`, but never comes to an end of it.
+pub fn failing_numbers(misdeed: fn(&mut InstructionSink)) -> Arc<[u8]> {
+    let mut guest = Guest::new("export numbers;");
+    guest.name = "failing.wasm";
+    guest
+        .export("test:guests/numbers@0.1.0#next", &[I32], Some(I32), |_, f| {
+            misdeed(f);
+            f.unreachable();
+        })
+        .export("test:guests/numbers@0.1.0#echo", &[I32, I32], Some(I32), |_, f| {
+            f.unreachable();
         })
         .component()
 }
@@ -277,6 +292,8 @@ fn on_letter(f: &mut InstructionSink, letter: u8, then: impl FnOnce(&mut Instruc
 /// A module with one memory and one table, whose allocator forgets everything
 /// when a call has ended.
 struct Guest {
+    /// Of the module; shown in backtraces.
+    name: &'static str,
     contracts: String,
     world: &'static str,
     types: TypeSection,
@@ -291,6 +308,7 @@ struct Guest {
 impl Guest {
     fn new(world: &'static str) -> Self {
         Self {
+            name: "guest.wasm",
             contracts: CONTRACTS.into(),
             world,
             types: TypeSection::new(),
@@ -361,9 +379,11 @@ impl Guest {
         }
         let mut data = DataSection::new();
         data.active(0, &ConstExpr::i32_const(TEXT), *b"liar and a few more words");
+        let mut names = NameSection::new();
+        names.module(self.name);
         let mut module = Module::new();
         module.section(&self.types).section(&self.imports).section(&self.functions).section(&tables).section(&memories);
-        let mut module = module.section(&globals).section(&self.exports).section(&self.code).section(&data).clone().finish();
+        let mut module = module.section(&globals).section(&self.exports).section(&self.code).section(&data).section(&names).clone().finish();
 
         let mut resolve = Resolve::default();
         for path in ["../wit/host", "../wit/web"] {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use wac_graph::types::{ItemKind, Package, Types};
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
+use wasmparser::{KnownCustom, Name, Parser, Payload};
 
 use crate::shop::plugin::Plugin;
 
@@ -60,6 +61,8 @@ pub(super) struct Part {
     pub exports: BTreeMap<String, String>,
     /// Names of the plugins whose services it calls.
     pub services: Vec<String>,
+    /// Names of its core modules, as backtraces show them.
+    pub modules: Vec<String>,
 }
 
 /// `souk:host/storage@0.1.0` → `storage`.
@@ -143,8 +146,28 @@ pub(super) fn compose(plugins: &[(Arc<Plugin>, Arc<[u8]>)]) -> Result<Compositio
         }
         instances.insert(index, instance);
     }
+    for (part, (_, bytes)) in parts.iter_mut().zip(plugins) {
+        part.modules = module_names(bytes);
+    }
     let component = graph.encode(EncodeOptions::default()).map_err(|error| LinkError::Unusable(chain(&error)))?;
     Ok(Composition { component, parts })
+}
+
+/// From the name sections of the modules inside.
+fn module_names(component: &[u8]) -> Vec<String> {
+    let custom_sections = Parser::new(0).parse_all(component).filter_map(|payload| match payload {
+        Ok(Payload::CustomSection(section)) => Some(section),
+        _ => None,
+    });
+    custom_sections
+        .filter_map(|section| match section.as_known() {
+            KnownCustom::Name(mut names) => names.find_map(|name| match name {
+                Ok(Name::Module { name, .. }) => Some(name.to_owned()),
+                _ => None,
+            }),
+            _ => None,
+        })
+        .collect()
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

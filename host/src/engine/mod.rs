@@ -91,8 +91,8 @@ pub struct Engine {
     wasmtime: wasmtime::Engine,
     cache: Arc<cache::CodeCache>,
     /// The pooling allocator errs past its maximum; these make calls wait.
-    services: Arc<Semaphore>,
-    providers: Arc<Semaphore>,
+    services: (Arc<Semaphore>, u32),
+    providers: (Arc<Semaphore>, u32),
 }
 
 impl Engine {
@@ -123,17 +123,22 @@ impl Engine {
             .epoch_interruption(true)
             .max_wasm_stack(512 << 10)
             .async_stack_size(1 << 20)
-            .memory_reservation(MEMORY_BYTES_MAX as u64)
-            .memory_guard_size(2 << 30);
+            // All that a guest can address: its loads need no bounds checks.
+            .memory_reservation(4 << 30)
+            .memory_guard_size(32 << 20);
         let wasmtime = wasmtime::Engine::new(&config)?;
         tick(&wasmtime)?;
         Ok(Self {
             cache: Arc::new(cache::CodeCache::open(options.code_cache, &wasmtime)),
             wasmtime,
-            services: Arc::new(Semaphore::new(options.service_instances_max as usize)),
-            providers: Arc::new(Semaphore::new(options.provider_instances_max as usize)),
+            services: places(options.service_instances_max),
+            providers: places(options.provider_instances_max),
         })
     }
+}
+
+fn places(max: u32) -> (Arc<Semaphore>, u32) {
+    (Arc::new(Semaphore::new(max as usize)), max)
 }
 
 /// Advances the epoch from a thread of its own for as long as the engine lives:

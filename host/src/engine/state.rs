@@ -47,6 +47,16 @@ impl ResourceLimiter for MemoryLimits {
         Ok(allowed)
     }
 
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.denied = true;
+        Ok(())
+    }
+
+    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.denied = true;
+        Ok(())
+    }
+
     fn instances(&self) -> usize {
         super::CORE_INSTANCES_PER_GRAPH_MAX as usize
     }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::CallErrorKind;
 
-/// Counted at a plugin's entry: what it calls in other plugins of the graph is
-/// part of its time. Kept across versions of the plugin.
+/// Calls are counted where they enter a graph: what a plugin calls in others is
+/// part of its time. Failures are counted where they happened. Kept across
+/// versions of the plugin.
 #[derive(Debug, Default)]
 pub struct PluginStats {
     pub calls: AtomicU64,
@@ -20,16 +21,18 @@ pub struct PluginStats {
 }
 
 impl PluginStats {
-    pub(super) fn record(&self, took: Duration, failure: Option<CallErrorKind>, memory_bytes: usize) {
+    pub(super) fn record(&self, took: Duration, memory_bytes: usize) {
         self.calls.fetch_add(1, Relaxed);
         self.wall_ns.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
         self.memory_bytes_peak.fetch_max(memory_bytes as u64, Relaxed);
-        let failed = match failure {
-            None => return,
-            Some(CallErrorKind::Trap) => &self.traps,
-            Some(CallErrorKind::Deadline) => &self.deadlines,
-            Some(CallErrorKind::Memory) => &self.memory_denials,
-            Some(_) => &self.other_failures,
+    }
+
+    pub(super) fn record_failure(&self, kind: CallErrorKind) {
+        let failed = match kind {
+            CallErrorKind::Trap => &self.traps,
+            CallErrorKind::Deadline => &self.deadlines,
+            CallErrorKind::Memory => &self.memory_denials,
+            _ => &self.other_failures,
         };
         failed.fetch_add(1, Relaxed);
     }

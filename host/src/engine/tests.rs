@@ -73,7 +73,7 @@ impl Bench {
         self.link(vec![(guests::plugin(FRONT), guests::many_faced())]).await.expect("it links")
     }
 
-    async fn provider(&self, name: &str, misdeed: fn(&mut InstructionSink)) -> Arc<Provider> {
+    async fn provider(&self, name: &str, misdeed: Misdeed) -> Arc<Provider> {
         let manifest = format!("name = '{name}'\nversion = '1.0.0'\nkind = 'provider'\n");
         let graph = self.link(vec![(guests::plugin(&manifest), guests::remarker(misdeed))]).await.expect("it links");
         Arc::new(Provider::new(name.into(), graph))
@@ -95,6 +95,12 @@ impl Bench {
 
 /// A provider's good behaviour.
 fn nothing(_: &mut InstructionSink) {}
+
+type Misdeed = fn(&mut InstructionSink);
+
+fn spin(f: &mut InstructionSink) {
+    f.loop_(BlockType::Empty).br(0).end();
+}
 
 fn trap(f: &mut InstructionSink) {
     f.unreachable();
@@ -159,6 +165,17 @@ async fn a_bad_guest_fails_alone_and_the_next_call_works() {
 }
 
 #[tokio::test]
+async fn a_failure_is_laid_to_the_plugin_that_was_running() {
+    let bench = Bench::new();
+    for (misdeed, kind) in [(trap as Misdeed, CallErrorKind::Trap), (spin, CallErrorKind::Deadline)] {
+        let plugins = vec![(guests::plugin(FRONT), guests::counting_front()), (guests::plugin(NUMBERS), guests::failing_numbers(misdeed))];
+        let graph = bench.link(plugins).await.expect("they link");
+        let error = graph.call("front", &PluginCall::Web(request("")), bench.unit()).await.expect_err("no answer");
+        assert_eq!((error.plugin.as_deref(), error.kind), (Some("numbers"), kind));
+    }
+}
+
+#[tokio::test]
 async fn an_instance_is_used_again_unless_it_failed_or_is_isolated() {
     let bench = Bench::new();
     let graph = bench.many_faced().await;
@@ -174,17 +191,25 @@ async fn an_instance_is_used_again_unless_it_failed_or_is_isolated() {
 }
 
 #[tokio::test]
-async fn a_dropped_call_leaves_no_instance_behind() {
-    let bench = Bench::new();
+async fn a_failed_call_gives_its_place_back() {
+    let bench = Bench::with(Options { service_instances_max: 2, provider_instances_max: 2, ..Options::default() });
     let graph = bench.many_faced().await;
-    let slow = format!("{FRONT}").replace("1000", "60000");
-    let patient = bench.link(vec![(guests::plugin(&slow), guests::many_faced())]).await.expect("it links");
-    drop(graph);
     for _ in 0..8 {
-        // More than there are places: each must give its own back.
-        assert_eq!(bench.body(&patient, "trap").await, Err(CallErrorKind::Trap));
+        assert_eq!(bench.body(&graph, "trap").await, Err(CallErrorKind::Trap));
     }
-    assert!(bench.body(&patient, "").await.is_ok());
+    assert!(bench.body(&graph, "").await.is_ok());
+}
+
+#[tokio::test]
+async fn idle_instances_leave_room_for_other_graphs() {
+    let bench = Bench::with(Options { service_instances_max: 4, provider_instances_max: 4, ..Options::default() });
+    let mut providers = Vec::new();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        providers.push(bench.provider(name, nothing).await);
+    }
+    bench.providers.set(&providers);
+    let graph = bench.remarked("closed").await;
+    assert_eq!(bench.body(&graph, "").await, Ok(vec![0, 6, b'a']));
 }
 
 #[tokio::test]
@@ -261,10 +286,7 @@ async fn a_provider_is_named_by_the_host_and_joined_in_order_of_names() {
 async fn a_failing_provider_is_left_out_or_closes_the_point() {
     let bench = Bench::new();
     let (open, closed) = (bench.remarked("open").await, bench.remarked("closed").await);
-    let spin: fn(&mut InstructionSink) = |f| {
-        f.loop_(BlockType::Empty).br(0).end();
-    };
-    for (name, misdeed) in [("trap", trap as fn(&mut InstructionSink)), ("spin", spin), ("memory", guests::grow_memory_without_end)] {
+    for (name, misdeed) in [("trap", trap as Misdeed), ("spin", spin), ("memory", guests::grow_memory_without_end)] {
         bench.providers.set(&[bench.provider("good", nothing).await, bench.provider("rogue", misdeed).await]);
         assert_eq!(bench.body(&open, "").await, Ok(vec![0, 1, b'g']), "{name}");
         assert_eq!(bench.body(&closed, "").await.map(|body| body[0]), Ok(1), "{name}");
