@@ -33,7 +33,7 @@ impl Runtime {
         let settings = Arc::new(Settings::read(&folder.0)?);
         std::fs::create_dir_all(folder.data()).with_context(|| folder.data().display().to_string())?;
         let store = Store::open(&folder.documents(), settings.storage.engine.into())?;
-        let services = Arc::new(Services::open(&folder.data(), &folder.secrets(), settings.facts(settings.base_url()))?);
+        let services = Arc::new(Services::open(&folder.data(), &folder.secrets(), settings.facts(settings.base_url()), store.clone())?);
         let options = engine::Options { code_cache: Some(folder.code_cache()), ..engine::Options::default() };
         let engine = Engine::new(options).map_err(|error| anyhow::anyhow!("the wasm engine does not start: {error:#}"))?;
         let shop = Shop::open(folder.plugins(), settings.clone(), engine, services.clone(), store.clone()).await?;

@@ -18,13 +18,16 @@ pub mod log;
 pub mod metrics;
 pub mod pages;
 pub mod random;
+pub mod search;
 pub mod secrets;
 pub mod session;
 pub mod storage;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::engine::bindings::souk::host::config::ShopFacts;
+use crate::store::Store;
 
 /// The process-wide backends behind the capabilities.
 pub struct Services {
@@ -35,11 +38,12 @@ pub struct Services {
     pub http: http_client::HttpClient,
     pub secrets: secrets::Secrets,
     pub metrics: metrics::Metrics,
+    pub search: Arc<search::Search>,
 }
 
 impl Services {
     /// `data` is the store's own folder, `secrets` the operator's file.
-    pub fn open(data: &Path, secrets: &Path, shop: ShopFacts) -> anyhow::Result<Self> {
+    pub fn open(data: &Path, secrets: &Path, shop: ShopFacts, store: Store) -> anyhow::Result<Self> {
         Ok(Self {
             shop: arc_swap::ArcSwap::from_pointee(shop),
             cache: cache::Cache::new(cache::BYTES_MAX),
@@ -47,6 +51,7 @@ impl Services {
             http: http_client::HttpClient::new()?,
             secrets: secrets::Secrets::read(secrets)?,
             metrics: metrics::Metrics::default(),
+            search: Arc::new(search::Search::new(&data.join("search"), store)),
         })
     }
 }

@@ -13,6 +13,7 @@ use crate::engine::bindings::souk::host::config::ShopFacts;
 use crate::front::server::Server;
 use crate::runtime::Runtime;
 use crate::shop::settings::StoreFolder;
+use crate::work::Plugins as _;
 
 pub struct Dev {
     pub plugins: PathBuf,
@@ -23,6 +24,7 @@ pub async fn serve(folder: StoreFolder, dev: Option<Dev>) -> Result<()> {
     let begun = Instant::now();
     let runtime = Runtime::open(folder).await?;
     runtime.runner.start().await?;
+    runtime.services.search.start(runtime.shop.live()).await;
     let server = Server::start(runtime.clone(), runtime.front_options()).await?;
     if runtime.settings.shop.base_url.is_none() {
         let scheme = if runtime.settings.server.tls.is_some() { "https" } else { "http" };
@@ -56,6 +58,7 @@ pub async fn serve(folder: StoreFolder, dev: Option<Dev>) -> Result<()> {
             eprintln!("some requests did not end in time (server.limits.drain-timeout-ms)");
         }
         runtime.runner.stop().await;
+        runtime.services.search.stop().await;
     };
     tokio::select! {
         () = finish => {}

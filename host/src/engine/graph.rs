@@ -479,7 +479,7 @@ fn add_capability(linker: &mut Linker<GuestState>, label: &str, interface: &str,
     match without_version(interface) {
         "souk:host/storage" => capability!(host::storage),
         "souk:host/cache" => capability!(host::cache),
-        // "souk:host/search" => capability!(host::search),
+        "souk:host/search" => capability!(host::search),
         "souk:host/session" => capability!(host::session),
         "souk:host/pages" => capability!(host::pages),
         "souk:host/config" => capability!(host::config),

@@ -43,12 +43,13 @@ impl Bench {
             time_zone: "UTC".into(),
             country: "DE".into(),
         };
+        let store = Store::open(data.path(), EngineKind::Fjall).expect("a store");
         Self {
             engine: Engine::new(options).expect("an engine"),
             providers: Arc::default(),
-            services: Arc::new(Services::open(data.path(), Path::new("/nonexistent"), shop).expect("services")),
+            services: Arc::new(Services::open(data.path(), Path::new("/nonexistent"), shop, store.clone()).expect("services")),
             stats: Arc::default(),
-            store: Store::open(data.path(), EngineKind::Fjall).expect("a store"),
+            store,
             _data: data,
         }
     }

@@ -119,6 +119,7 @@ fn problems(manifest: &Manifest) -> Vec<String> {
             problems.push(format!("the extension point `{}`: deadline-ms is {}; give 1 to 30000", point.interface, point.deadline_ms));
         }
     }
+    problems.extend(crate::capability::search::problems(&manifest.indexes));
     let limits = &manifest.limits;
     for (name, value, min, max) in [
         ("deadline-ms", limits.deadline_ms, 10, 60_000),

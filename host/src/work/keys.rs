@@ -21,6 +21,8 @@ const JOB_DUE: u8 = b't';
 const CRON: u8 = b'r';
 const DEAD: u8 = b'x';
 const EXPIRY: u8 = b'z';
+const SEARCH_DOCUMENT: u8 = b'f';
+const SEARCH_APPLIED: u8 = b'a';
 
 /// The log of published events; entries are appended with their [`Position`].
 pub const EVENTS: &[u8] = b"o";
@@ -141,6 +143,24 @@ pub fn expiring(reminder: &[u8]) -> Option<Expiring<'_>> {
         &IDEMPOTENCY => Some(Expiring::Idempotency(key)),
         _ => None,
     }
+}
+
+/// What a plugin has put into one of its indexes.
+pub fn search_document(plugin: &str, index: &str, id: &str) -> Key {
+    names(SEARCH_DOCUMENT, &[plugin, index, id])
+}
+
+/// All of an index; the first key is also what comes before each id.
+pub fn search_documents(plugin: &str, index: &str) -> (Key, Key) {
+    let first = names(SEARCH_DOCUMENT, &[plugin, index, ""]);
+    let mut end = first.clone();
+    *end.last_mut().expect("names separates with NUL") = 1;
+    (first, end)
+}
+
+/// How far an index has followed the log at least.
+pub fn search_applied(plugin: &str, index: &str) -> Key {
+    names(SEARCH_APPLIED, &[plugin, index])
 }
 
 fn all(namespace: u8) -> (Key, Key) {

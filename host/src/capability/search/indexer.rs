@@ -1,0 +1,304 @@
+//! Follows the store in the background and keeps the indexes in line with it.
+//!
+//! An index commits its place in the log together with what it holds. Only
+//! then is the log trimmed, and in the same transaction the store notes how far
+//! each index must be from now on: one that is behind that, or ahead of the
+//! store, is not this store's and is built again. Applying an entry twice does
+//! no harm, since it only says which document to look up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::watch;
+
+use super::index::{Document, Index};
+use super::{Name, Search, text};
+use crate::shop::manifest::Index as Definition;
+use crate::store::Txn;
+use crate::work::LivePlugins;
+use crate::work::keys::{self, Position};
+
+/// Changes within it share a commit of the index.
+const BATCH_DELAY: Duration = Duration::from_millis(120);
+const PAGE: usize = 2_000;
+const REBUILD_PAGE: usize = 500;
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+const RETRY_MOST: Duration = Duration::from_secs(60);
+
+type Definitions = BTreeMap<Name, Definition>;
+
+fn definitions(live: &LivePlugins) -> Definitions {
+    let of_plugin = |plugin: &Arc<crate::shop::plugin::Plugin>| {
+        let name = plugin.name().to_owned();
+        plugin.manifest.indexes.clone().into_iter().map(move |definition| ((name.clone(), definition.name.clone()), definition))
+    };
+    live.values().flat_map(of_plugin).collect()
+}
+
+/// What one page of the log came to.
+struct Applied {
+    /// Ends the log's entries that can be forgotten.
+    trim: Txn,
+    last: Position,
+    more: bool,
+}
+
+impl Search {
+    /// Opens what is there and follows the store until [`Self::stop`].
+    pub async fn start(self: &Arc<Self>, live: watch::Receiver<Arc<LivePlugins>>) {
+        let search = self.clone();
+        let declared = definitions(&live.borrow());
+        let opened = blocking(move || {
+            search.open_all(&declared);
+            Ok(())
+        });
+        if let Err(error) = opened.await {
+            tracing::warn!(target: "search", %error, "cannot open the indexes");
+        }
+        *self.task.lock() = Some(tokio::spawn(self.clone().follow(live)));
+    }
+
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        let task = self.task.lock().take();
+        if let Some(task) = task {
+            let _ = task.await;
+        }
+    }
+
+    /// Waits until a commit of the store is in the indexes.
+    pub async fn followed(&self, seq: u64) {
+        let mut followed = self.followed.subscribe();
+        let _ = followed.wait_for(|at| *at >= seq).await;
+    }
+
+    async fn follow(self: Arc<Self>, mut live: watch::Receiver<Arc<LivePlugins>>) {
+        let mut committed = self.store.subscribe();
+        // Before it nothing is left in the log.
+        let mut after: Position = [0; 12];
+        let mut retry = RETRY_FIRST;
+        let search = self.clone();
+        if let Err(error) = blocking(move || Ok(search.find_damage())).await {
+            tracing::warn!(target: "search", %error, "cannot check the indexes");
+        }
+        while !self.stop.is_cancelled() {
+            committed.borrow_and_update();
+            let declared = definitions(&live.borrow_and_update());
+            let pause = match self.clone().catch_up(declared, &mut after).await {
+                Ok(()) => {
+                    retry = RETRY_FIRST;
+                    tokio::select! {
+                        changed = committed.changed() => if changed.is_err() { break },
+                        changed = live.changed() => if changed.is_err() { break },
+                        () = self.wake.notified() => {}
+                        () = self.stop.cancelled() => {}
+                    }
+                    BATCH_DELAY
+                }
+                Err(error) => {
+                    tracing::warn!(target: "search", error = format!("{error:#}"), "the indexes are behind; trying again");
+                    retry = (retry * 2).min(RETRY_MOST);
+                    retry
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+        let open = std::mem::take(&mut *self.open.write());
+        let _ = blocking(move || {
+            open.values().for_each(|index| index.close_writer());
+            Ok(())
+        })
+        .await;
+    }
+
+    /// Brings indexes in line with the manifests, then with the log to its end.
+    async fn catch_up(self: Arc<Self>, declared: Definitions, after: &mut Position) -> anyhow::Result<()> {
+        let search = self.clone();
+        blocking(move || search.build_missing(&declared)).await?;
+        loop {
+            let search = self.clone();
+            let start = *after;
+            let (seq, applied) = blocking(move || search.apply_page(start)).await?;
+            let more = match applied {
+                Some(applied) => {
+                    self.store.commit(applied.trim).await.context("cannot trim the search log")?;
+                    *after = applied.last;
+                    applied.more
+                }
+                None => false,
+            };
+            if !more {
+                self.followed.send_if_modified(|followed| {
+                    let moved = seq > *followed;
+                    *followed = seq.max(*followed);
+                    moved
+                });
+                return Ok(());
+            }
+        }
+    }
+
+    fn folder_of(&self, (plugin, index): &Name) -> std::path::PathBuf {
+        self.folder.join(plugin).join(index)
+    }
+
+    fn try_open(&self, name: &Name, definition: &Definition) -> anyhow::Result<Index> {
+        let index = Index::open(&self.folder_of(name), definition)?;
+        let mut txn = self.store.begin();
+        let ahead = index.position > keys::position(txn.snapshot_seq(), u32::MAX);
+        let behind = txn.get(&keys::search_applied(&name.0, &name.1))?.is_some_and(|applied| index.position[..] < applied[..]);
+        anyhow::ensure!(!ahead && !behind, "it belongs to another state of the store");
+        Ok(index)
+    }
+
+    fn open_all(&self, declared: &Definitions) {
+        for (name, definition) in declared {
+            if let Ok(index) = self.try_open(name, definition) {
+                self.open.write().insert(name.clone(), Arc::new(index));
+            }
+        }
+    }
+
+    /// What was written before this start may have changed since.
+    fn find_damage(&self) {
+        if !self.open.read().is_empty() {
+            text::warm_up();
+        }
+        let open: Vec<_> = self.open.read().iter().map(|(name, index)| (name.clone(), index.clone())).collect();
+        for (name, index) in open {
+            if index.is_damaged() {
+                tracing::warn!(target: "search", plugin = name.0, index = name.1, "damaged index");
+                self.rebuild(name);
+            }
+        }
+    }
+
+    fn build_missing(&self, declared: &Definitions) -> anyhow::Result<()> {
+        let gone: Vec<Name> = self.open.read().keys().filter(|name| !declared.contains_key(*name)).cloned().collect();
+        for name in gone {
+            let closed = self.open.write().remove(&name);
+            closed.iter().for_each(|index| index.close_writer());
+        }
+        for (name, definition) in declared {
+            let asked = self.rebuild.lock().contains(name);
+            let open = self.open.read().get(name).cloned();
+            if !asked && open.as_ref().is_some_and(|open| open.definition == *definition) {
+                continue;
+            }
+            let opened = if asked || open.is_some() { Err(anyhow::anyhow!("asked for, or its fields have changed")) } else { self.try_open(name, definition) };
+            let index = match opened {
+                Ok(index) => index,
+                Err(reason) => self.build(name, definition, &format!("{reason:#}")).with_context(|| format!("cannot build the index {}/{}", name.0, name.1))?,
+            };
+            self.rebuild.lock().remove(name);
+            self.open.write().insert(name.clone(), Arc::new(index));
+        }
+        // Asked for, but of no live plugin.
+        self.rebuild.lock().retain(|name| declared.contains_key(name));
+        Ok(())
+    }
+
+    /// Builds beside the old one, which answers until the new one is whole.
+    fn build(&self, name: &Name, definition: &Definition, reason: &str) -> anyhow::Result<Index> {
+        let begun = std::time::Instant::now();
+        let folder = self.folder_of(name);
+        // No index has a dot in its name.
+        let beside = folder.with_extension("new");
+        remove_folder(&beside)?;
+        std::fs::create_dir_all(&beside)?;
+        let mut txn = self.store.begin();
+        let position = keys::position(txn.snapshot_seq(), u32::MAX);
+        let (first, end) = keys::search_documents(&name.0, &name.1);
+        let mut start = Bound::Included(first.clone());
+        let mut page = Vec::new().into_iter();
+        let mut count = 0;
+        let documents = std::iter::from_fn(|| {
+            if page.len() == 0 {
+                match txn.scan(as_slice(&start), Bound::Excluded(&end), REBUILD_PAGE, false) {
+                    Ok(next) => page = next.into_iter(),
+                    Err(error) => return Some(Err(error.into())),
+                }
+            }
+            let (key, value) = page.next()?;
+            start = Bound::Excluded(keys::Key::from_slice(&key));
+            count += 1;
+            let id = key[first.len()..].to_vec();
+            Some(String::from_utf8(id).context("an id that is no text").and_then(|id| Ok((id, decode(&value)?))))
+        });
+        Index::build(&beside, definition, position, documents)?;
+        if let Some(open) = self.open.read().get(name).cloned() {
+            open.close_writer();
+        }
+        remove_folder(&folder)?;
+        std::fs::rename(&beside, &folder)?;
+        std::fs::File::open(folder.parent().unwrap_or(&self.folder))?.sync_all()?;
+        let took_ms = begun.elapsed().as_millis() as u64;
+        tracing::info!(target: "search", plugin = name.0, index = name.1, documents = count, took_ms, reason, "built an index");
+        Index::open(&folder, definition)
+    }
+
+    /// Applies the next entries of the log, each index in one commit. The first
+    /// of the pair is the commit of the store that this was seen in.
+    fn apply_page(&self, after: Position) -> anyhow::Result<(u64, Option<Applied>)> {
+        let mut txn = self.store.begin();
+        let (start, end) = (keys::log_entry(keys::SEARCH, after), keys::log_entry(keys::SEARCH, [0xff; 12]));
+        let page = txn.scan(Bound::Excluded(&start), Bound::Included(&end), PAGE, false)?;
+        let seq = txn.snapshot_seq();
+        let Some((last_key, _)) = page.last() else { return Ok((seq, None)) };
+        let last = keys::position_of(keys::SEARCH, last_key).context("a strange key in the search log")?;
+        let mut changed: BTreeMap<Name, BTreeSet<String>> = BTreeMap::new();
+        let mut trim = self.store.begin();
+        for (key, entry) in &page {
+            let (plugin, index, id): (String, String, String) = decode(entry)?;
+            changed.entry((plugin, index)).or_default().insert(id);
+            trim.delete(key);
+        }
+        for (name, ids) in changed {
+            let open = self.open.read().get(&name).cloned();
+            // Of a plugin that is not live: its index will be found behind.
+            if let Some(open) = open {
+                let mut changes = Vec::with_capacity(ids.len());
+                for id in ids {
+                    let document = txn.get(&keys::search_document(&name.0, &name.1, &id))?;
+                    let document = document.map(|bytes| decode::<Document>(&bytes)).transpose()?;
+                    changes.push((id, document));
+                }
+                if let Err(error) = open.apply(changes, last) {
+                    self.rebuild.lock().insert(name.clone());
+                    return Err(error.context(format!("cannot change the index {}/{}", name.0, name.1)));
+                }
+            }
+            trim.put(&keys::search_applied(&name.0, &name.1), last.to_vec());
+        }
+        Ok((seq, Some(Applied { trim, last, more: page.len() == PAGE })))
+    }
+}
+
+fn decode<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> anyhow::Result<T> {
+    postcard::from_bytes(bytes).context("a record of search cannot be read")
+}
+
+fn as_slice(bound: &Bound<keys::Key>) -> Bound<&[u8]> {
+    match bound {
+        Bound::Included(key) => Bound::Included(key),
+        Bound::Excluded(key) => Bound::Excluded(key),
+        Bound::Unbounded => Bound::Unbounded,
+    }
+}
+
+fn remove_folder(folder: &std::path::Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
+    tokio::task::spawn_blocking(work).await.context("indexing panicked")?
+}

@@ -1,0 +1,433 @@
+//! Answers queries from one index. What a shopper typed is never parsed as a
+//! query language: queries are put together here, from words.
+
+use std::collections::HashMap;
+use std::ops::Bound;
+
+use tantivy::collector::sort_key::{SortBySimilarityScore, SortByStaticFastValue, SortByString};
+use tantivy::collector::{Collector, Count, SegmentCollector, TopDocs};
+use tantivy::columnar::StrColumn;
+use tantivy::query::{
+    AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, DisjunctionMaxQuery, EmptyQuery, FuzzyTermQuery, Occur, PhraseQuery, Query, RangeQuery, TermQuery,
+    TermSetQuery,
+};
+use tantivy::schema::{Field, IndexRecordOption, Value as _};
+use tantivy::{DocAddress, DocId, DocSet, Order, Score, Searcher, SegmentOrdinal, SegmentReader, TERMINATED, TantivyDocument, Term};
+
+use super::highlight::Highlighter;
+use super::index::{ID, Index, NamedField, SUGGESTION_SEPARATOR, TIE};
+use super::text::{self, Run, query_runs};
+use super::{Failed, is_damage};
+use crate::engine::bindings::souk::host::search::{Error, Facet, FacetValue, Filter, Hit, Results, SearchQuery, Sort};
+use crate::shop::manifest::{FieldKind, Index as Definition};
+
+const TEXT_CHARACTERS_MAX: usize = 256;
+pub const LIMIT_MAX: u32 = 200;
+/// `offset` and `limit` together.
+const WINDOW_MAX: u32 = 10_000;
+const FILTERS_MAX: usize = 32;
+const FILTER_VALUES_MAX: usize = 1_000;
+const FACETS_MAX: usize = 16;
+const FACET_VALUES_MAX: usize = 1_000;
+pub const SUGGESTIONS_MAX: u32 = 20;
+const SUGGESTION_TERMS_MAX: usize = 1_000;
+/// Words of a query that may be mistyped; more are looked up as they are.
+const CORRECTED_RUNS_MAX: usize = 6;
+const CORRECTED_CJK_MAX: usize = 8;
+/// Weight of each further field where the query names them, the best first.
+const NEXT_FIELD: f32 = 0.8;
+
+/// Checks a query against what the caller's manifest declares, so that a
+/// mistake is told alike whatever state the index is in.
+pub(super) fn check(definition: &Definition, query: &SearchQuery) -> Result<(), Error> {
+    let field = |name: &str, kinds: &[FieldKind], what: &str| {
+        let declared = definition.fields.iter().find(|field| field.name == name);
+        let kind = declared.ok_or_else(|| Error::Invalid(format!("the index `{}` has no field `{name}`", definition.name)))?.kind;
+        if kinds.contains(&kind) { Ok(()) } else { Err(Error::Invalid(format!("{what}: the field `{name}` is of another kind"))) }
+    };
+    let most = |what: &str, count: usize, max: usize| {
+        if count <= max { Ok(()) } else { Err(Error::Invalid(format!("{what}: {count} where at most {max} are allowed"))) }
+    };
+    most("limit", query.limit as usize, LIMIT_MAX as usize)?;
+    most("offset and limit", query.offset.saturating_add(query.limit) as usize, WINDOW_MAX as usize)?;
+    most("filters", query.filters.len(), FILTERS_MAX)?;
+    most("facets", query.facets.len(), FACETS_MAX)?;
+    query.fields.iter().try_for_each(|name| field(name, &[FieldKind::Text], "fields"))?;
+    query.facets.iter().try_for_each(|name| field(name, &[FieldKind::Keyword], "facets"))?;
+    query.highlight.iter().try_for_each(|name| field(name, &[FieldKind::Text], "highlight"))?;
+    for filter in &query.filters {
+        match filter {
+            Filter::AnyOf(any) => {
+                field(&any.field, &[FieldKind::Keyword, FieldKind::Number], "filters, any-of")?;
+                most("filters, any-of", any.values.len(), FILTER_VALUES_MAX)?;
+            }
+            Filter::Between(between) => field(&between.field, &[FieldKind::Number], "filters, between")?,
+        }
+    }
+    match &query.sort {
+        Sort::Relevance => Ok(()),
+        Sort::Ascending(name) | Sort::Descending(name) => field(name, &[FieldKind::Keyword, FieldKind::Number], "sort"),
+    }
+}
+
+/// A checked query against the index as it is now.
+pub(super) fn run(index: &Index, query: &SearchQuery) -> Result<Results, Failed> {
+    let searcher = index.reader.searcher();
+    let runs = query_runs(&query.text.chars().take(TEXT_CHARACTERS_MAX).collect::<String>());
+    let fields = text_fields(index, &query.fields)?;
+    let typed_words = !query.text.trim().is_empty();
+    let last_is_whole = query.text.ends_with(char::is_whitespace);
+    let filters = query.filters.iter().map(|filter| filter_query(index, filter)).collect::<Result<Vec<_>, _>>()?;
+
+    let mut words: Box<dyn Query> = match (runs.is_empty(), typed_words) {
+        (false, _) => words_query(&runs, &fields, !last_is_whole, false),
+        // Nothing but signs is not the same as nothing.
+        (true, true) => Box::new(EmptyQuery),
+        (true, false) => Box::new(AllQuery),
+    };
+    let mut corrected = false;
+    let mut page = collect(index, &searcher, &with_filters(words.box_clone(), &filters), query)?;
+    // Words that exist but are filtered out are not mistyped.
+    if page.total == 0 && query.typo_tolerance && !runs.is_empty() && searcher.search(&words, &Count)? == 0 {
+        words = words_query(&runs, &fields, !last_is_whole, true);
+        page = collect(index, &searcher, &with_filters(words, &filters), query)?;
+        corrected = page.total > 0;
+    }
+
+    let ids = document_ids(&searcher, &page.hits)?;
+    let mut hits: Vec<Hit> = ids.into_iter().zip(&page.hits).map(|(id, (score, _))| Hit { id, score: *score, highlights: Vec::new() }).collect();
+    if !query.highlight.is_empty() && !runs.is_empty() {
+        let mut highlighter = Highlighter::new(&runs, corrected);
+        for (hit, (_, address)) in hits.iter_mut().zip(&page.hits) {
+            let document: TantivyDocument = searcher.doc(*address)?;
+            for name in &query.highlight {
+                let values = document.get_all(named(index, name)?.field).filter_map(|value| value.as_str());
+                if let Some(fragment) = highlighter.best_fragment(values) {
+                    hit.highlights.push((name.clone(), fragment));
+                }
+            }
+        }
+    }
+    Ok(Results { total: page.total, hits, facets: page.facets, corrected })
+}
+
+/// The caller's manifest has it; the index may still have the fields of the
+/// version before.
+fn named<'a>(index: &'a Index, name: &str) -> Result<&'a NamedField, Failed> {
+    index.fields.get(name).ok_or_else(|| Failed::Plain(Error::Unavailable(format!("the index `{}` is being rebuilt", index.definition.name))))
+}
+
+/// Where to look, and how much a word found there weighs.
+fn text_fields(index: &Index, asked: &[String]) -> Result<Vec<(Field, f32)>, Failed> {
+    if asked.is_empty() {
+        let all = index.definition.fields.iter().filter(|field| field.kind == FieldKind::Text);
+        return all.map(|field| named(index, &field.name).map(|named| (named.field, named.boost))).collect();
+    }
+    let weighed = asked.iter().enumerate();
+    weighed.map(|(place, name)| named(index, name).map(|named| (named.field, named.boost * NEXT_FIELD.powi(place as i32)))).collect()
+}
+
+/// Every word has to be found, each in whichever field.
+fn words_query(runs: &[Run], fields: &[(Field, f32)], last_is_prefix: bool, corrected: bool) -> Box<dyn Query> {
+    let last = runs.len().saturating_sub(1);
+    let clauses = runs.iter().enumerate().map(|(number, run)| {
+        let corrected = corrected && number < CORRECTED_RUNS_MAX;
+        let in_field = |field: Field| match run {
+            Run::Word(word) => word_query(field, word, last_is_prefix && number == last, corrected),
+            Run::Cjk { text, words } => cjk_query(field, text, words, corrected),
+        };
+        match run {
+            // Each word of a run may be found in another field.
+            Run::Cjk { words, .. } if !corrected => {
+                all(words.iter().map(|word| best(fields, |field| cjk_word_query(field, word))).collect())
+            }
+            _ => best(fields, in_field),
+        }
+    });
+    all(clauses.collect())
+}
+
+fn best(fields: &[(Field, f32)], in_field: impl Fn(Field) -> Box<dyn Query>) -> Box<dyn Query> {
+    let boosted = fields.iter().map(|(field, weight)| boost(in_field(*field), *weight));
+    Box::new(DisjunctionMaxQuery::with_tie_breaker(boosted.collect(), 0.1))
+}
+
+fn all(queries: Vec<Box<dyn Query>>) -> Box<dyn Query> {
+    Box::new(BooleanQuery::intersection(queries))
+}
+
+fn any(mut queries: Vec<Box<dyn Query>>) -> Box<dyn Query> {
+    match queries.len() {
+        1 => queries.remove(0),
+        _ => Box::new(BooleanQuery::union(queries)),
+    }
+}
+
+fn boost(query: Box<dyn Query>, weight: f32) -> Box<dyn Query> {
+    if weight == 1.0 { query } else { Box::new(BoostQuery::new(query, weight)) }
+}
+
+fn term_query(field: Field, term: &str) -> Box<dyn Query> {
+    Box::new(TermQuery::new(Term::from_field_text(field, term), IndexRecordOption::WithFreqs))
+}
+
+/// How many letters of a word may be wrong. Numbers are meant as they are.
+pub(super) fn typos_of(word: &str) -> u8 {
+    match word.chars().count() {
+        _ if word.bytes().any(|byte| byte.is_ascii_digit()) => 0,
+        0..=3 => 0,
+        4..=7 => 1,
+        _ => 2,
+    }
+}
+
+fn word_query(field: Field, word: &str, prefix: bool, corrected: bool) -> Box<dyn Query> {
+    let term = Term::from_field_text(field, word);
+    let mut ways = vec![term_query(field, word)];
+    let prefix = prefix && word.chars().count() > 1;
+    if prefix {
+        ways.push(boost(Box::new(FuzzyTermQuery::new_prefix(term.clone(), 0, true)), 0.3));
+    }
+    if corrected {
+        for distance in 1..=typos_of(word) {
+            ways.push(boost(Box::new(FuzzyTermQuery::new(term.clone(), distance, true)), 1.0 / f32::from(distance)));
+        }
+        if prefix && typos_of(word) > 0 {
+            ways.push(boost(Box::new(FuzzyTermQuery::new_prefix(term, 1, true)), 0.2));
+        }
+    }
+    any(ways)
+}
+
+/// As the dictionary's word, as the same characters in a row, or as its parts.
+fn cjk_word_query(field: Field, word: &str) -> Box<dyn Query> {
+    let mut ways = vec![term_query(field, word)];
+    let characters: Vec<_> = word.chars().map(|c| Term::from_field_text(field, c.encode_utf8(&mut [0; 4]))).collect();
+    if characters.len() > 1 {
+        ways.push(boost(Box::new(PhraseQuery::new(characters)), 0.5));
+        let parts = text::parts(word);
+        if !parts.is_empty() {
+            ways.push(boost(all(parts.iter().map(|part| term_query(field, part)).collect()), 0.2));
+        }
+    }
+    any(ways)
+}
+
+/// With `corrected`, one character of the run may be another.
+fn cjk_query(field: Field, text: &str, words: &[String], corrected: bool) -> Box<dyn Query> {
+    let mut ways = vec![all(words.iter().map(|word| cjk_word_query(field, word)).collect())];
+    let characters: Vec<(usize, Term)> = text.chars().map(|c| Term::from_field_text(field, c.encode_utf8(&mut [0; 4]))).enumerate().collect();
+    if corrected && (3..=CORRECTED_CJK_MAX).contains(&characters.len()) {
+        for wrong in 0..characters.len() {
+            let others = characters.iter().filter(|(at, _)| *at != wrong).cloned().collect();
+            ways.push(boost(Box::new(PhraseQuery::new_with_offset(others)), 0.5));
+        }
+    }
+    any(ways)
+}
+
+fn filter_query(index: &Index, filter: &Filter) -> Result<Box<dyn Query>, Failed> {
+    let query: Box<dyn Query> = match filter {
+        Filter::AnyOf(any) => {
+            let named = named(index, &any.field)?;
+            let term = |value: &String| match named.kind {
+                FieldKind::Number => value.parse().map(|number| Term::from_field_i64(named.field, number)).ok(),
+                _ => Some(Term::from_field_text(named.field, value)),
+            };
+            let terms = any.values.iter().map(|value| term(value).ok_or_else(|| Error::Invalid(format!("filters: `{value}` is no number"))));
+            Box::new(TermSetQuery::new(terms.collect::<Result<Vec<_>, _>>().map_err(Failed::Plain)?))
+        }
+        Filter::Between(between) => {
+            let field = named(index, &between.field)?.field;
+            let bound = |value: Option<i64>, edge: i64| Bound::Included(Term::from_field_i64(field, value.unwrap_or(edge)));
+            Box::new(RangeQuery::new(bound(between.min, i64::MIN), bound(between.max, i64::MAX)))
+        }
+    };
+    Ok(Box::new(ConstScoreQuery::new(query, 0.0)))
+}
+
+fn with_filters(words: Box<dyn Query>, filters: &[Box<dyn Query>]) -> Box<dyn Query> {
+    if filters.is_empty() {
+        return words;
+    }
+    let mut clauses = vec![(Occur::Must, words)];
+    clauses.extend(filters.iter().map(|filter| (Occur::Must, filter.box_clone())));
+    Box::new(BooleanQuery::new(clauses))
+}
+
+struct Page {
+    total: u64,
+    hits: Vec<(Score, DocAddress)>,
+    facets: Vec<Facet>,
+}
+
+fn collect(index: &Index, searcher: &Searcher, words: &dyn Query, query: &SearchQuery) -> Result<Page, Failed> {
+    let columns = query.facets.iter().map(|name| named(index, name).map(|named| named.column.clone())).collect::<Result<Vec<_>, _>>()?;
+    let facets = FacetCounts { columns };
+    // At least one, where the caller only wants counts.
+    let top = TopDocs::with_limit(query.limit.max(1) as usize).and_offset(query.offset as usize);
+    // Equal hits come in the order of a hash of their ids: the same on each page.
+    let tie = (SortByStaticFastValue::<u64>::for_field(TIE), Order::Asc);
+    let (total, counts, mut hits) = match &query.sort {
+        Sort::Relevance => {
+            let (total, counts, hits) = searcher.search(words, &(Count, facets, top.order_by((SortBySimilarityScore, tie))))?;
+            (total, counts, hits.into_iter().map(|((score, _), address)| (score, address)).collect::<Vec<_>>())
+        }
+        Sort::Ascending(name) | Sort::Descending(name) => {
+            let order = if matches!(query.sort, Sort::Ascending(_)) { Order::Asc } else { Order::Desc };
+            let named = named(index, name)?;
+            match named.kind {
+                FieldKind::Number => {
+                    let by = (SortByStaticFastValue::<i64>::for_field(&named.column), order);
+                    let (total, counts, hits) = searcher.search(words, &(Count, facets, top.order_by((by, tie))))?;
+                    (total, counts, hits.into_iter().map(|(_, address)| (0.0, address)).collect())
+                }
+                _ => {
+                    let by = (SortByString::for_field(&named.column), order);
+                    let (total, counts, hits) = searcher.search(words, &(Count, facets, top.order_by((by, tie))))?;
+                    (total, counts, hits.into_iter().map(|(_, address)| (0.0, address)).collect())
+                }
+            }
+        }
+    };
+    hits.truncate(query.limit as usize);
+    let facets = query.facets.iter().zip(counts).map(|(field, counts)| {
+        let mut values: Vec<_> = counts.into_iter().map(|(value, count)| FacetValue { value, count }).collect();
+        values.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.value.cmp(&b.value)));
+        values.truncate(FACET_VALUES_MAX);
+        Facet { field: field.clone(), values }
+    });
+    Ok(Page { total: total as u64, hits, facets: facets.collect() })
+}
+
+fn document_ids(searcher: &Searcher, hits: &[(Score, DocAddress)]) -> Result<Vec<String>, Failed> {
+    let mut columns: HashMap<SegmentOrdinal, StrColumn> = HashMap::new();
+    let mut ids = Vec::with_capacity(hits.len());
+    for (_, address) in hits {
+        let column = match columns.entry(address.segment_ord) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                let column = searcher.segment_reader(address.segment_ord).fast_fields().str(ID)?;
+                entry.insert(column.ok_or_else(|| Failed::Damaged("documents without ids".into()))?)
+            }
+        };
+        let ordinal = column.term_ords(address.doc_id).next().ok_or_else(|| Failed::Damaged("a document without id".into()))?;
+        let mut id = String::new();
+        column.ord_to_str(ordinal, &mut id).map_err(|error| Failed::Damaged(error.to_string()))?;
+        ids.push(id);
+    }
+    Ok(ids)
+}
+
+/// Counts the values of keyword fields over all matches.
+struct FacetCounts {
+    columns: Vec<String>,
+}
+
+struct SegmentFacetCounts(Vec<(Option<StrColumn>, Vec<u64>)>);
+
+impl Collector for FacetCounts {
+    type Fruit = Vec<HashMap<String, u64>>;
+    type Child = SegmentFacetCounts;
+
+    fn for_segment(&self, _: SegmentOrdinal, segment: &SegmentReader) -> tantivy::Result<SegmentFacetCounts> {
+        let column = |name: &String| {
+            let column = segment.fast_fields().str(name)?;
+            let terms = column.as_ref().map_or(0, |column| column.dictionary().num_terms());
+            Ok((column, vec![0; terms]))
+        };
+        Ok(SegmentFacetCounts(self.columns.iter().map(column).collect::<tantivy::Result<_>>()?))
+    }
+
+    fn requires_scoring(&self) -> bool {
+        false
+    }
+
+    fn merge_fruits(&self, segments: Vec<tantivy::Result<Self::Fruit>>) -> tantivy::Result<Self::Fruit> {
+        let mut merged = vec![HashMap::new(); self.columns.len()];
+        for segment in segments {
+            for (all, counts) in merged.iter_mut().zip(segment?) {
+                counts.into_iter().for_each(|(value, count)| *all.entry(value).or_default() += count);
+            }
+        }
+        Ok(merged)
+    }
+}
+
+impl SegmentCollector for SegmentFacetCounts {
+    type Fruit = tantivy::Result<Vec<HashMap<String, u64>>>;
+
+    fn collect(&mut self, doc: DocId, _: Score) {
+        for (column, counts) in &mut self.0 {
+            let Some(column) = column else { continue };
+            column.term_ords(doc).for_each(|ordinal| counts[ordinal as usize] += 1);
+        }
+    }
+
+    fn harvest(self) -> Self::Fruit {
+        let named = |(column, counts): (Option<StrColumn>, Vec<u64>)| {
+            let Some(column) = column else { return Ok(HashMap::new()) };
+            let found: Vec<(u64, u64)> = (0..).zip(counts).filter(|(_, count)| *count > 0).collect();
+            let ordinals: Vec<u64> = found.iter().map(|(ordinal, _)| *ordinal).collect();
+            let mut values = Vec::with_capacity(found.len());
+            column.dictionary().sorted_ords_to_term_cb(&ordinals, |term| values.push(String::from_utf8_lossy(term).into_owned()))?;
+            Ok(values.into_iter().zip(found).map(|(value, (_, count))| (value, count)).collect())
+        };
+        self.0.into_iter().map(named).collect()
+    }
+}
+
+/// Whole values that begin with what was typed, or have a word that does; the
+/// former first, then those of more documents.
+pub(super) fn suggest(index: &Index, typed: &str, limit: u32) -> Result<Vec<String>, Failed> {
+    let prefix = text::fold(&typed.chars().take(TEXT_CHARACTERS_MAX).collect::<String>());
+    if prefix.is_empty() || limit == 0 {
+        return Ok(Vec::new());
+    }
+    let searcher = index.reader.searcher();
+    let mut found: HashMap<String, (char, u32)> = HashMap::new();
+    for segment in searcher.segment_readers() {
+        let inverted = segment.inverted_index(index.fields.suggest)?;
+        let mut terms = inverted.terms().range().ge(&prefix).into_stream()?;
+        let mut looked_at = 0;
+        while terms.advance() && terms.key().starts_with(prefix.as_bytes()) && looked_at < SUGGESTION_TERMS_MAX {
+            looked_at += 1;
+            let Some((rank, value)) = std::str::from_utf8(terms.key()).ok().and_then(shown) else { continue };
+            let mut postings = inverted.read_postings_from_terminfo(terms.value(), IndexRecordOption::Basic)?;
+            // Of replaced documents the terms stay until segments are merged.
+            let mut alive = 0;
+            while postings.doc() != TERMINATED {
+                alive += u32::from(!segment.is_deleted(postings.doc()));
+                postings.advance();
+            }
+            if alive > 0 {
+                let entry = found.entry(value.to_owned()).or_insert((rank, 0));
+                *entry = (entry.0.min(rank), entry.1 + alive);
+            }
+        }
+    }
+    let mut found: Vec<_> = found.into_iter().collect();
+    found.sort_by(|(a, (a_rank, a_count)), (b, (b_rank, b_count))| {
+        (a_rank, std::cmp::Reverse(a_count), a.len(), a).cmp(&(b_rank, std::cmp::Reverse(b_count), b.len(), b))
+    });
+    found.truncate(limit.min(SUGGESTIONS_MAX) as usize);
+    Ok(found.into_iter().map(|(value, _)| value).collect())
+}
+
+fn shown(term: &str) -> Option<(char, &str)> {
+    let (_, ranked) = term.split_once(SUGGESTION_SEPARATOR)?;
+    let rank = ranked.chars().next()?;
+    Some((rank, &ranked[rank.len_utf8()..]))
+}
+
+impl From<tantivy::TantivyError> for Failed {
+    fn from(error: tantivy::TantivyError) -> Self {
+        if is_damage(&error) { Failed::Damaged(error.to_string()) } else { Failed::Plain(Error::Unavailable(error.to_string())) }
+    }
+}
+
+impl From<std::io::Error> for Failed {
+    fn from(error: std::io::Error) -> Self {
+        Failed::Damaged(error.to_string())
+    }
+}
