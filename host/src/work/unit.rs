@@ -272,11 +272,13 @@ impl Unit {
         if self.read_only > 0 {
             return Err(UnitError::ReadOnly);
         }
-        self.staged.invalidated.extend(tags);
+        let tags: BTreeSet<String> = tags.into_iter().filter(|tag| !self.staged.invalidated.contains(tag)).collect();
         let max = self.limits.invalidated_tags_max;
-        if self.staged.invalidated.len() > max {
+        if self.staged.invalidated.len() + tags.len() > max {
             return Err(UnitError::Quota(format!("more than {max} page tags invalidated in one unit")));
         }
+        self.charge_bytes(tags.iter().map(String::len).sum())?;
+        self.staged.invalidated.extend(tags);
         Ok(())
     }
 
@@ -438,12 +440,13 @@ impl Unit {
             return Err(SessionError::Invalid(format!("a value has at most {SESSION_VALUE_BYTES_MAX} bytes")));
         }
         self.load_session()?;
-        self.change_session()?;
-        let values = &mut self.session.record.values;
-        values.insert((plugin.to_owned(), key.to_owned()), value);
-        if values.len() > SESSION_VALUES_MAX {
+        let place = (plugin.to_owned(), key.to_owned());
+        let values = &self.session.record.values;
+        if values.len() >= SESSION_VALUES_MAX && !values.contains_key(&place) {
             return Err(SessionError::Invalid(format!("a session has at most {SESSION_VALUES_MAX} values")));
         }
+        self.change_session()?;
+        self.session.record.values.insert(place, value);
         Ok(())
     }
 
