@@ -25,7 +25,7 @@ use crate::front::routes::SitePlugin;
 use crate::front::{Site, SiteError};
 use crate::store::Store;
 use crate::work::unit::{Kind as UnitKind, Limits, Shopper, Start};
-use crate::work::{LivePlugins, PluginAnswer, PluginCall, Plugins, SharedUnit, Unit};
+use crate::work::{self, LivePlugins, PluginAnswer, PluginCall, Plugins, SharedUnit, Unit};
 use load::Loaded;
 use manifest::Kind;
 use settings::Settings;
@@ -247,6 +247,11 @@ impl Shop {
                 self.self_check(graph, name, &plugins).await?;
             }
         }
+
+        // Before anything can be published that they hear.
+        work::outbox::subscribe(&self.store, &plugins)
+            .await
+            .map_err(|error| Refusal { plugins: Vec::new(), reason: format!("its place in the event log cannot be kept: {error}") })?;
 
         let list: Vec<_> = providers.values().cloned().collect();
         self.providers.set(&list);

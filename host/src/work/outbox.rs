@@ -20,7 +20,7 @@ use super::runner::{RunError, Runner, Verdict, out_of_place};
 use super::unit::{Kind, Unit, UnitError, encode};
 use super::{LivePlugins, PluginAnswer, PluginCall, Plugins};
 use crate::engine::bindings::exports::souk::host::event_handler::Event;
-use crate::store::Txn;
+use crate::store::{Store, Txn};
 
 const PAGE: usize = 256;
 const TRIM_EVERY: Duration = Duration::from_secs(60);
@@ -39,13 +39,37 @@ struct Record {
 /// Adds an event to what the unit will commit.
 pub(crate) fn publish(unit: &mut Unit, publisher: &str, topic: String, key: String, payload: Vec<u8>) -> Result<(), UnitError> {
     let at_ms = unit.now_ms;
-    let txn = unit.write()?;
-    txn.append(keys::EVENTS, encode(&Record { topic, key, publisher: publisher.to_owned(), at_ms, payload }));
-    unit.charge_event()
+    unit.write()?;
+    unit.charge_event()?;
+    unit.charge_bytes(topic.len() + key.len() + payload.len())?;
+    unit.write()?.append(keys::EVENTS, encode(&Record { topic, key, publisher: publisher.to_owned(), at_ms, payload }));
+    Ok(())
+}
+
+/// Gives each subscriber in `live` that has none its place in the log, behind
+/// all that is committed now. Whoever makes plugins live calls it first, also
+/// where no [`Runner`] is started: what is published from then on waits for
+/// the subscriber.
+pub async fn subscribe(store: &Store, live: &LivePlugins) -> Result<(), RunError> {
+    super::runner::host(store, |txn| {
+        let now = keys::position(txn.snapshot_seq(), u32::MAX);
+        for plugin in subscribers(live) {
+            let key = keys::cursor(&plugin);
+            if read_cursor(txn, &key)?.is_none() {
+                txn.put(&key, now.to_vec());
+            }
+        }
+        Ok(())
+    })
+    .await
 }
 
 fn hears(live: &LivePlugins, plugin: &str, topic: &str) -> bool {
     live.get(plugin).is_some_and(|p| p.manifest.events.iter().any(|s| s.topic == topic))
+}
+
+fn is_subscriber(live: &LivePlugins, plugin: &str) -> bool {
+    live.get(plugin).is_some_and(|p| !p.manifest.events.is_empty())
 }
 
 fn subscribers(live: &LivePlugins) -> Vec<String> {
@@ -54,24 +78,21 @@ fn subscribers(live: &LivePlugins) -> Vec<String> {
 
 impl<P: Plugins> Runner<P> {
     pub(super) async fn start_outbox(self: &Arc<Self>) -> Result<(), RunError> {
-        let subscribers = subscribers(&self.plugins.live().borrow());
-        for plugin in &subscribers {
-            self.cursor(plugin).await?;
-        }
+        let live = self.plugins.live().borrow().clone();
+        subscribe(&self.store, &live).await?;
         let runner = self.clone();
         self.tasks.spawn(async move { runner.supervise_outbox().await });
         Ok(())
     }
 
-    /// Where a subscriber is; a new one starts after the last event.
+    /// Where a subscriber is. One that was given up as absent starts anew.
     async fn cursor(&self, plugin: &str) -> Result<Position, RunError> {
         let key = keys::cursor(plugin);
-        let durable_seq = self.store.durable_seq();
         self.host(|txn| {
             if let Some(stored) = read_cursor(txn, &key)? {
                 return Ok(stored);
             }
-            let now = keys::position(durable_seq, u32::MAX);
+            let now = keys::position(txn.snapshot_seq(), u32::MAX);
             txn.put(&key, now.to_vec());
             Ok(now)
         })
@@ -87,7 +108,12 @@ impl<P: Plugins> Runner<P> {
             running.retain(|_, task| !task.is_finished());
             for name in names {
                 let runner = self.clone();
-                running.entry(name.clone()).or_insert_with(|| self.tasks.spawn(async move { runner.deliver_all(&name).await }));
+                running.entry(name.clone()).or_insert_with(|| {
+                    self.tasks.spawn(async move {
+                        runner.deliver_all(&name).await;
+                        runner.reached.lock().remove(&name);
+                    })
+                });
             }
             tokio::select! {
                 changed = live.changed() => if changed.is_err() { return },
@@ -106,7 +132,7 @@ impl<P: Plugins> Runner<P> {
         let mut at = None;
         loop {
             published.borrow_and_update();
-            if live.borrow_and_update().get(plugin).is_none_or(|p| p.manifest.events.is_empty()) {
+            if !is_subscriber(&live.borrow_and_update(), plugin) {
                 return;
             }
             match self.deliver_page(plugin, &mut at).await {
@@ -141,30 +167,38 @@ impl<P: Plugins> Runner<P> {
             let end = keys::log_entry(keys::EVENTS, [0xff; 12]);
             self.store.begin().scan(Bound::Excluded(&start), Bound::Excluded(&end), PAGE, false)?
         };
-        let mut skipped = 0;
         for (key, bytes) in &page {
             let Some(position) = keys::position_of(keys::EVENTS, key) else { continue };
-            let record: Record = decode(bytes)?;
-            let heard = hears(&self.plugins.live().borrow(), plugin, &record.topic);
-            if heard {
-                skipped = 0;
-                if !self.deliver(plugin, position, record).await? {
-                    return Ok(false);
+            match decode::<Record>(bytes) {
+                Ok(record) if hears(&self.plugins.live().borrow(), plugin, &record.topic) => {
+                    if !self.deliver(plugin, position, record).await? {
+                        return Ok(false);
+                    }
                 }
-            } else {
-                skipped += 1;
+                Ok(_) => {}
+                // Nobody could ever handle it, and those behind it must not wait for it.
+                Err(error) => tracing::error!(target: "work", plugin, event = hex::encode(position), %error, "a damaged event is left out"),
             }
             *at = Some(position);
-        }
-        // Not one commit for each event that concerns only others, yet the log can be trimmed.
-        if let (PAGE, Some(position)) = (skipped, *at) {
-            self.host(|txn| {
-                txn.put(&keys::cursor(plugin), position.to_vec());
-                Ok(())
-            })
-            .await?;
+            self.reached.lock().insert(plugin.to_owned(), position);
         }
         Ok(page.len() == PAGE)
+    }
+
+    /// Moves the cursors of those that were passed only by what they do not
+    /// hear: not one commit for each such event, yet the log can be trimmed.
+    async fn save_cursors(&self) -> Result<(), RunError> {
+        let reached = self.reached.lock().clone();
+        self.host(|txn| {
+            for (plugin, position) in &reached {
+                let key = keys::cursor(plugin);
+                if read_cursor(txn, &key)?.is_some_and(|stored| stored < *position) {
+                    txn.put(&key, position.to_vec());
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// False if it could not be delivered because the plugin went or the
@@ -226,6 +260,7 @@ impl<P: Plugins> Runner<P> {
 
     /// Deletes what every subscriber has behind it.
     pub(super) async fn trim_events(&self) -> Result<(), RunError> {
+        self.save_cursors().await?;
         let live = self.plugins.live().borrow().clone();
         let mut until = keys::position(self.store.durable_seq(), u32::MAX);
         let (start, end) = keys::cursors();
@@ -233,11 +268,13 @@ impl<P: Plugins> Runner<P> {
         for (key, value) in txn.scan(Bound::Included(&start), Bound::Excluded(&end), 10_000, false)? {
             let Ok(at) = Position::try_from(&value[..]) else { continue };
             let name = String::from_utf8_lossy(&key[1..]).into_owned();
-            let is_live = live.get(&name).is_some_and(|p| !p.manifest.events.is_empty());
-            if !is_live && self.is_behind_by(at, ABSENT_MAX_MS)? {
+            if !is_subscriber(&live, &name) && self.is_behind_by(at, ABSENT_MAX_MS)? {
                 tracing::warn!(target: "work", plugin = name, "has not been installed for long: its place in the event log is dropped");
                 self.host(|txn| {
-                    txn.delete(&key);
+                    // Not one that has come back to life meanwhile.
+                    if !is_subscriber(&self.plugins.live().borrow(), &name) && txn.get(&key)?.is_some_and(|now| now == value) {
+                        txn.delete(&key);
+                    }
                     Ok(())
                 })
                 .await?;
@@ -266,7 +303,7 @@ impl<P: Plugins> Runner<P> {
         let end = keys::log_entry(keys::EVENTS, [0xff; 12]);
         let first = self.store.begin().scan(Bound::Excluded(&start), Bound::Excluded(&end), 1, false)?;
         let Some((_, bytes)) = first.first() else { return Ok(false) };
-        Ok(decode::<Record>(bytes)?.at_ms.saturating_add(ms) < self.now_ms())
+        Ok(decode::<Record>(bytes).map_or(0, |record| record.at_ms).saturating_add(ms) < self.now_ms())
     }
 }
 

@@ -79,6 +79,8 @@ pub struct Runner<P> {
     pub(super) stop: CancellationToken,
     pub(super) tasks: TaskTracker,
     pub(super) metrics: Metrics,
+    /// The last event that each subscriber has behind it; its cursor may lag.
+    pub(super) reached: Mutex<FxHashMap<String, keys::Position>>,
     turns: Vec<tokio::sync::Mutex<()>>,
 }
 
@@ -195,6 +197,7 @@ impl<P: Plugins> Runner<P> {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
             metrics: Metrics::default(),
+            reached: Mutex::default(),
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::new(())).collect(),
         })
     }
@@ -406,27 +409,8 @@ impl<P: Plugins> Runner<P> {
         }
     }
 
-    /// A transaction of the host's own, run again until it does not conflict.
-    pub(super) async fn host<T>(&self, mut work: impl FnMut(&mut Txn) -> Result<T, RunError>) -> Result<T, RunError> {
-        let mut attempt = 1;
-        loop {
-            let mut txn = self.store.begin();
-            let value = work(&mut txn)?;
-            if !txn.has_writes() {
-                return Ok(value);
-            }
-            match self.store.commit(txn).await {
-                Ok(_) => return Ok(value),
-                Err(CommitError::Conflict { key }) if attempt == ATTEMPTS_MAX => {
-                    return Err(RunError::Conflict(key.escape_ascii().to_string()));
-                }
-                Err(CommitError::Conflict { .. }) => {
-                    tokio::time::sleep(Duration::from_micros(200 + random_below(2_000 * u64::from(attempt)))).await;
-                    attempt += 1;
-                }
-                Err(e) => return Err(RunError::Unavailable(e.to_string())),
-            }
-        }
+    pub(super) async fn host<T>(&self, work: impl FnMut(&mut Txn) -> Result<T, RunError>) -> Result<T, RunError> {
+        host(&self.store, work).await
     }
 
     /// Returns once the handlers waiting for these effects have committed, or
@@ -477,6 +461,29 @@ struct Ending(SharedUnit);
 impl Drop for Ending {
     fn drop(&mut self) {
         self.0.lock().end();
+    }
+}
+
+/// A transaction of the host's own, run again until it does not conflict.
+pub(super) async fn host<T>(store: &Store, mut work: impl FnMut(&mut Txn) -> Result<T, RunError>) -> Result<T, RunError> {
+    let mut attempt = 1;
+    loop {
+        let mut txn = store.begin();
+        let value = work(&mut txn)?;
+        if !txn.has_writes() {
+            return Ok(value);
+        }
+        match store.commit(txn).await {
+            Ok(_) => return Ok(value),
+            Err(CommitError::Conflict { key }) if attempt == ATTEMPTS_MAX => {
+                return Err(RunError::Conflict(key.escape_ascii().to_string()));
+            }
+            Err(CommitError::Conflict { .. }) => {
+                tokio::time::sleep(Duration::from_micros(200 + random_below(2_000 * u64::from(attempt)))).await;
+                attempt += 1;
+            }
+            Err(e) => return Err(RunError::Unavailable(e.to_string())),
+        }
     }
 }
 
