@@ -92,6 +92,8 @@ struct Group {
     batch: Batch,
     counters: HashMap<Vec<u8>, i64>,
     answers: Vec<(oneshot::Sender<Result<Committed, CommitError>>, u64)>,
+    /// To be told when the others are on disk.
+    refused: Vec<(oneshot::Sender<Result<Committed, CommitError>>, CommitError)>,
 }
 
 impl Committer {
@@ -109,12 +111,19 @@ impl Committer {
                         self.write(waiting.txn, &mut group, seq);
                         group.answers.push((waiting.answer, seq));
                     }
+                    // Who lost against one in this group could only lose again
+                    // before it is on disk.
+                    Err(error) if !group.answers.is_empty() => group.refused.push((waiting.answer, error)),
                     Err(error) => drop(waiting.answer.send(Err(error))),
                 }
                 next = if taken < GROUP_MAX { queue.try_recv().ok() } else { None };
             }
             if !group.answers.is_empty() {
+                let refused = std::mem::take(&mut group.refused);
                 self.commit(group, seq);
+                for (answer, error) in refused {
+                    let _ = answer.send(Err(error));
+                }
             }
         }
     }
