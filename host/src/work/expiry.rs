@@ -51,16 +51,17 @@ fn expire(txn: &mut Txn, reminder: &[u8], now_ms: u64) -> Result<(), RunError> {
     match keys::expiring(reminder) {
         Some(Expiring::Session(key)) => {
             let record = txn.get(key)?.and_then(|bytes| postcard::from_bytes::<SessionRecord>(&bytes).ok());
-            match record.map(|r| r.seen_ms + SESSION_TTL_MS) {
+            match record.map(|r| r.seen_ms.saturating_add(SESSION_TTL_MS)) {
                 Some(due_ms) if due_ms > now_ms => txn.put(&keys::expiry(due_ms, key), Vec::new()),
                 _ => txn.delete(key),
             }
         }
         Some(Expiring::Idempotency(key)) => {
-            // A key given free and used again has a later reminder too.
+            // Used again after it was given free, or after a crash: it ends later.
             let record = txn.get(key)?.and_then(|bytes| postcard::from_bytes::<idempotency::Record>(&bytes).ok());
-            if record.is_none_or(|r| r.expires_ms <= now_ms) {
-                txn.delete(key);
+            match record.map(|r| r.expires_ms) {
+                Some(due_ms) if due_ms > now_ms => txn.put(&keys::expiry(due_ms, key), Vec::new()),
+                _ => txn.delete(key),
             }
         }
         None => {}

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::metrics::count;
-use super::runner::{RunError, Runner, Verdict, finish_request};
+use super::runner::{Outcome, RunError, Runner, Verdict, finish_request};
 use super::unit::{Start, encode};
 use super::{PluginCall, Plugins, keys};
 use crate::engine::bindings::exports::souk::web::handler::Response;
@@ -135,19 +135,22 @@ impl<P: Plugins> Runner<P> {
                 // Reserved just now, or by one that broke off: ours.
                 _ => {}
             }
-            if let Some(answer) = self.work_once(plugin, &call, start.clone(), &key, fingerprint).await? {
+            let outcome = self.work_once(plugin, &call, start.clone(), &key, fingerprint).await?;
+            // The others need not wait for the effects that this answer waits for.
+            drop(hold);
+            if let Some(answer) = self.answer(outcome).await {
                 return Ok(answer);
             }
             // Answered meanwhile by one whose client had gone away.
-            drop(hold);
         }
     }
 
     /// The record under the key, which is made if there is none.
     async fn reserve(&self, key: &keys::Key, fingerprint: [u8; 32]) -> Result<Option<Record>, RunError> {
-        let expires_ms = self.now_ms() + TTL_MS;
+        let now_ms = self.now_ms();
+        let expires_ms = now_ms + TTL_MS;
         let reserve = |txn: &mut Txn| {
-            let record = read(txn, key)?;
+            let record = read(txn, key)?.filter(|r| r.expires_ms > now_ms);
             if record.is_none() {
                 txn.put(key, encode(&Record { fingerprint, expires_ms, answer: None }));
                 txn.put(&keys::expiry(expires_ms, key), Vec::new());
@@ -164,7 +167,7 @@ impl<P: Plugins> Runner<P> {
         start: Start,
         key: &keys::Key,
         fingerprint: [u8; 32],
-    ) -> Result<Option<Answer>, Failure> {
+    ) -> Result<Outcome<Response>, Failure> {
         let expires_ms = start.now_ms + TTL_MS;
         let outcome = self.run(
             plugin,
@@ -197,27 +200,31 @@ impl<P: Plugins> Runner<P> {
         if let (false, Some(response)) = (outcome.committed, &outcome.value) {
             if response.status < 500 && response.body.len() <= BODY_BYTES_MAX {
                 let record = encode(&Record { fingerprint, expires_ms, answer: Some(Kept::of(response, None)) });
-                self.host(|txn| {
-                    txn.put(key, record.clone());
-                    Ok(())
-                })
-                .await?;
+                self.unless_answered(key, |txn| txn.put(key, record.clone())).await?;
             } else {
                 self.give_free(key).await;
             }
         }
-        Ok(self.answer(outcome).await)
+        Ok(outcome)
     }
 
     /// If this fails, the next request with the key takes the reservation over.
     async fn give_free(&self, key: &keys::Key) {
-        let freed = self.host(|txn| {
-            txn.delete(key);
-            Ok(())
-        });
-        if let Err(e) = freed.await {
+        if let Err(e) = self.unless_answered(key, |txn| txn.delete(key)).await {
             tracing::warn!(target: "work", error = %e, "an Idempotency-Key stays reserved");
         }
+    }
+
+    /// Changes what lies under the key, but not an answer: a commit whose
+    /// client went away may come in while the next one is at work.
+    async fn unless_answered(&self, key: &keys::Key, change: impl Fn(&mut Txn)) -> Result<(), RunError> {
+        self.host(|txn| {
+            if read(txn, key)?.is_none_or(|r| r.answer.is_none()) {
+                change(txn);
+            }
+            Ok(())
+        })
+        .await
     }
 }
 

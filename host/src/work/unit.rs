@@ -504,7 +504,7 @@ impl Unit {
             let bytes = self.read()?.get(&keys::session(&id.0)).map_err(UnitError::from)?;
             let record = bytes.and_then(|bytes| postcard::from_bytes::<SessionRecord>(&bytes).ok());
             // One that has expired, or that this store does not know, is as good as none.
-            if let Some(record) = record.filter(|r| r.seen_ms + SESSION_TTL_MS > self.now_ms) {
+            if let Some(record) = record.filter(|r| r.seen_ms.saturating_add(SESSION_TTL_MS) > self.now_ms) {
                 self.session.record = record;
                 self.session.id = Some(id);
             }
@@ -517,7 +517,7 @@ impl Unit {
     pub(super) fn store_session(&mut self) -> Result<(), UnitError> {
         let now_ms = self.now_ms;
         let Some(id) = self.session.id.clone() else { return Ok(()) };
-        if !self.session.dirty && self.session.record.seen_ms + SESSION_TOUCH_MS > now_ms {
+        if !self.session.dirty && self.session.record.seen_ms.saturating_add(SESSION_TOUCH_MS) > now_ms {
             return Ok(());
         }
         self.session.record.seen_ms = now_ms;
