@@ -4,7 +4,7 @@
 //! only its last run is kept: after a time of being down it runs once, however
 //! many runs were missed.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -47,6 +47,7 @@ struct Record {
 /// Adds a job to what the unit will commit; one already scheduled is moved.
 pub(crate) fn schedule(unit: &mut Unit, plugin: &str, name: String, key: String, at_ms: u64, payload: Vec<u8>) -> Result<(), UnitError> {
     unit.charge_job()?;
+    unit.charge_bytes(payload.len())?;
     let id = keys::job(plugin, &name, &key);
     let txn = unit.write()?;
     unschedule(txn, &id)?;
@@ -81,46 +82,85 @@ fn read(txn: &mut Txn, id: &[u8]) -> Result<Option<Record>, RunError> {
     txn.get(id)?.map(|bytes| decode(&bytes)).transpose()
 }
 
+fn read_whole(txn: &mut Txn, id: &[u8]) -> Result<Option<Record>, RunError> {
+    let damaged = |error: RunError| tracing::error!(target: "work", id = %id.escape_ascii(), %error, "a damaged job is left alone");
+    Ok(txn.get(id)?.and_then(|bytes| decode(&bytes).map_err(damaged).ok()))
+}
+
 /// Checked when a plugin is loaded, before it can go live.
 pub fn check_cron(pattern: &str) -> Result<(), String> {
     Cron::from_str(pattern).map(|_| ()).map_err(|e| format!("`{pattern}` is not a cron expression: {e}"))
 }
 
-/// The first instant after `after_ms` that the pattern names. In an hour that
-/// the clocks repeat, each named time counts once; in one that they skip, it
-/// counts at the end of the gap.
-fn next_after(cron: &Cron, zone: &TimeZone, after_ms: u64) -> Option<u64> {
-    let mut local = local(zone, after_ms)?;
-    for _ in 0..4 {
-        local = cron.find_next_occurrence(&local, false).ok()?;
-        let at_ms = instant(zone, local)?;
-        if at_ms > after_ms {
-            return Some(at_ms);
-        }
+/// When a repeating job is due. Days are set forward and back by an hour twice
+/// a year: a pattern that names hours counts once for each time that it names,
+/// in a skipped hour later by what was skipped. One for every hour goes on by
+/// the time that really passes.
+struct Schedule {
+    cron: Cron,
+    every_hour: bool,
+    zone: TimeZone,
+}
+
+impl Schedule {
+    fn new(pattern: &str, zone: TimeZone) -> Option<Self> {
+        let fields: Vec<&str> = pattern.split_whitespace().collect();
+        // Minutes stand first, or seconds before them.
+        let hour = if fields.len() > 5 { fields.get(2) } else { fields.get(1) };
+        let every_hour = pattern.trim().eq_ignore_ascii_case("@hourly") || hour == Some(&"*");
+        Some(Self { cron: Cron::from_str(pattern).ok()?, every_hour, zone })
     }
-    None
+
+    /// The first instant after `after_ms` that the pattern names.
+    fn next_after(&self, after_ms: u64) -> Option<u64> {
+        let mut at_ms = after_ms;
+        let mut local = local(after_ms, &self.zone)?;
+        // Through as much as an hour that names each second.
+        for _ in 0..4_000 {
+            local = self.cron.find_next_occurrence(&local, false).ok()?;
+            if !self.every_hour {
+                at_ms = instant(local, &self.zone)?;
+                if at_ms > after_ms {
+                    return Some(at_ms);
+                }
+                continue;
+            }
+            at_ms = instant(local, &self.offset(at_ms)?)?;
+            local = self::local(at_ms, &self.zone)?;
+            if self.cron.is_time_matching(&local).ok()? {
+                return Some(at_ms);
+            }
+        }
+        None
+    }
+
+    /// The last instant not after `now_ms`.
+    fn last_until(&self, now_ms: u64) -> Option<u64> {
+        let zone = if self.every_hour { self.offset(now_ms)? } else { self.zone.clone() };
+        let local = self.cron.find_previous_occurrence(&local(now_ms, &zone)?, true).ok()?;
+        instant(local, &zone).filter(|at_ms| *at_ms <= now_ms)
+    }
+
+    /// The zone as if its clocks were never set again.
+    fn offset(&self, ms: u64) -> Option<TimeZone> {
+        Some(TimeZone::fixed(self.zone.to_offset(Timestamp::from_millisecond(ms.try_into().ok()?).ok()?)))
+    }
 }
 
-/// The last instant not after `now_ms`.
-fn last_until(cron: &Cron, zone: &TimeZone, now_ms: u64) -> Option<u64> {
-    let local = cron.find_previous_occurrence(&local(zone, now_ms)?, true).ok()?;
-    instant(zone, local).filter(|at_ms| *at_ms <= now_ms)
-}
-
-fn local(zone: &TimeZone, ms: u64) -> Option<chrono::NaiveDateTime> {
+fn local(ms: u64, zone: &TimeZone) -> Option<chrono::NaiveDateTime> {
     let local = zone.to_datetime(Timestamp::from_millisecond(ms.try_into().ok()?).ok()?);
     let day = chrono::NaiveDate::from_ymd_opt(local.year().into(), local.month().unsigned_abs().into(), local.day().unsigned_abs().into())?;
     day.and_hms_opt(local.hour().unsigned_abs().into(), local.minute().unsigned_abs().into(), local.second().unsigned_abs().into())
 }
 
-fn instant(zone: &TimeZone, local: chrono::NaiveDateTime) -> Option<u64> {
+fn instant(local: chrono::NaiveDateTime, zone: &TimeZone) -> Option<u64> {
     let civil = TimeZone::UTC.to_datetime(Timestamp::from_millisecond(local.and_utc().timestamp_millis()).ok()?);
     zone.to_timestamp(civil).ok()?.as_millisecond().try_into().ok()
 }
 
 /// A repeating job and when it is due next.
 struct Repeating {
-    cron: Cron,
+    schedule: Schedule,
     last_ms: u64,
     next_ms: Option<u64>,
 }
@@ -130,6 +170,13 @@ struct Repeating {
 enum Running {
     Single(Key),
     Repeating(String, String),
+}
+
+#[derive(Default)]
+struct AtWork {
+    jobs: HashSet<Running>,
+    /// So that one whose task breaks off is found again.
+    tasks: HashMap<tokio::task::Id, Running>,
 }
 
 impl<P: Plugins> Runner<P> {
@@ -146,7 +193,7 @@ impl<P: Plugins> Runner<P> {
         let mut all = BTreeMap::new();
         for plugin in live.values() {
             for job in &plugin.manifest.jobs {
-                let Ok(cron) = Cron::from_str(&job.cron) else {
+                let Some(schedule) = Schedule::new(&job.cron, self.options.time_zone.clone()) else {
                     tracing::error!(target: "work", plugin = plugin.name(), job = job.name, cron = job.cron, "not a cron expression");
                     continue;
                 };
@@ -161,8 +208,8 @@ impl<P: Plugins> Runner<P> {
                         Ok(now_ms)
                     })
                     .await?;
-                let next_ms = next_after(&cron, &self.options.time_zone, last_ms);
-                all.insert((plugin.name().to_owned(), job.name.clone()), Repeating { cron, last_ms, next_ms });
+                let next_ms = schedule.next_after(last_ms);
+                all.insert((plugin.name().to_owned(), job.name.clone()), Repeating { schedule, last_ms, next_ms });
             }
         }
         Ok(all)
@@ -171,7 +218,7 @@ impl<P: Plugins> Runner<P> {
     async fn schedule_jobs(self: Arc<Self>, mut repeating: BTreeMap<(String, String), Repeating>) {
         let mut live = self.plugins.live();
         let mut turns: JoinSet<Running> = JoinSet::new();
-        let mut running: HashSet<Running> = HashSet::new();
+        let mut running = AtWork::default();
         loop {
             let now_ms = self.now_ms();
             let mut next_ms = u64::MAX;
@@ -190,16 +237,28 @@ impl<P: Plugins> Runner<P> {
             }
             let sleep = Duration::from_millis(next_ms.saturating_sub(now_ms).max(1)).min(SLEEP_MAX);
             tokio::select! {
-                Some(ended) = turns.join_next(), if !turns.is_empty() => match ended {
-                    Ok(ended) => {
+                Some(ended) = turns.join_next_with_id(), if !turns.is_empty() => match ended {
+                    Ok((task, ended)) => {
                         if let Running::Repeating(plugin, name) = &ended
                             && let Some(job) = repeating.get_mut(&(plugin.clone(), name.clone()))
                         {
                             job.next_ms = self.next_run(job, plugin, name);
                         }
-                        running.remove(&ended);
+                        running.tasks.remove(&task);
+                        running.jobs.remove(&ended);
                     }
-                    Err(error) => tracing::error!(target: "work", %error, "a job's task broke off"),
+                    Err(error) => {
+                        tracing::error!(target: "work", %error, "a job's task broke off");
+                        if let Some(job) = running.tasks.remove(&error.id()) {
+                            // Not free before its pause is over.
+                            let (runner, id) = (self.clone(), job.clone());
+                            let pause = turns.spawn(async move {
+                                runner.pause_ms(runner.options.retry.wait_ms(4)).await;
+                                id
+                            });
+                            running.tasks.insert(pause.id(), job);
+                        }
+                    }
                 },
                 () = self.wake.jobs.notified() => {}
                 Ok(()) = live.changed() => {
@@ -219,36 +278,37 @@ impl<P: Plugins> Runner<P> {
         if let Ok(Some(last_ms)) = read_last(&mut self.store.begin(), &keys::cron(plugin, name)) {
             job.last_ms = last_ms;
         }
-        next_after(&job.cron, &self.options.time_zone, job.last_ms)
+        job.schedule.next_after(job.last_ms)
     }
 
     fn start_repeating(
         self: &Arc<Self>,
         repeating: &mut BTreeMap<(String, String), Repeating>,
-        running: &mut HashSet<Running>,
+        running: &mut AtWork,
         turns: &mut JoinSet<Running>,
         now_ms: u64,
     ) {
         for ((plugin, name), job) in repeating {
             let Some(due_ms) = job.next_ms.filter(|due_ms| *due_ms <= now_ms) else { continue };
             let id = Running::Repeating(plugin.clone(), name.clone());
-            if turns.len() >= RUNNING_MAX || !running.insert(id.clone()) {
+            if turns.len() >= RUNNING_MAX || !running.jobs.insert(id.clone()) {
                 continue;
             }
             // Of runs that were missed, only the last.
-            let due_ms = last_until(&job.cron, &self.options.time_zone, now_ms).unwrap_or(due_ms).max(due_ms);
-            let (runner, plugin, name) = (self.clone(), plugin.clone(), name.clone());
-            turns.spawn(async move {
+            let due_ms = job.schedule.last_until(now_ms).unwrap_or(due_ms).max(due_ms);
+            let (runner, plugin, name, job) = (self.clone(), plugin.clone(), name.clone(), id.clone());
+            let task = turns.spawn(async move {
                 runner.run_repeating(&plugin, &name, due_ms).await;
                 id
             });
+            running.tasks.insert(task.id(), job);
         }
     }
 
     /// Starts what is due; when the first of the others is.
     async fn start_single(
         self: &Arc<Self>,
-        running: &mut HashSet<Running>,
+        running: &mut AtWork,
         turns: &mut JoinSet<Running>,
         now_ms: u64,
     ) -> Result<u64, RunError> {
@@ -265,15 +325,17 @@ impl<P: Plugins> Runner<P> {
             if turns.len() >= RUNNING_MAX {
                 break;
             }
-            if running.insert(Running::Single(id.clone())) {
+            let job = Running::Single(id.clone());
+            if running.jobs.insert(job.clone()) {
                 let runner = self.clone();
-                turns.spawn(async move {
+                let task = turns.spawn(async move {
                     if let Err(error) = runner.run_single(&id, due_ms).await {
                         tracing::warn!(target: "work", %error, "cannot run a job now");
                         runner.pause_ms(runner.options.retry.wait_ms(4)).await;
                     }
                     Running::Single(id)
                 });
+                running.tasks.insert(task.id(), job);
             }
         }
         Ok(u64::MAX)
@@ -281,7 +343,7 @@ impl<P: Plugins> Runner<P> {
 
     async fn run_single(self: &Arc<Self>, id: &Key, next_ms: u64) -> Result<(), RunError> {
         let is_same = |record: &Record| record.next_ms == next_ms;
-        let Some(record) = read(&mut self.store.begin(), id)?.filter(is_same) else { return Ok(()) };
+        let Some(record) = read_whole(&mut self.store.begin(), id)?.filter(is_same) else { return self.drop_entry(id, next_ms).await };
         if !self.plugins.live().borrow().contains_key(&record.plugin) {
             return self.move_job(id, next_ms, |record, now_ms| record.next_ms = now_ms + ABSENT_AGAIN_MS).await;
         }
@@ -340,6 +402,17 @@ impl<P: Plugins> Runner<P> {
                 let Job { name, key, due_ms, payload } = job.clone();
                 self.bury(txn, &plugin, DeadWork::Job { name, key, due_ms, payload }, error.clone());
                 unschedule(txn, id)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes an entry out of the index that leads to no job, or a damaged one.
+    async fn drop_entry(&self, id: &Key, next_ms: u64) -> Result<(), RunError> {
+        self.host(|txn| {
+            if read_whole(txn, id)?.is_none_or(|record| record.next_ms != next_ms) {
+                txn.delete(&keys::job_due(next_ms, id));
             }
             Ok(())
         })
@@ -427,4 +500,86 @@ impl<P: Plugins> Runner<P> {
 
 fn read_last(txn: &mut Txn, key: &Key) -> Result<Option<u64>, RunError> {
     Ok(txn.get(key)?.and_then(|bytes| Some(u64::from_be_bytes(bytes[..].try_into().ok()?))))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Berlin: clocks go from 02:00 to 03:00 on 2026-03-29 and from 03:00 back
+    /// to 02:00 on 2026-10-25, both at 01:00 UTC.
+    fn schedule(pattern: &str) -> Schedule {
+        Schedule::new(pattern, TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap()).unwrap()
+    }
+
+    fn ms(utc: &str) -> u64 {
+        utc.parse::<Timestamp>().unwrap().as_millisecond() as u64
+    }
+
+    /// In UTC, from the first after `from` to the last before `to`.
+    fn times(pattern: &str, from: &str, to: &str) -> Vec<String> {
+        let schedule = schedule(pattern);
+        let next = |after: u64| schedule.next_after(after).filter(|at| *at < ms(to));
+        std::iter::successors(next(ms(from)), |at| next(*at)).map(|at| Timestamp::from_millisecond(at as i64).unwrap().to_string()).collect()
+    }
+
+    #[test]
+    fn a_time_of_day_comes_once_a_day_in_the_shops_zone() {
+        assert_eq!(
+            times("30 2 * * *", "2026-03-27T12:00:00Z", "2026-03-31T00:00:00Z"),
+            ["2026-03-28T01:30:00Z", "2026-03-29T01:30:00Z", "2026-03-30T00:30:00Z"],
+            "where 02:30 is skipped it is an hour later on the clock, at 03:30"
+        );
+        assert_eq!(
+            times("30 2 * * *", "2026-10-23T12:00:00Z", "2026-10-27T00:00:00Z"),
+            ["2026-10-24T00:30:00Z", "2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"],
+            "where 02:30 comes twice the first counts"
+        );
+        assert_eq!(times("0 0 * * *", "2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z"), ["2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z"]);
+    }
+
+    #[test]
+    fn every_quarter_of_an_hour_is_just_that_on_the_days_of_23_and_25_hours() {
+        for pattern in ["*/15 * * * *", "0 */15 * * * *"] {
+            for (from, to, count) in [("2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z", 91), ("2026-10-24T22:00:00Z", "2026-10-25T23:00:00Z", 99)] {
+                let schedule = schedule(pattern);
+                let times: Vec<u64> = std::iter::successors(Some(ms(from)), |at| schedule.next_after(*at)).take_while(|at| *at < ms(to)).collect();
+                assert_eq!(times.len(), count + 1);
+                assert!(times.windows(2).all(|pair| pair[1] - pair[0] == 15 * 60_000));
+            }
+        }
+        assert_eq!(times("@hourly", "2026-10-24T23:30:00Z", "2026-10-25T02:30:00Z").len(), 3);
+    }
+
+    #[test]
+    fn a_job_that_is_new_in_a_repeated_hour_still_has_a_next_time() {
+        let second_pass = ms("2026-10-25T01:20:00Z");
+        for (pattern, next) in [("* 2 * * *", "2026-10-26T01:00:00Z"), ("* * * * *", "2026-10-25T01:21:00Z"), ("* * 2 * * *", "2026-10-26T01:00:00Z")] {
+            assert_eq!(schedule(pattern).next_after(second_pass), Some(ms(next)), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn of_missed_times_the_last_is_known() {
+        let last = |pattern: &str, now: &str| schedule(pattern).last_until(ms(now));
+        assert_eq!(last("0 3 * * *", "2026-06-10T12:00:00Z"), Some(ms("2026-06-10T01:00:00Z")));
+        assert_eq!(last("*/15 * * * *", "2026-10-25T01:20:00Z"), Some(ms("2026-10-25T01:15:00Z")), "in the repeated hour too");
+        assert_eq!(last("30 2 * * *", "2026-03-29T01:10:00Z"), None, "skipped, and not yet made up for");
+    }
+
+    proptest! {
+        #[test]
+        fn the_next_time_is_later_and_is_its_own_last(
+            after_s in 1_767_225_600_u64..1_798_761_600,
+            pattern in prop::sample::select(vec!["* * * * *", "*/7 * * * *", "0 * * * *", "30 2 * * *", "15,45 1-3 * * *", "0 0 1 * *", "0 12 * * 1", "*/20 */2 * * *"]),
+        ) {
+            let schedule = schedule(pattern);
+            let next = schedule.next_after(after_s * 1_000).unwrap();
+            prop_assert!(next > after_s * 1_000);
+            prop_assert_eq!(schedule.last_until(next), Some(next));
+            prop_assert!(schedule.next_after(next).unwrap() > next);
+        }
+    }
 }
