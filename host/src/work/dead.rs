@@ -65,10 +65,12 @@ impl<P: Plugins> Runner<P> {
         let (_, end) = keys::dead_letters();
         let start = keys::dead(after);
         let found = self.store.begin().scan(Bound::Excluded(&start), Bound::Excluded(&end), limit, false)?;
-        found.iter().map(|(_, bytes)| decode(bytes)).collect()
+        let damaged = |key: &[u8], error: RunError| tracing::error!(target: "work", key = %key.escape_ascii(), %error, "a damaged dead letter is left out");
+        Ok(found.iter().filter_map(|(key, bytes)| decode(bytes).map_err(|error| damaged(key, error)).ok()).collect())
     }
 
-    /// Runs it once more, now; it is gone exactly if that succeeds.
+    /// Runs it once more, now, a job to its end; it is gone exactly if that
+    /// succeeds.
     pub async fn replay_dead_letter(self: &Arc<Self>, id: &str) -> Result<(), ReplayError> {
         let key = keys::dead(id);
         let unknown = || ReplayError::Unknown(id.to_owned());
@@ -80,25 +82,30 @@ impl<P: Plugins> Runner<P> {
             DeadWork::Job { .. } => Kind::Job,
         };
         let call = work.call();
-        let outcome = self.run(
-            &plugin,
-            &call,
-            self.background_start(kind),
-            |unit| Ok(unit.host_txn()?.get(&key)?.is_some()),
-            |unit, answer| {
-                let answered = match answer {
-                    PluginAnswer::Event(answered) | PluginAnswer::Completed(answered) => answered,
-                    PluginAnswer::Job(answered) => answered.map(|_again| ()),
-                    other => return Err(out_of_place(&plugin, &other)),
-                };
-                if answered.is_err() {
-                    return Ok(Verdict::RollBack(answered));
-                }
-                unit.host_txn()?.delete(&key);
-                Ok(Verdict::Commit(answered))
-            },
-        );
-        outcome.await?.value.ok_or_else(unknown)?.map_err(ReplayError::Failed)
+        loop {
+            let outcome = self.run(
+                &plugin,
+                &call,
+                self.background_start(kind),
+                |unit| Ok(unit.host_txn()?.get(&key)?.is_some()),
+                |unit, answer| {
+                    let again = match answer {
+                        PluginAnswer::Event(answered) | PluginAnswer::Completed(answered) => answered.map(|()| false),
+                        PluginAnswer::Job(again) => again,
+                        other => return Err(out_of_place(&plugin, &other)),
+                    };
+                    match again {
+                        Err(_) => return Ok(Verdict::RollBack(again)),
+                        Ok(true) => {}
+                        Ok(false) => unit.host_txn()?.delete(&key),
+                    }
+                    Ok(Verdict::Commit(again))
+                },
+            );
+            if !outcome.await?.value.ok_or_else(unknown)?.map_err(ReplayError::Failed)? {
+                return Ok(());
+            }
+        }
     }
 
     /// False if there was none.

@@ -26,6 +26,8 @@ use crate::store::Txn;
 
 const RUNNING_MAX: usize = 64;
 const RUNNING_PER_PLUGIN_MAX: usize = 16;
+/// Clocks are set: no sleep is longer.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Record {
@@ -65,6 +67,7 @@ pub(crate) struct Request {
 /// Adds an effect to what the unit will commit, unless it is stored already.
 pub(crate) fn request(unit: &mut Unit, requester: &str, effect: Request) -> Result<(), UnitError> {
     unit.charge_effect()?;
+    unit.charge_bytes(effect.payload.len())?;
     let now_ms = unit.now_ms;
     let txn = unit.write()?;
     let key = keys::effect(requester, &effect.key);
@@ -173,7 +176,10 @@ impl<P: Plugins> Runner<P> {
             let Some((last, _)) = page.last() else { break };
             start = Key::from_slice(last);
             for (key, bytes) in &page {
-                queue.add(decode::<Record>(bytes)?.staged(Key::from_slice(key)));
+                match decode::<Record>(bytes) {
+                    Ok(record) => queue.add(record.staged(Key::from_slice(key))),
+                    Err(error) => tracing::error!(target: "work", key = %key.escape_ascii(), %error, "a damaged effect is left alone"),
+                }
             }
         }
         if let Some(requested) = self.wake.effects_receiver.lock().take() {
@@ -185,7 +191,8 @@ impl<P: Plugins> Runner<P> {
 
     async fn dispatch_effects(self: Arc<Self>, mut queue: Queue, mut requested: mpsc::UnboundedReceiver<StagedEffect>) {
         let mut live = self.plugins.live();
-        let mut turns: JoinSet<(Key, String, Turn)> = JoinSet::new();
+        let mut turns: JoinSet<Turn> = JoinSet::new();
+        let mut running: HashMap<tokio::task::Id, (Key, String)> = HashMap::new();
         loop {
             let now_ms = self.now_ms();
             while turns.len() < RUNNING_MAX
@@ -193,25 +200,28 @@ impl<P: Plugins> Runner<P> {
                 && let Some((key, plugin)) = queue.next(now_ms)
             {
                 let runner = self.clone();
-                turns.spawn(async move {
-                    let turn = runner.take_turn(&key, &plugin).await;
-                    (key, plugin, turn)
-                });
+                let at_work = (key.clone(), plugin.clone());
+                let task = turns.spawn(async move { runner.take_turn(&key, &plugin).await });
+                running.insert(task.id(), at_work);
             }
             if self.stop.is_cancelled() && turns.is_empty() {
                 return;
             }
             // When all places are taken, the next end of a turn is what matters.
             let has_room = turns.len() < RUNNING_MAX && !self.stop.is_cancelled();
-            let due_in = queue.timed.first().filter(|_| has_room).map(|(due_ms, ..)| Duration::from_millis(due_ms.saturating_sub(now_ms).max(1)));
+            let due_in = queue.timed.first().filter(|_| has_room).map(|(due_ms, ..)| Duration::from_millis(due_ms.saturating_sub(now_ms).max(1)).min(SLEEP_MAX));
             tokio::select! {
-                Some(ended) = turns.join_next(), if !turns.is_empty() => {
-                    if let Ok((key, plugin, turn)) = ended {
-                        let has_come = matches!(&turn, Turn::Absent(e) if live.borrow().contains_key(&e.target));
-                        queue.ended(key, &plugin, turn);
-                        if has_come {
-                            queue.plugins_changed();
-                        }
+                Some(ended) = turns.join_next_with_id(), if !turns.is_empty() => {
+                    let (task, turn) = match ended {
+                        Ok((task, turn)) => (task, Ok(turn)),
+                        Err(error) => (error.id(), Err(error)),
+                    };
+                    let Some((key, plugin)) = running.remove(&task) else { continue };
+                    let turn = turn.unwrap_or_else(|error| self.try_later(&key, &plugin, &error));
+                    let has_come = matches!(&turn, Turn::Absent(e) if live.borrow().contains_key(&e.target));
+                    queue.ended(key, &plugin, turn);
+                    if has_come {
+                        queue.plugins_changed();
                     }
                 }
                 Some(effect) = requested.recv() => {
@@ -229,15 +239,15 @@ impl<P: Plugins> Runner<P> {
 
     /// One turn: performs if that is to be done, and then completes.
     async fn take_turn(self: &Arc<Self>, key: &Key, plugin: &str) -> Turn {
-        match self.advance(key).await {
-            Ok(turn) => turn,
-            Err(error) => {
-                // Storage, or too many conflicts: nothing was changed, nothing is counted.
-                tracing::warn!(target: "work", plugin, %error, "cannot work on an effect now");
-                let due_ms = self.now_ms() + self.options.retry.wait_ms(4);
-                Turn::Later(StagedEffect { key: key.clone(), target: plugin.to_owned(), due_ms })
-            }
-        }
+        self.advance(key).await.unwrap_or_else(|error| self.try_later(key, plugin, &error))
+    }
+
+    /// Storage, too many conflicts, a task that broke off: nothing was changed,
+    /// nothing is counted.
+    fn try_later(&self, key: &Key, plugin: &str, error: &dyn std::fmt::Display) -> Turn {
+        tracing::warn!(target: "work", plugin, %error, "cannot work on an effect now");
+        let due_ms = self.now_ms() + self.options.retry.wait_ms(4);
+        Turn::Later(StagedEffect { key: key.clone(), target: plugin.to_owned(), due_ms })
     }
 
     async fn advance(self: &Arc<Self>, key: &Key) -> Result<Turn, RunError> {
