@@ -16,6 +16,8 @@ pub mod keys;
 mod metrics;
 pub mod outbox;
 pub mod runner;
+#[cfg(test)]
+mod tests;
 pub mod unit;
 
 use std::collections::BTreeMap;
