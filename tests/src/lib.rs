@@ -103,6 +103,14 @@ impl Shop {
         self.until(plugin, |report| report["version"] == version);
     }
 
+    /// Drops a built example into the shop and waits until it is live.
+    pub fn install(&self, example: &str) {
+        let arriving = self.folder().join(example);
+        copy(&root().join("target/examples").join(example), &arriving);
+        fs::rename(arriving, self.plugin(example)).unwrap();
+        self.until(example, |report| report["state"] == "live");
+    }
+
     /// Asks until the plugin's report is as it should be.
     pub fn until(&self, plugin: &str, holds: impl Fn(&serde_json::Value) -> bool) {
         for _ in 0..600 {

@@ -1,5 +1,6 @@
-//! The catalogue as JSON under `/api/v1`.
+//! The catalogue and carts as JSON under `/api/v1`.
 
+mod carts;
 mod openapi;
 
 use serde::Serialize;
@@ -30,7 +31,8 @@ impl web::Guest for Api {
             "availability" => availability(&request),
             "categories" => Ok(web::json(&catalog::categories(&request.locale))),
             "openapi" => Ok(web::json(&openapi::document()).cached(3_600, ["api"])),
-            _ => Ok(web::not_found()),
+            "create-cart" => carts::create(&request),
+            _ => carts::handle(&request),
         })
     }
 }

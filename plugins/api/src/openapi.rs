@@ -34,6 +34,19 @@ fn get(id: &str, summary: &str, parameters: Value, schema: Value) -> Value {
     } })
 }
 
+/// One way to change a cart; all answer with the cart as it is then.
+fn change(id: &str, summary: &str, path: &[&str], body: Value) -> Value {
+    let mut operation = get(id, summary, parameters(path), reference("Cart"))["get"].take();
+    if !body.is_null() {
+        operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": body } } });
+    }
+    operation
+}
+
+fn parameters(path: &[&str]) -> Value {
+    path.iter().map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })).collect()
+}
+
 fn query(name: &str, schema: Value) -> Value {
     json!({ "name": name, "in": "query", "schema": schema })
 }
@@ -42,9 +55,15 @@ pub fn document() -> Value {
     let text = || json!({ "type": "string" });
     let whole = || json!({ "type": "integer", "minimum": 0 });
     let name = || json!({ "type": "string", "minLength": 1, "maxLength": NAME_CHARS_MAX });
+    let quantity = |least: u32| json!({ "type": "integer", "minimum": least, "maximum": 999 });
+    let mut created = change("createCart", "Makes an empty cart", &[], Value::Null);
+    created["responses"]["201"] = created["responses"]["200"].take();
+    if let Some(responses) = created["responses"].as_object_mut() {
+        responses.remove("200");
+    }
     json!({
         "openapi": "3.1.0",
-        "info": { "title": "Souk", "version": "1", "description": "The shop's catalogue. Amounts are in minor units of their currency." },
+        "info": { "title": "Souk", "version": "1", "description": "The shop's catalogue and carts. Amounts are in minor units of their currency." },
         "paths": {
             "/api/v1/products": get("listProducts", "Products, of the whole shop or a category", json!([
                 query("category", name()),
@@ -59,6 +78,21 @@ pub fn document() -> Value {
                 { "name": "sku", "in": "query", "required": true, "schema": { "type": "array", "items": name(), "minItems": 1, "maxItems": SKUS_MAX } },
             ]), list(object(json!({ "sku": text(), "available": { "type": "integer" } })))),
             "/api/v1/categories": get("listCategories", "All categories, parents before children", json!([]), list(reference("Category"))),
+            "/api/v1/carts": { "post": created },
+            "/api/v1/carts/{cart}": get("getCart", "A cart, priced now", parameters(&["cart"]), reference("Cart")),
+            "/api/v1/carts/{cart}/lines": { "post": change("addLine", "Adds to the line of a sku, or makes one", &["cart"], object(json!({ "sku": name(), "quantity": quantity(1) }))) },
+            "/api/v1/carts/{cart}/lines/{line}": {
+                "put": change("setQuantity", "Sets a line's quantity; 0 removes it", &["cart", "line"], object(json!({ "quantity": quantity(0) }))),
+                "delete": change("removeLine", "Removes a line", &["cart", "line"], Value::Null),
+            },
+            "/api/v1/carts/{cart}/codes": { "post": change("addCode", "Adds a coupon code", &["cart"], object(json!({ "code": text() }))) },
+            "/api/v1/carts/{cart}/codes/{code}": { "delete": change("removeCode", "Removes a coupon code", &["cart", "code"], Value::Null) },
+            "/api/v1/carts/{cart}/contact": { "put": change("setContact", "Who buys", &["cart"], reference("Contact")) },
+            "/api/v1/carts/{cart}/addresses": { "put": change("setAddresses", "Where to", &["cart"], json!({
+                "type": "object", "required": ["shipping"], "properties": { "shipping": reference("Address"), "billing": optional(reference("Address")) },
+            })) },
+            "/api/v1/carts/{cart}/shipping-methods": get("listShippingMethods", "The ways this cart can be delivered, cheapest first", parameters(&["cart"]), list(reference("ShippingMethod"))),
+            "/api/v1/carts/{cart}/shipping-method": { "put": change("setShippingMethod", "Chooses one of them", &["cart"], object(json!({ "id": text() }))) },
             "/api/v1/openapi.json": get("getDocument", "This document", json!([]), json!({ "type": "object" })),
         },
         "components": { "schemas": {
@@ -83,6 +117,34 @@ pub fn document() -> Value {
                 "variant_count": whole(), "only_sku": optional(text()),
             })),
             "Listing": object(json!({ "total": whole(), "products": list(reference("ProductSummary")) })),
+            "Contact": object(json!({ "email": text(), "phone": text() })),
+            "Address": object(json!({
+                "country": { "type": "string", "pattern": "^[A-Z]{2}$" }, "name": text(), "phone": text(), "company": text(), "region": text(),
+                "city": text(), "district": text(), "street": text(), "postal_code": text(),
+            })),
+            "ShippingMethod": object(json!({
+                "id": text(), "name": text(), "description": text(), "price": reference("Money"), "days_min": whole(), "days_max": whole(),
+            })),
+            "CartLine": object(json!({
+                "id": text(), "sku": text(), "product": text(), "title": text(), "variant_title": text(), "image": optional(reference("Image")),
+                "quantity": whole(), "unit_price": reference("Money"), "regular_price": reference("Money"), "subtotal": reference("Money"),
+                "discount": reference("Money"), "total": reference("Money"), "available": { "type": "integer" }, "weight_g": whole(),
+            })),
+            "Cart": object(json!({
+                "id": text(), "currency": text(), "lines": list(reference("CartLine")), "item_count": whole(), "codes": list(text()),
+                "applied": list(object(json!({ "id": text(), "title": text(), "code": optional(text()), "amount": reference("Money") }))),
+                "rejected": list(object(json!({ "code": text(), "reason": text() }))),
+                "taxes": list(object(json!({
+                    "line_id": text(), "name": text(), "rate_ppm": whole(), "amount": reference("Money"), "included": { "type": "boolean" },
+                }))),
+                "totals": object(json!({
+                    "subtotal": reference("Money"), "discount": reference("Money"), "shipping": optional(reference("Money")),
+                    "shipping_discount": reference("Money"), "tax_added": reference("Money"), "tax_included": reference("Money"), "total": reference("Money"),
+                })),
+                "contact": optional(reference("Contact")), "shipping_address": optional(reference("Address")),
+                "billing_address": optional(reference("Address")), "shipping_method": optional(reference("ShippingMethod")),
+                "fingerprint": text(), "revision": whole(),
+            })),
             "Category": object(json!({
                 "handle": text(), "name": text(), "description": text(), "parent": optional(text()),
                 "image": optional(reference("Image")), "product_count": whole(),

@@ -1,0 +1,117 @@
+//! Carts: made without an account, known by an id that cannot be guessed.
+//! Every change answers with the whole cart as it is then.
+
+use serde::Deserialize;
+use souk_sdk::commerce::cart::{self, Contact, Error};
+use souk_sdk::commerce::types::Address;
+use souk_sdk::web::{self, Problem, Request, Response};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewLine {
+    sku: String,
+    quantity: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Quantity {
+    quantity: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Code {
+    code: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Addresses {
+    shipping: Address,
+    billing: Option<Address>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Chosen {
+    id: String,
+}
+
+pub fn create(request: &Request) -> Result<Response, Problem> {
+    let id = cart::create();
+    Ok(view(&id, request)?.with_status(201).with_header("location", format!("/api/v1/carts/{id}")))
+}
+
+/// `route` is one of those under `/api/v1/carts/{cart}` in the manifest.
+pub fn handle(request: &Request) -> Result<Response, Problem> {
+    let id = request.param("cart");
+    match request.route.as_str() {
+        "cart" => Ok(()),
+        "add-line" => {
+            let line: NewLine = request.json()?;
+            cart::add(id, &line.sku, line.quantity)
+        }
+        "line" if request.method == "DELETE" => cart::set_quantity(id, request.param("line"), 0),
+        "line" => cart::set_quantity(id, request.param("line"), request.json::<Quantity>()?.quantity),
+        "add-code" => cart::add_code(id, &request.json::<Code>()?.code),
+        "remove-code" => cart::remove_code(id, request.param("code")),
+        "contact" => cart::set_contact(id, &request.json::<Contact>()?),
+        "addresses" => {
+            let addresses: Addresses = request.json()?;
+            cart::set_addresses(id, &addresses.shipping, addresses.billing.as_ref())
+        }
+        "shipping-method" => cart::set_shipping_method(id, &request.json::<Chosen>()?.id),
+        "shipping-methods" => {
+            let methods = cart::shipping_methods(id, &request.locale).map_err(|error| problem(&error))?;
+            return Ok(private(web::json(&methods)));
+        }
+        _ => return Ok(web::not_found()),
+    }
+    .map_err(|error| problem(&error))?;
+    view(id, request)
+}
+
+fn view(id: &str, request: &Request) -> Result<Response, Problem> {
+    cart::get(id, &request.locale).map(|view| private(web::json(&view))).map_err(|error| problem(&error))
+}
+
+/// Nobody between shop and shopper may keep it.
+fn private(response: Response) -> Response {
+    response.with_header("cache-control", "no-store")
+}
+
+fn problem(error: &Error) -> Problem {
+    match error {
+        Error::NotFound => Problem::new(404, "No such cart").detail("It was never made, or ended 30 days after its last change. POST /api/v1/carts makes one."),
+        Error::UnknownSku(sku) => Problem::field("sku", "unknown", format!("`{sku}` is not sold here.")),
+        Error::InvalidQuantity(quantity) => Problem::field("quantity", "range", format!("{quantity} is not possible: use 1 to 999 of one sku.")),
+        Error::InsufficientStock((sku, available)) => {
+            Problem::new(409, "Not enough in stock").detail(format!("{available} of `{sku}` are available. Ask for at most as many."))
+        }
+        Error::Full => Problem::new(409, "The cart is full").detail("It holds at most 200 lines and 10 codes. Remove some first."),
+        Error::Completed(token) => Problem::new(409, "The cart became an order").detail(format!("Its token is {token}. POST /api/v1/carts makes a new cart.")),
+        Error::Invalid(errors) => Problem::fields(errors.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_has_a_status_of_its_kind_and_says_what_to_do() {
+        for (error, status, told) in [
+            (Error::NotFound, 404, "POST /api/v1/carts"),
+            (Error::UnknownSku("X".into()), 422, "`X`"),
+            (Error::InvalidQuantity(0), 422, "1 to 999"),
+            (Error::InsufficientStock(("X".into(), 3)), 409, "3 of `X`"),
+            (Error::Full, 409, "at most 200"),
+            (Error::Completed("token".into()), 409, "token"),
+        ] {
+            let problem = problem(&error);
+            assert_eq!(problem.status, status);
+            assert!(problem.detail.contains(told), "{}", problem.detail);
+        }
+    }
+}

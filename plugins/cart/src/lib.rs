@@ -1,0 +1,373 @@
+//! Carts: exports `souk:commerce/cart`. Asks the other services what a cart's
+//! skus cost now; [`basket`] is what is stored, [`quote`] the sums.
+
+mod basket;
+mod quote;
+
+use souk_sdk::commerce::cart::{self, Contact, Error, Method, View};
+use souk_sdk::commerce::types::Address;
+use souk_sdk::commerce::{catalog, inventory, pricing, promotions, shipping, tax};
+use souk_sdk::money::{Money, MoneyError};
+use souk_sdk::storage::Collection;
+use souk_sdk::{clock, config, ids, jobs};
+
+use basket::Basket;
+
+const CARTS: Collection<Basket> = Collection::new("carts", &[]);
+const EXPIRE: &str = "expire";
+const LIFETIME_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+/// Longer ones are not ids that were made here.
+const ID_BYTES_MAX: usize = 64;
+const SKU_BYTES_MAX: usize = 100;
+
+struct Cart;
+
+impl cart::Guest for Cart {
+    fn create() -> String {
+        let id = ids::unguessable();
+        let now_ms = clock::now_ms();
+        must(CARTS.put(&id, &Basket { changed_ms: now_ms, ..Basket::default() }));
+        must(jobs::schedule_json(EXPIRE, &id, now_ms + LIFETIME_MS, &()));
+        id
+    }
+
+    fn get(id: String, locale: String) -> Result<View, Error> {
+        let basket = load(&id)?;
+        basket.open()?;
+        view(&id, basket, &locale)
+    }
+
+    fn item_count(id: String) -> u32 {
+        match load(&id) {
+            Ok(basket) if basket.completed.is_none() => basket.item_count(),
+            _ => 0,
+        }
+    }
+
+    fn add(id: String, sku: String, quantity: u32) -> Result<(), Error> {
+        change(&id, |basket| {
+            let quantity = basket.quantity_after_adding(&sku, quantity)?;
+            check_stock(&sku, quantity)?;
+            basket.set(&sku, quantity);
+            Ok(())
+        })
+    }
+
+    fn set_quantity(id: String, line_id: String, quantity: u32) -> Result<(), Error> {
+        change(&id, |basket| {
+            let held = basket.quantity(&line_id);
+            if quantity > basket::QUANTITY_MAX {
+                return Err(Error::InvalidQuantity(quantity));
+            }
+            if quantity > 0 && held == 0 {
+                return Err(Error::UnknownSku(line_id.clone()));
+            }
+            // Fewer is always allowed, even when there are not so many.
+            if quantity > held {
+                check_stock(&line_id, quantity)?;
+            }
+            basket.set(&line_id, quantity);
+            Ok(())
+        })
+    }
+
+    fn add_code(id: String, code: String) -> Result<(), Error> {
+        change(&id, |basket| basket.add_code(&code, &default_locale()))
+    }
+
+    fn remove_code(id: String, code: String) -> Result<(), Error> {
+        change(&id, |basket| {
+            basket.remove_code(&code);
+            Ok(())
+        })
+    }
+
+    fn set_contact(id: String, contact: Contact) -> Result<(), Error> {
+        change(&id, |basket| {
+            basket::check_contact(&contact, &default_locale())?;
+            basket.contact = Some(contact);
+            Ok(())
+        })
+    }
+
+    fn set_addresses(id: String, shipping: Address, billing: Option<Address>) -> Result<(), Error> {
+        change(&id, |basket| {
+            let locale = default_locale();
+            basket::check_address("shipping-address", &shipping, &locale)?;
+            if let Some(billing) = &billing {
+                basket::check_address("billing-address", billing, &locale)?;
+            }
+            basket.shipping_address = Some(shipping);
+            basket.billing_address = billing;
+            if let Some(chosen) = basket.shipping_method.take() {
+                let there = offers(basket, &locale)?;
+                basket.shipping_method = there.into_iter().map(|method| method.id).find(|id| *id == chosen);
+            }
+            Ok(())
+        })
+    }
+
+    fn shipping_methods(id: String, locale: String) -> Result<Vec<Method>, Error> {
+        let basket = load(&id)?;
+        basket.open()?;
+        offers(&basket, &locale)
+    }
+
+    fn set_shipping_method(id: String, method_id: String) -> Result<(), Error> {
+        change(&id, |basket| {
+            let locale = default_locale();
+            if !offers(basket, &locale)?.iter().any(|method| method.id == method_id) {
+                let (en, zh) = ("Choose one of the delivery methods offered.", "请选择所提供的配送方式之一。");
+                return Err(basket::invalid("shipping-method", "unknown", &locale, en, zh));
+            }
+            basket.shipping_method = Some(method_id);
+            Ok(())
+        })
+    }
+
+    fn complete(id: String, order_token: String) -> Result<(), Error> {
+        change(&id, |basket| {
+            basket.completed = Some(order_token);
+            Ok(())
+        })
+    }
+}
+
+impl jobs::Guest for Cart {
+    fn run(job: jobs::Job) -> Result<bool, String> {
+        if job.name != EXPIRE {
+            return Err(format!("cart has no job `{}`", job.name));
+        }
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let Some(basket) = CARTS.get(&job.key).map_err(|error| text(&error))? else { return Ok(false) };
+        let end_ms = basket.changed_ms.saturating_add(LIFETIME_MS);
+        if end_ms > clock::now_ms() {
+            jobs::schedule_json(EXPIRE, &job.key, end_ms, &()).map_err(|error| text(&error))?;
+        } else {
+            CARTS.delete(&job.key).map_err(|error| text(&error))?;
+        }
+        Ok(false)
+    }
+}
+
+/// The unit cannot go on; the interface has no error for it.
+fn must<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| panic!("cart: {error}"))
+}
+
+fn load(id: &str) -> Result<Basket, Error> {
+    // An id from a client that no key can be.
+    if id.is_empty() || id.len() > ID_BYTES_MAX || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Err(Error::NotFound);
+    }
+    must(CARTS.get(id)).ok_or(Error::NotFound)
+}
+
+/// Reads, changes and writes one document; what changes nothing writes nothing.
+fn change(id: &str, work: impl FnOnce(&mut Basket) -> Result<(), Error>) -> Result<(), Error> {
+    let before = load(id)?;
+    before.open()?;
+    let mut basket = before.clone();
+    work(&mut basket)?;
+    if basket != before {
+        basket.revision += 1;
+        basket.changed_ms = clock::now_ms();
+        must(CARTS.put(id, &basket));
+    }
+    Ok(())
+}
+
+fn check_stock(sku: &str, quantity: u32) -> Result<(), Error> {
+    let fits = (1..=SKU_BYTES_MAX).contains(&sku.len()) && sku.bytes().all(|byte| byte.is_ascii_graphic());
+    let skus = [sku.to_owned()];
+    if !fits || catalog::sellables(&skus, &default_locale()).into_iter().flatten().next().is_none() {
+        return Err(Error::UnknownSku(sku.into()));
+    }
+    let available = inventory::available(&skus).first().copied().unwrap_or(0);
+    if available < i64::from(quantity) {
+        return Err(Error::InsufficientStock((sku.into(), available.max(0))));
+    }
+    Ok(())
+}
+
+/// Messages of calls that are given no locale.
+fn default_locale() -> String {
+    config::shop().locales.into_iter().next().unwrap_or_else(|| "en".into())
+}
+
+/// Sums that do not fit in 64 bits: nobody can pay them.
+fn too_large(locale: &str, error: &MoneyError) -> Error {
+    souk_sdk::log::warn!("a cart cannot be summed up: {error}");
+    basket::invalid("lines", "too-large", locale, "Reduce the quantities in the cart.", "请减少购物车中的商品数量。")
+}
+
+/// Lines with their prices, and for each what promotions and taxes go by.
+struct Priced {
+    lines: Vec<cart::Line>,
+    facts: Vec<promotions::Line>,
+    tax_classes: Vec<String>,
+}
+
+fn price(basket: &Basket, currency: &str, locale: &str) -> Result<Priced, MoneyError> {
+    let mut priced = Priced { lines: Vec::new(), facts: Vec::new(), tax_classes: Vec::new() };
+    if basket.lines.is_empty() {
+        return Ok(priced);
+    }
+    let skus: Vec<String> = basket.lines.iter().map(|line| line.sku.clone()).collect();
+    let sellables = catalog::sellables(&skus, locale);
+    let available = inventory::available(&skus);
+    let found = || basket.lines.iter().zip(&sellables).filter_map(|(line, sellable)| Some((line, sellable.as_ref()?)));
+    let requests: Vec<pricing::Request> = found()
+        .map(|(line, sellable)| pricing::Request { sku: line.sku.clone(), quantity: line.quantity, base: sellable.price.clone() })
+        .collect();
+    let mut prices = pricing::prices(&requests).into_iter();
+    for (place, stored) in basket.lines.iter().enumerate() {
+        let sellable = sellables.get(place).and_then(Option::as_ref);
+        let price = if sellable.is_some() { prices.next() } else { None };
+        let line = quote::line(stored, sellable, price.as_ref(), available.get(place).copied().unwrap_or(0), currency)?;
+        priced.facts.push(promotions::Line {
+            id: line.id.clone(),
+            sku: line.sku.clone(),
+            product: line.product.clone(),
+            quantity: line.quantity,
+            unit_price: line.unit_price.clone(),
+            categories: sellable.map(|sellable| sellable.categories.clone()).unwrap_or_default(),
+            tags: sellable.map(|sellable| sellable.tags.clone()).unwrap_or_default(),
+        });
+        priced.tax_classes.push(sellable.map(|sellable| sellable.tax_class.clone()).unwrap_or_default());
+        priced.lines.push(line);
+    }
+    Ok(priced)
+}
+
+/// Discounts for a price of shipping, taken off the lines.
+fn apply(priced: &mut Priced, shipping: &Money, basket: &Basket, locale: &str) -> Result<promotions::Outcome, MoneyError> {
+    let customer = basket.contact.as_ref().and_then(basket::customer);
+    let outcome = promotions::apply(&priced.facts, shipping, &basket.codes, customer.as_deref(), locale);
+    quote::discount(&mut priced.lines, &outcome.allocations)?;
+    Ok(outcome)
+}
+
+fn methods(destination: Option<&Address>, lines: &[cart::Line], currency: &str, locale: &str) -> Result<Vec<Method>, MoneyError> {
+    let Some(destination) = destination else { return Ok(Vec::new()) };
+    let parcel = shipping::Parcel { weight_g: quote::weight_g(lines), subtotal: quote::goods(lines, currency)? };
+    Ok(shipping::methods(destination, &parcel, locale))
+}
+
+/// The ways this cart can be delivered.
+fn offers(basket: &Basket, locale: &str) -> Result<Vec<Method>, Error> {
+    let currency = config::shop().currency;
+    let offers = || {
+        let mut priced = price(basket, &currency, locale)?;
+        apply(&mut priced, &Money::zero(&currency), basket, locale)?;
+        methods(basket.shipping_address.as_ref(), &priced.lines, &currency, locale)
+    };
+    offers().map_err(|error| too_large(locale, &error))
+}
+
+fn view(id: &str, basket: Basket, locale: &str) -> Result<View, Error> {
+    summed(id, basket, locale).map_err(|error| too_large(locale, &error))
+}
+
+fn summed(id: &str, basket: Basket, locale: &str) -> Result<View, MoneyError> {
+    let currency = config::shop().currency;
+    let zero = Money::zero(&currency);
+    let mut priced = price(&basket, &currency, locale)?;
+    let mut outcome = apply(&mut priced, &zero, &basket, locale)?;
+    let mut method = None;
+    if let Some(chosen) = &basket.shipping_method {
+        let offered = methods(basket.shipping_address.as_ref(), &priced.lines, &currency, locale)?;
+        method = offered.into_iter().find(|method| method.id == *chosen);
+    }
+    let shipping = method.as_ref().map(|method| method.price.clone());
+    if let Some(price) = shipping.as_ref().filter(|price| price.amount > 0) {
+        outcome = apply(&mut priced, price, &basket, locale)?;
+    }
+    let totals_without_tax = quote::totals(&priced.lines, shipping.as_ref(), &outcome.shipping, &[], &currency)?;
+    let mut taxable: Vec<tax::Line> = priced
+        .lines
+        .iter()
+        .zip(&priced.tax_classes)
+        .map(|(line, class)| tax::Line { id: line.id.clone(), tax_class: class.clone(), amount: line.total.clone() })
+        .collect();
+    if let Some(amount) = totals_without_tax.shipping.clone() {
+        taxable.push(tax::Line { id: quote::SHIPPING.into(), tax_class: String::new(), amount });
+    }
+    let taxes = if taxable.is_empty() { Vec::new() } else { tax::quote(&taxable, basket.shipping_address.as_ref(), locale) };
+    let totals = quote::totals(&priced.lines, shipping.as_ref(), &outcome.shipping, &taxes, &currency)?;
+    let mut view = View {
+        id: id.into(),
+        currency,
+        item_count: basket.item_count(),
+        lines: priced.lines,
+        codes: basket.codes,
+        applied: outcome.applied,
+        rejected: outcome.rejected,
+        taxes,
+        totals,
+        contact: basket.contact,
+        shipping_address: basket.shipping_address,
+        billing_address: basket.billing_address,
+        shipping_method: method,
+        fingerprint: String::new(),
+        revision: basket.revision,
+    };
+    view.fingerprint = quote::fingerprint(&view);
+    Ok(view)
+}
+
+souk_sdk::export!(Cart: commerce::cart, host::job_handler);
+
+#[cfg(test)]
+mod tests {
+    use souk_sdk::commerce::cart::Guest as _;
+    use souk_sdk::jobs::Guest as _;
+    use souk_sdk::testing;
+
+    use super::*;
+
+    fn run(id: &str) {
+        Cart::run(jobs::Job { name: EXPIRE.into(), key: id.into(), due_ms: 0, payload: b"null".to_vec() }).unwrap();
+    }
+
+    #[test]
+    fn a_cart_ends_thirty_days_after_its_last_change() {
+        let id = Cart::create();
+        testing::advance_ms(LIFETIME_MS - 1);
+        Cart::add_code(id.clone(), "once".into()).unwrap();
+        testing::advance_ms(1);
+        run(&id);
+        let due = testing::jobs()[&(EXPIRE.to_owned(), id.clone())].at_ms;
+        assert_eq!(due, clock::now_ms() - 1 + LIFETIME_MS, "used meanwhile, so it moves on");
+        testing::set_now_ms(due);
+        run(&id);
+        assert_eq!(Cart::add_code(id, "twice".into()), Err(Error::NotFound));
+    }
+
+    #[test]
+    fn a_cart_completes_once_and_then_names_its_order() {
+        let id = Cart::create();
+        Cart::complete(id.clone(), "order-1".into()).unwrap();
+        let done = Error::Completed("order-1".into());
+        assert_eq!(Cart::complete(id.clone(), "order-2".into()), Err(done.clone()));
+        assert_eq!(Cart::get(id.clone(), "en".into()), Err(done.clone()));
+        assert_eq!(Cart::add(id, "TEA".into(), 1), Err(done));
+    }
+
+    #[test]
+    fn ids_that_were_not_made_here_are_not_found() {
+        for id in ["", "nobody", "../x", "a\0b", &"x".repeat(600)] {
+            assert_eq!(Cart::get(id.into(), "en".into()), Err(Error::NotFound));
+            assert_eq!(Cart::item_count(id.into()), 0);
+        }
+    }
+
+    #[test]
+    fn a_change_that_changes_nothing_keeps_the_revision() {
+        let id = Cart::create();
+        Cart::add_code(id.clone(), "A".into()).unwrap();
+        let revision = load(&id).unwrap().revision;
+        Cart::add_code(id.clone(), "a".into()).unwrap();
+        assert_eq!(load(&id).unwrap().revision, revision);
+    }
+}

@@ -1,0 +1,209 @@
+//! From priced lines, discounts and taxes to the totals and their fingerprint.
+//! Pure: what the services answer comes in.
+
+use serde::Serialize;
+use souk_sdk::commerce::cart::{Line, Totals, View};
+use souk_sdk::commerce::catalog::Sellable;
+use souk_sdk::commerce::pricing::Price;
+use souk_sdk::commerce::promotions::Allocation;
+use souk_sdk::commerce::tax::TaxLine;
+use souk_sdk::crypto;
+use souk_sdk::money::{Money, MoneyError};
+
+use crate::basket;
+
+/// The id under which shipping is taxed.
+pub const SHIPPING: &str = "shipping";
+
+/// A line as it can be bought now, before discounts.
+pub fn line(stored: &basket::Line, sellable: Option<&Sellable>, price: Option<&Price>, available: i64, currency: &str) -> Result<Line, MoneyError> {
+    let zero = Money::zero(currency);
+    // Without a price in the shop's currency it is not for sale.
+    let offer = sellable.zip(price.filter(|price| price.unit.currency == currency && price.unit.amount >= 0));
+    let (unit_price, regular_price) = offer.map_or((zero.clone(), zero.clone()), |(_, price)| (price.unit.clone(), price.regular.clone()));
+    let subtotal = unit_price.times(i64::from(stored.quantity))?;
+    Ok(Line {
+        id: stored.sku.clone(),
+        sku: stored.sku.clone(),
+        product: sellable.map(|sellable| sellable.product.clone()).unwrap_or_default(),
+        title: sellable.map_or_else(|| stored.sku.clone(), |sellable| sellable.title.clone()),
+        variant_title: sellable.map(|sellable| sellable.variant_title.clone()).unwrap_or_default(),
+        image: sellable.and_then(|sellable| sellable.image.clone()),
+        quantity: stored.quantity,
+        unit_price,
+        regular_price,
+        total: subtotal.clone(),
+        subtotal,
+        discount: zero,
+        available: if offer.is_some() { available } else { 0 },
+        weight_g: sellable.map_or(0, |sellable| sellable.weight_g),
+    })
+}
+
+/// Takes the discounts off the lines.
+pub fn discount(lines: &mut [Line], allocations: &[Allocation]) -> Result<(), MoneyError> {
+    for line in lines {
+        let own = allocations.iter().filter(|allocation| allocation.line_id == line.id).map(|allocation| &allocation.amount);
+        line.discount = Money::sum(&line.subtotal.currency, own)?;
+        line.total = line.subtotal.sub(&line.discount)?;
+    }
+    Ok(())
+}
+
+/// Goods after discounts.
+pub fn goods(lines: &[Line], currency: &str) -> Result<Money, MoneyError> {
+    Money::sum(currency, lines.iter().map(|line| &line.total))
+}
+
+pub fn weight_g(lines: &[Line]) -> u32 {
+    lines.iter().fold(0, |sum: u32, line| sum.saturating_add(line.weight_g.saturating_mul(line.quantity)))
+}
+
+/// `shipping` is the price before `shipping_discount`.
+pub fn totals(lines: &[Line], shipping: Option<&Money>, shipping_discount: &Money, taxes: &[TaxLine], currency: &str) -> Result<Totals, MoneyError> {
+    let tax = |included: bool| Money::sum(currency, taxes.iter().filter(|tax| tax.included == included).map(|tax| &tax.amount));
+    let subtotal = Money::sum(currency, lines.iter().map(|line| &line.subtotal))?;
+    let discount = Money::sum(currency, lines.iter().map(|line| &line.discount))?;
+    let shipping = shipping.map(|price| price.sub(shipping_discount)).transpose()?;
+    let tax_added = tax(false)?;
+    let mut total = subtotal.sub(&discount)?.add(&tax_added)?;
+    if let Some(shipping) = &shipping {
+        total = total.add(shipping)?;
+    }
+    Ok(Totals { subtotal, discount, shipping, shipping_discount: shipping_discount.clone(), tax_added, tax_included: tax(true)?, total })
+}
+
+/// What a shopper agrees to, without anything that depends on the language.
+#[derive(Serialize)]
+struct Seen<'a> {
+    lines: Vec<(&'a str, u32, i64, i64)>,
+    applied: Vec<(&'a str, i64)>,
+    taxes: Vec<(&'a str, u32, i64, bool)>,
+    country: Option<&'a str>,
+    method: Option<(&'a str, i64)>,
+    totals: &'a Totals,
+}
+
+pub fn fingerprint(view: &View) -> String {
+    let seen = Seen {
+        lines: view.lines.iter().map(|line| (line.sku.as_str(), line.quantity, line.unit_price.amount, line.discount.amount)).collect(),
+        applied: view.applied.iter().map(|applied| (applied.id.as_str(), applied.amount.amount)).collect(),
+        taxes: view.taxes.iter().map(|tax| (tax.line_id.as_str(), tax.rate_ppm, tax.amount.amount, tax.included)).collect(),
+        country: view.shipping_address.as_ref().map(|address| address.country.as_str()),
+        method: view.shipping_method.as_ref().map(|method| (method.id.as_str(), method.price.amount)),
+        totals: &view.totals,
+    };
+    // Plain numbers and text always have a JSON form.
+    let bytes = serde_json::to_vec(&seen).unwrap_or_default();
+    crypto::digest(&bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn money(amount: i64) -> Money {
+        Money::new(amount, "CNY")
+    }
+
+    fn priced(sku: &str, quantity: u32, unit: i64) -> Line {
+        let sellable = Sellable {
+            sku: sku.into(),
+            product: "tea".into(),
+            title: "Tea".into(),
+            variant_title: String::new(),
+            image: None,
+            price: money(unit),
+            weight_g: 100,
+            category: "tea".into(),
+            categories: vec!["tea".into()],
+            tags: Vec::new(),
+            tax_class: String::new(),
+        };
+        let price = Price { unit: money(unit), regular: money(unit), source: "base".into() };
+        line(&basket::Line { sku: sku.into(), quantity }, Some(&sellable), Some(&price), 10, "CNY").unwrap()
+    }
+
+    fn view(lines: Vec<Line>, totals: Totals) -> View {
+        View {
+            id: "cart".into(),
+            currency: "CNY".into(),
+            item_count: lines.iter().map(|line| line.quantity).sum(),
+            lines,
+            codes: Vec::new(),
+            applied: Vec::new(),
+            rejected: Vec::new(),
+            taxes: Vec::new(),
+            totals,
+            contact: None,
+            shipping_address: None,
+            billing_address: None,
+            shipping_method: None,
+            fingerprint: String::new(),
+            revision: 1,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_total_is_the_sum_of_what_is_shown(
+            goods in prop::collection::vec((1_u32..=999, 0_i64..1_000_000, 0_u32..=100), 0..20),
+            shipping in prop::option::of((0_i64..100_000, 0_u32..=100)),
+            rate in 0_i64..300_000,
+            included: bool,
+        ) {
+            let mut lines: Vec<Line> = goods.iter().enumerate().map(|(place, (quantity, unit, _))| priced(&place.to_string(), *quantity, *unit)).collect();
+            let allocations: Vec<Allocation> = lines.iter().zip(&goods).map(|(line, (.., percent))| Allocation {
+                line_id: line.id.clone(),
+                amount: line.subtotal.mul_ratio(i64::from(*percent), 100).unwrap(),
+            }).collect();
+            discount(&mut lines, &allocations).unwrap();
+            let taxes: Vec<TaxLine> = lines.iter().map(|line| TaxLine {
+                line_id: line.id.clone(), name: "VAT".into(), rate_ppm: rate as u32, amount: line.total.mul_ratio(rate, 1_000_000).unwrap(), included,
+            }).collect();
+            let price = shipping.map(|(price, _)| money(price));
+            let off = shipping.map_or(money(0), |(price, percent)| money(price).mul_ratio(i64::from(percent), 100).unwrap());
+            let totals = totals(&lines, price.as_ref(), &off, &taxes, "CNY").unwrap();
+
+            let sum: i64 = lines.iter().map(|line| line.subtotal.amount - line.discount.amount).sum();
+            let tax: i64 = taxes.iter().map(|tax| tax.amount.amount).sum();
+            let shipping = price.map_or(0, |price| price.amount - off.amount);
+            prop_assert_eq!(totals.total.amount, sum + shipping + if included { 0 } else { tax });
+            prop_assert_eq!(totals.tax_added.amount + totals.tax_included.amount, tax);
+            prop_assert!(lines.iter().all(|line| line.total.amount >= 0));
+        }
+
+        #[test]
+        fn the_fingerprint_changes_with_what_is_paid(quantity in 1_u32..999, unit in 0_i64..100_000, more in 1_i64..1_000) {
+            let of = |quantity, unit| {
+                let lines = vec![priced("A", quantity, unit)];
+                let totals = totals(&lines, None, &money(0), &[], "CNY").unwrap();
+                fingerprint(&view(lines, totals))
+            };
+            prop_assert_eq!(of(quantity, unit), of(quantity, unit));
+            prop_assert_ne!(of(quantity, unit), of(quantity, unit + more));
+            prop_assert_ne!(of(quantity, unit), of(quantity + 1, unit));
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_is_the_same_in_every_language() {
+        let lines = vec![priced("A", 1, 100)];
+        let totals = totals(&lines, None, &money(0), &[], "CNY").unwrap();
+        let english = view(lines, totals);
+        let mut chinese = english.clone();
+        chinese.lines[0].title = "茶".into();
+        assert_eq!(fingerprint(&english), fingerprint(&chinese));
+    }
+
+    #[test]
+    fn what_is_not_sold_any_more_stays_without_a_price_and_cannot_be_bought() {
+        let gone = line(&basket::Line { sku: "OLD".into(), quantity: 2 }, None, None, 5, "CNY").unwrap();
+        assert_eq!((gone.available, gone.total.amount, gone.title.as_str()), (0, 0, "OLD"));
+        let foreign = Price { unit: Money::new(5, "USD"), regular: Money::new(5, "USD"), source: "base".into() };
+        let line = line(&basket::Line { sku: "A".into(), quantity: 2 }, None, Some(&foreign), 5, "CNY").unwrap();
+        assert_eq!((line.available, line.total), (0, money(0)));
+    }
+}

@@ -1,0 +1,374 @@
+//! From what providers propose to what comes off which line. Pure. Proposals
+//! are hostile input: each is checked against the cart before it counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use souk_sdk::commerce::promotions::{Allocation, Applied, Line, Outcome, RejectedCode};
+use souk_sdk::extend::discount::{Answer, Effect, Portion, Proposal, Stacking, UsageLimit};
+use souk_sdk::money::{self, Money, MoneyError};
+
+use crate::text;
+
+const MILLION: i64 = 1_000_000;
+/// Of all providers together; what is over is left out.
+const PROPOSALS_MAX: usize = 200;
+const ID_BYTES_MAX: usize = 100;
+const TITLE_BYTES_MAX: usize = 300;
+const REASON_BYTES_MAX: usize = 500;
+
+/// A proposal that fits the cart.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// `provider/id`.
+    pub id: String,
+    pub title: String,
+    pub code: Option<String>,
+    pub limit: Option<UsageLimit>,
+    effect: Fitted,
+    exclusive: bool,
+}
+
+/// Portions by place of the line.
+#[derive(Debug, Clone)]
+enum Fitted {
+    Percent(i64, Vec<(usize, i64)>),
+    Amount(i64, Vec<(usize, i64)>),
+    Shipping(i64),
+}
+
+/// Codes are compared as providers get them.
+pub fn code_key(code: &str) -> String {
+    code.trim().to_uppercase()
+}
+
+pub struct Sorted {
+    pub offers: Vec<Offer>,
+    /// Reasons of providers, by code.
+    pub reasons: BTreeMap<String, String>,
+    /// For the operator: what was left out and why.
+    pub faults: Vec<String>,
+}
+
+pub fn sort(answers: Vec<Answer>, lines: &[Line], currency: &str, codes: &BTreeSet<String>) -> Sorted {
+    let mut sorted = Sorted { offers: Vec::new(), reasons: BTreeMap::new(), faults: Vec::new() };
+    let mut ids = BTreeSet::new();
+    for answer in answers.into_iter().take(PROPOSALS_MAX) {
+        match answer {
+            Answer::Propose(proposal) => {
+                let id = format!("{}/{}", proposal.provider, proposal.id);
+                match fit(proposal, id, lines, currency, codes) {
+                    Ok(offer) if ids.insert(offer.id.clone()) => sorted.offers.push(offer),
+                    Ok(offer) => sorted.faults.push(format!("{}: proposed twice", offer.id)),
+                    Err(fault) => sorted.faults.push(fault),
+                }
+            }
+            Answer::Reject(rejection) => {
+                let code = code_key(&rejection.code);
+                if codes.contains(&code) && (1..=REASON_BYTES_MAX).contains(&rejection.reason.len()) {
+                    sorted.reasons.entry(code).or_insert(rejection.reason);
+                }
+            }
+        }
+    }
+    sorted
+}
+
+fn fit(proposal: Proposal, id: String, lines: &[Line], currency: &str, codes: &BTreeSet<String>) -> Result<Offer, String> {
+    let fault = |why: &str| Err(format!("{}: {why}", id.chars().take(ID_BYTES_MAX).collect::<String>()));
+    if proposal.id.is_empty() || id.len() > ID_BYTES_MAX || id.contains(char::is_control) {
+        return fault("id is empty, over 100 bytes or not printable");
+    }
+    if proposal.title.is_empty() || proposal.title.len() > TITLE_BYTES_MAX {
+        return fault("title is empty or over 300 bytes");
+    }
+    let code = proposal.code.as_deref().map(code_key);
+    if code.as_ref().is_some_and(|code| !codes.contains(code)) {
+        return fault("for a code that was not entered");
+    }
+    let percent = |ppm: u32| i64::from(ppm);
+    let effect = match proposal.effect {
+        Effect::Percent((ppm, _)) | Effect::ShippingPercent(ppm) if !(1..=MILLION).contains(&percent(ppm)) => {
+            return fault("not more than 0 and at most 100 percent");
+        }
+        Effect::Percent((ppm, portions)) => places(&portions, lines).map(|places| Fitted::Percent(percent(ppm), places)),
+        Effect::Amount((amount, _)) if amount.amount <= 0 || amount.currency != currency => {
+            return fault("amount is not positive or of another currency");
+        }
+        Effect::Amount((amount, portions)) => places(&portions, lines).map(|places| Fitted::Amount(amount.amount, places)),
+        Effect::ShippingPercent(ppm) => Some(Fitted::Shipping(percent(ppm))),
+    };
+    let Some(effect) = effect else { return fault("portions that are not in the cart, or more than there is") };
+    let exclusive = proposal.stacking == Stacking::Exclusive;
+    Ok(Offer { id, title: proposal.title, code, limit: proposal.limit, effect, exclusive })
+}
+
+fn places(portions: &[Portion], lines: &[Line]) -> Option<Vec<(usize, i64)>> {
+    let mut seen = BTreeSet::new();
+    let place = |portion: &Portion| {
+        let place = lines.iter().position(|line| line.id == portion.line_id)?;
+        (portion.quantity > 0 && portion.quantity <= lines[place].quantity && seen.insert(place))
+            .then(|| (place, i64::from(portion.quantity)))
+    };
+    let places: Option<Vec<_>> = portions.iter().map(place).collect();
+    places.filter(|places| !places.is_empty())
+}
+
+/// What is still to be paid while discounts are taken off one after the other.
+struct Left {
+    lines: Vec<i64>,
+    quantities: Vec<i64>,
+    shipping: i64,
+}
+
+impl Left {
+    /// Returns what comes off altogether.
+    fn take(&mut self, effect: &Fitted) -> Result<i64, MoneyError> {
+        match effect {
+            Fitted::Percent(ppm, portions) => {
+                let mut taken = 0;
+                for &(place, quantity) in portions {
+                    // One rounding: the portion's part and the percentage in one ratio.
+                    let off = money::mul_ratio(self.lines[place], quantity * ppm, self.quantities[place] * MILLION)?;
+                    self.lines[place] -= off;
+                    taken += off;
+                }
+                Ok(taken)
+            }
+            Fitted::Amount(amount, portions) => {
+                let worth = |&(place, quantity): &(usize, i64)| money::mul_ratio(self.lines[place], quantity, self.quantities[place]);
+                let worths = portions.iter().map(worth).collect::<Result<Vec<i64>, _>>()?;
+                let taken = worths.iter().sum::<i64>().min(*amount);
+                if taken == 0 {
+                    return Ok(0);
+                }
+                // No part is larger than its worth, for the whole is not.
+                let shares: Vec<u64> = worths.iter().map(|&worth| worth.unsigned_abs()).collect();
+                for (&(place, _), off) in portions.iter().zip(money::allocate(taken, &shares)?) {
+                    self.lines[place] -= off;
+                }
+                Ok(taken)
+            }
+            Fitted::Shipping(ppm) => {
+                let off = money::mul_ratio(self.shipping, *ppm, MILLION)?;
+                self.shipping -= off;
+                Ok(off)
+            }
+        }
+    }
+
+    fn sum(&self) -> i64 {
+        self.lines.iter().sum::<i64>() + self.shipping
+    }
+}
+
+struct Tried {
+    left: Left,
+    /// Places of the offers, with what each takes off.
+    applied: Vec<(usize, i64)>,
+}
+
+pub fn combine(lines: &[Line], shipping: &Money, codes: &[String], sorted: Sorted, locale: &str) -> Result<Outcome, MoneyError> {
+    let currency = &shipping.currency;
+    let offers = &sorted.offers;
+    // Checked here once, so that nothing below can overflow.
+    let mut whole = Money::new(shipping.amount.max(0), currency);
+    let mut costs = Vec::with_capacity(lines.len());
+    for line in lines {
+        let cost = line.unit_price.times(i64::from(line.quantity))?;
+        let cost = Money { amount: cost.amount.max(0), ..cost };
+        whole = whole.add(&cost)?;
+        costs.push(cost.amount);
+    }
+    let attempt = |exclusive: Option<usize>| -> Result<Tried, MoneyError> {
+        let quantities = lines.iter().map(|line| i64::from(line.quantity.max(1))).collect();
+        let mut left = Left { lines: costs.clone(), quantities, shipping: shipping.amount.max(0) };
+        let mut applied = Vec::new();
+        for (place, offer) in offers.iter().enumerate().filter(|(place, offer)| !offer.exclusive || exclusive == Some(*place)) {
+            applied.push((place, left.take(&offer.effect)?));
+        }
+        Ok(Tried { left, applied })
+    };
+    let mut best = attempt(None)?;
+    for (place, _) in offers.iter().enumerate().filter(|(_, offer)| offer.exclusive) {
+        let other = attempt(Some(place))?;
+        if other.left.sum() < best.left.sum() {
+            best = other;
+        }
+    }
+
+    let takes_off = best.applied.iter().filter(|(_, amount)| *amount > 0);
+    let applied = takes_off.map(|&(place, amount)| Applied {
+        id: offers[place].id.clone(),
+        title: offers[place].title.clone(),
+        code: offers[place].code.clone(),
+        amount: Money::new(amount, currency),
+    });
+    let applied: Vec<Applied> = applied.collect();
+    let off = lines.iter().zip(costs.iter().zip(&best.left.lines)).filter(|(_, (cost, left))| cost > left);
+    let allocations = off.map(|(line, (cost, left))| Allocation { line_id: line.id.clone(), amount: Money::new(cost - left, currency) });
+    let allocations: Vec<Allocation> = allocations.collect();
+
+    let mut rejected = Vec::new();
+    for code in codes {
+        let key = code_key(code);
+        let has_code = |offer: &Offer| offer.code.as_deref() == Some(key.as_str());
+        // An offer that would take nothing off now (free shipping before there is any) is no rejection.
+        let tried = best.applied.iter().any(|&(place, _)| has_code(&offers[place]));
+        if tried || rejected.iter().any(|rejected: &RejectedCode| code_key(&rejected.code) == key) {
+            continue;
+        }
+        let reason = if offers.iter().any(has_code) {
+            text::outdone(locale)
+        } else {
+            sorted.reasons.get(&key).cloned().unwrap_or_else(|| text::not_valid(locale))
+        };
+        rejected.push(RejectedCode { code: code.clone(), reason });
+    }
+    let shipping = Money::new(shipping.amount.max(0) - best.left.shipping, currency);
+    Ok(Outcome { applied, allocations, shipping, rejected })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use souk_sdk::extend::discount::Rejection;
+
+    use super::*;
+
+    fn line(id: usize, quantity: u32, unit: i64) -> Line {
+        Line {
+            id: id.to_string(),
+            sku: format!("SKU-{id}"),
+            product: "tea".into(),
+            quantity,
+            unit_price: Money::new(unit, "CNY"),
+            categories: Vec::new(),
+            tags: Vec::new(),
+        }
+    }
+
+    fn proposal(id: &str, effect: Effect, stacking: Stacking) -> Proposal {
+        Proposal { provider: "p".into(), id: id.into(), title: id.into(), code: None, effect, stacking, limit: None }
+    }
+
+    fn portion(id: usize, quantity: u32) -> Portion {
+        Portion { line_id: id.to_string(), quantity }
+    }
+
+    fn run(lines: &[Line], shipping: i64, codes: &[&str], answers: Vec<Answer>) -> Outcome {
+        let codes: Vec<String> = codes.iter().map(|&code| code.to_owned()).collect();
+        let keys = codes.iter().map(|code| code_key(code)).collect();
+        let sorted = sort(answers, lines, "CNY", &keys);
+        combine(lines, &Money::new(shipping, "CNY"), &codes, sorted, "en").unwrap()
+    }
+
+    fn amounts(outcome: &Outcome) -> Vec<i64> {
+        outcome.applied.iter().map(|applied| applied.amount.amount).collect()
+    }
+
+    fn off(outcome: &Outcome) -> i64 {
+        outcome.allocations.iter().map(|allocation| allocation.amount.amount).sum::<i64>() + outcome.shipping.amount
+    }
+
+    fn any_effect() -> impl Strategy<Value = Effect> {
+        let portions = || prop::collection::vec((0_usize..7, 0_u32..12).prop_map(|(id, quantity)| portion(id, quantity)), 0..6);
+        let currency = prop::sample::select(vec!["CNY", "CNY", "CNY", "USD"]);
+        prop_oneof![
+            (0_u32..1_200_000, portions()).prop_map(|(ppm, portions)| Effect::Percent((ppm, portions))),
+            (-10_i64..200_000, currency, portions()).prop_map(|(amount, currency, portions)| Effect::Amount((Money::new(amount, currency), portions))),
+            (0_u32..1_200_000).prop_map(Effect::ShippingPercent),
+            any::<u32>().prop_map(Effect::ShippingPercent),
+        ]
+    }
+
+    fn any_answers() -> impl Strategy<Value = Vec<Answer>> {
+        let code = prop::option::of(prop::sample::select(vec!["A", "b", "X"]));
+        let one = (0_u32..12, any_effect(), any::<bool>(), code).prop_map(|(id, effect, exclusive, code)| {
+            let stacking = if exclusive { Stacking::Exclusive } else { Stacking::Combines };
+            Answer::Propose(Proposal { code: code.map(Into::into), ..proposal(&id.to_string(), effect, stacking) })
+        });
+        prop::collection::vec(one, 0..10)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_is_proposed_parts_sum_exactly_and_nothing_falls_below_zero(
+            goods in prop::collection::vec((1_u32..10, 0_i64..50_000), 0..6), shipping in 0_i64..5_000, answers in any_answers()
+        ) {
+            let lines: Vec<Line> = goods.iter().enumerate().map(|(id, &(quantity, unit))| line(id, quantity, unit)).collect();
+            let outcome = run(&lines, shipping, &["a", "B"], answers.clone());
+            prop_assert_eq!(amounts(&outcome).iter().sum::<i64>(), off(&outcome));
+            prop_assert!((0..=shipping).contains(&outcome.shipping.amount));
+            for allocation in &outcome.allocations {
+                let line = lines.iter().find(|line| line.id == allocation.line_id).unwrap();
+                prop_assert!(allocation.amount.amount > 0);
+                prop_assert!(allocation.amount.amount <= line.unit_price.amount * i64::from(line.quantity));
+            }
+            let exclusive = |id: &str| answers.iter().any(|answer| matches!(answer, Answer::Propose(proposal)
+                if format!("p/{}", proposal.id) == id && proposal.stacking == Stacking::Exclusive));
+            let combines = |id: &str| answers.iter().any(|answer| matches!(answer, Answer::Propose(proposal)
+                if format!("p/{}", proposal.id) == id && proposal.stacking == Stacking::Combines));
+            prop_assert!(outcome.applied.iter().filter(|applied| exclusive(&applied.id) && !combines(&applied.id)).count() <= 1);
+            prop_assert!(outcome.applied.iter().all(|applied| applied.code.as_deref() != Some("X")), "not entered");
+            prop_assert_eq!(run(&lines, shipping, &["a", "B"], answers), outcome, "the same again");
+        }
+
+        #[test]
+        fn of_exclusive_offers_the_buyer_gets_the_best(percents in prop::collection::vec(1_u32..=1_000_000, 1..6), unit in 1_000_000_i64..2_000_000) {
+            let lines = [line(0, 1, unit)];
+            let answers = |percents: &[u32]| percents.iter().enumerate().map(|(id, &ppm)| {
+                Answer::Propose(proposal(&id.to_string(), Effect::Percent((ppm, vec![portion(0, 1)])), Stacking::Exclusive))
+            }).collect::<Vec<_>>();
+            let all = off(&run(&lines, 0, &[], answers(&percents)));
+            let alone = percents.iter().map(|&ppm| off(&run(&lines, 0, &[], answers(&[ppm])))).max().unwrap();
+            prop_assert_eq!(all, alone);
+        }
+    }
+
+    #[test]
+    fn percents_apply_to_what_is_left() {
+        let half = |id| Answer::Propose(proposal(id, Effect::Percent((500_000, vec![portion(0, 2)])), Stacking::Combines));
+        let outcome = run(&[line(0, 2, 500)], 0, &[], vec![half("a"), half("b")]);
+        assert_eq!(amounts(&outcome), [500, 250]);
+    }
+
+    #[test]
+    fn an_amount_is_split_in_proportion_and_capped_by_its_portions() {
+        let of = |amount, portions| Answer::Propose(proposal("a", Effect::Amount((Money::new(amount, "CNY"), portions)), Stacking::Combines));
+        let lines = [line(0, 1, 100), line(1, 2, 100)];
+        let outcome = run(&lines, 0, &[], vec![of(100, vec![portion(0, 1), portion(1, 2)])]);
+        assert_eq!(outcome.allocations.iter().map(|part| part.amount.amount).collect::<Vec<_>>(), [33, 67]);
+        let outcome = run(&lines, 0, &[], vec![of(9_999, vec![portion(1, 1)])]);
+        assert_eq!(amounts(&outcome), [100]);
+    }
+
+    #[test]
+    fn codes_that_nobody_answers_are_not_valid() {
+        let shipping = Proposal { code: Some("POST".into()), ..proposal("POST", Effect::ShippingPercent(1_000_000), Stacking::Combines) };
+        let reject = Rejection { provider: "p".into(), code: "OLD".into(), reason: "It has ended.".into() };
+        let answers = vec![Answer::Propose(shipping), Answer::Reject(reject)];
+        let outcome = run(&[line(0, 1, 100)], 0, &["post", "OLD", "NOPE", "nope"], answers);
+        let rejected: Vec<(&str, &str)> = outcome.rejected.iter().map(|rejected| (rejected.code.as_str(), rejected.reason.as_str())).collect();
+        assert_eq!(rejected, [("OLD", "It has ended."), ("NOPE", "This code is not valid.")]);
+        assert!(outcome.applied.is_empty(), "free shipping takes nothing off before there is any");
+    }
+
+    #[test]
+    fn a_code_whose_exclusive_offer_is_outdone_says_so() {
+        let of = |code: &str, ppm| {
+            let proposal = proposal(code, Effect::Percent((ppm, vec![portion(0, 1)])), Stacking::Exclusive);
+            Answer::Propose(Proposal { code: Some(code.into()), ..proposal })
+        };
+        let outcome = run(&[line(0, 1, 100)], 0, &["A", "B"], vec![of("A", 100_000), of("B", 200_000)]);
+        assert_eq!(outcome.applied[0].id, "p/B");
+        assert_eq!(outcome.rejected[0].code, "A");
+    }
+
+    #[test]
+    fn carts_too_large_to_sum_are_an_error_not_a_wrong_sum() {
+        let sorted = sort(Vec::new(), &[], "CNY", &BTreeSet::new());
+        assert!(combine(&[line(0, 3, i64::MAX / 2)], &Money::zero("CNY"), &[], sorted, "en").is_err());
+    }
+}

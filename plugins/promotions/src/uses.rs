@@ -1,0 +1,242 @@
+//! Uses of limited discounts: claimed with an order, given back with its
+//! cancellation. Counters only, so that parallel checkouts neither conflict nor
+//! go over a limit.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use souk_sdk::crypto;
+use souk_sdk::extend::discount::UsageLimit;
+use souk_sdk::storage::{Collection, CollectionError, Counter, Error};
+
+/// By discount's id. Written when a limit is first seen or has changed, and
+/// when the last use is taken.
+const LIMITS: Collection<Limit> = Collection::new("limits", &[]);
+const CLAIMS: Collection<Claim> = Collection::new("claims", &[]);
+/// Minus the number of uses, so that a limit is a floor.
+const USES: Counter = Counter::new("uses");
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Limit {
+    total: Option<u32>,
+    per_customer: Option<u32>,
+    #[serde(default)]
+    spent: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Claim {
+    /// Keys of the counters a use was taken from.
+    taken: Vec<String>,
+    released: bool,
+}
+
+/// What can be said of a discount before it is claimed.
+#[derive(Debug, PartialEq)]
+pub enum Left {
+    Some,
+    None,
+    NoneForCustomer,
+}
+
+type Result<T> = std::result::Result<T, CollectionError>;
+
+fn customer_key(id: &str, customer: &str) -> String {
+    let digest: String = crypto::digest(customer.trim().to_lowercase().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{id}/{digest}")
+}
+
+/// Keeps the limits that were proposed for the time they are claimed, and says
+/// which discounts have uses left. The counter of all customers is not read
+/// here: every sale would make the answer stale.
+pub fn learn(offers: &[(&str, Option<&UsageLimit>)], customer: Option<&str>) -> Result<Vec<Left>> {
+    let ids: Vec<String> = offers.iter().map(|(id, _)| (*id).to_owned()).collect();
+    let known = if ids.is_empty() { Vec::new() } else { LIMITS.get_many(&ids)? };
+    let mut left = Vec::with_capacity(offers.len());
+    for ((id, proposed), known) in offers.iter().zip(known) {
+        let proposed = proposed.map_or((None, None), |limit| (limit.total, limit.per_customer));
+        let known = known.unwrap_or_default();
+        if (known.total, known.per_customer) != proposed {
+            let (total, per_customer) = proposed;
+            match LIMITS.put(id, &Limit { total, per_customer, spent: false }) {
+                // Whoever may only look claims nothing in this unit either.
+                Ok(()) | Err(CollectionError::Storage(Error::ReadOnly)) => left.push(Left::Some),
+                Err(error) => return Err(error),
+            }
+            continue;
+        }
+        let for_customer = customer.zip(known.per_customer).map(|(customer, most)| Ok::<_, CollectionError>(-USES.get(&customer_key(id, customer))? < i64::from(most)));
+        left.push(match for_customer.transpose()? {
+            _ if known.spent => Left::None,
+            Some(false) => Left::NoneForCustomer,
+            _ => Left::Some,
+        });
+    }
+    Ok(left)
+}
+
+/// All or none; errs with the ids that have no use left.
+pub fn claim(claim_id: &str, applied: &[String], customer: Option<&str>) -> Result<std::result::Result<(), Vec<String>>> {
+    if CLAIMS.get(claim_id)?.is_some_and(|claim| !claim.released) {
+        return Ok(Ok(()));
+    }
+    let ids: Vec<String> = applied.iter().collect::<BTreeSet<_>>().into_iter().cloned().collect();
+    let limits = if ids.is_empty() { Vec::new() } else { LIMITS.get_many(&ids)? };
+    let (mut taken, mut gone) = (Vec::new(), Vec::new());
+    for (id, limit) in ids.iter().zip(limits) {
+        let Some(limit) = limit else { continue };
+        if !take_both(id, &limit, customer, &mut taken)? {
+            gone.push(id.clone());
+        }
+    }
+    if gone.is_empty() {
+        CLAIMS.put(claim_id, &Claim { taken, released: false })?;
+        return Ok(Ok(()));
+    }
+    for key in taken {
+        USES.add(&key, 1)?;
+    }
+    Ok(Err(gone))
+}
+
+fn take_both(id: &str, limit: &Limit, customer: Option<&str>, taken: &mut Vec<String>) -> Result<bool> {
+    if let Some(most) = limit.per_customer {
+        // Who it is cannot be counted: then it is not given.
+        let Some(customer) = customer.filter(|customer| !customer.trim().is_empty()) else { return Ok(false) };
+        let key = customer_key(id, customer);
+        if take(&key, most)?.is_none() {
+            return Ok(false);
+        }
+        taken.push(key);
+    }
+    if let Some(most) = limit.total {
+        let left = take(id, most)?;
+        if left.is_none_or(|left| left == 0) && !limit.spent {
+            LIMITS.put(id, &Limit { spent: true, ..limit.clone() })?;
+        }
+        if left.is_none() {
+            return Ok(false);
+        }
+        taken.push(id.to_owned());
+    }
+    Ok(true)
+}
+
+/// What is left after taking one; none when there was nothing left.
+fn take(key: &str, most: u32) -> Result<Option<i64>> {
+    match USES.add_not_below(key, -1, -i64::from(most)) {
+        Ok(value) => Ok(Some(value + i64::from(most))),
+        Err(Error::BelowFloor(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub fn release(claim_id: &str) -> Result<()> {
+    let Some(mut claim) = CLAIMS.get(claim_id)?.filter(|claim| !claim.released) else { return Ok(()) };
+    for key in &claim.taken {
+        USES.add(key, 1)?;
+        if let Some(limit) = LIMITS.get(key)?.filter(|limit| limit.spent) {
+            LIMITS.put(key, &Limit { spent: false, ..limit })?;
+        }
+    }
+    claim.released = true;
+    CLAIMS.put(claim_id, &claim)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use souk_sdk::testing;
+
+    use super::*;
+
+    fn limit(total: Option<u32>, per_customer: Option<u32>) -> UsageLimit {
+        UsageLimit { total, per_customer }
+    }
+
+    fn claimed(id: &str, applied: &[&str], customer: Option<&str>) -> std::result::Result<(), Vec<String>> {
+        let applied: Vec<String> = applied.iter().map(|&id| id.to_owned()).collect();
+        claim(id, &applied, customer).unwrap()
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Claim { order: u8, customer: u8, both: bool },
+        Release { order: u8 },
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let claim = (0_u8..12, 0_u8..3, any::<bool>()).prop_map(|(order, customer, both)| Step::Claim { order, customer, both });
+        let release = (0_u8..12).prop_map(|order| Step::Release { order });
+        prop::collection::vec(prop_oneof![3 => claim, 1 => release], 0..60)
+    }
+
+    proptest! {
+        #[test]
+        fn uses_never_exceed_a_limit_and_counters_match_the_claims(steps in steps(), total in 0_u32..5, per_customer in 0_u32..3) {
+            testing::reset();
+            learn(&[("a", Some(&limit(Some(total), Some(per_customer)))), ("b", Some(&limit(Some(2), None)))], None).unwrap();
+            let mut held: BTreeMap<u8, (u8, bool)> = BTreeMap::new();
+            for step in steps {
+                match step {
+                    Step::Claim { order, customer, both } => {
+                        let uses = |of: &dyn Fn(&(u8, bool)) -> bool| held.values().filter(|held| of(held)).count() as u32;
+                        let fits = uses(&|_| true) < total && uses(&|held| held.0 == customer) < per_customer && (!both || uses(&|held| held.1) < 2);
+                        let ids: &[&str] = if both { &["a", "b"] } else { &["a"] };
+                        let answer = claimed(&order.to_string(), ids, Some(&format!("c{customer}@shop")));
+                        prop_assert_eq!(answer.is_ok(), held.contains_key(&order) || fits);
+                        if answer.is_ok() {
+                            held.entry(order).or_insert((customer, both));
+                        }
+                    }
+                    Step::Release { order } => {
+                        release(&order.to_string()).unwrap();
+                        held.remove(&order);
+                    }
+                }
+                prop_assert_eq!(-USES.get("a").unwrap(), held.len() as i64);
+                prop_assert_eq!(-USES.get("b").unwrap(), held.values().filter(|held| held.1).count() as i64);
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_use_is_seen_by_the_next_shopper_until_it_is_given_back() {
+        let once = limit(Some(1), Some(1));
+        let look = |customer| learn(&[("once", Some(&once))], customer).unwrap().remove(0);
+        assert_eq!(look(None), Left::Some);
+        assert_eq!(claimed("1", &["once"], Some("A@shop")), Ok(()));
+        assert_eq!(look(Some("b@shop")), Left::None);
+        assert_eq!(claimed("2", &["once"], Some("b@shop")), Err(vec!["once".into()]));
+        release("1").unwrap();
+        release("1").unwrap();
+        assert_eq!(look(Some("b@shop")), Left::Some);
+        assert_eq!(claimed("2", &["once"], Some("b@shop")), Ok(()));
+        assert_eq!(claimed("3", &["once"], Some("c@shop")), Err(vec!["once".into()]));
+    }
+
+    #[test]
+    fn a_customer_is_the_same_in_any_case_and_nobody_gets_none() {
+        learn(&[("w", Some(&limit(None, Some(1))))], None).unwrap();
+        assert_eq!(claimed("1", &["w"], Some("A@shop")), Ok(()));
+        assert_eq!(learn(&[("w", Some(&limit(None, Some(1))))], Some(" a@SHOP ")).unwrap(), [Left::NoneForCustomer]);
+        assert!(claimed("2", &["w"], Some(" a@SHOP ")).is_err());
+        assert!(claimed("3", &["w"], None).is_err());
+    }
+
+    #[test]
+    fn a_raised_limit_counts_from_the_uses_so_far() {
+        learn(&[("x", Some(&limit(Some(1), None)))], None).unwrap();
+        assert_eq!(claimed("1", &["x"], None), Ok(()));
+        learn(&[("x", Some(&limit(Some(2), None)))], None).unwrap();
+        assert_eq!(claimed("2", &["x"], None), Ok(()));
+        assert!(claimed("3", &["x"], None).is_err());
+    }
+
+    #[test]
+    fn limits_are_looked_at_without_writing() {
+        assert_eq!(testing::read_only(|| learn(&[("x", Some(&limit(Some(1), None)))], None)).unwrap(), [Left::Some]);
+    }
+}
