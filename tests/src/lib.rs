@@ -54,6 +54,11 @@ pub fn store() -> TempDir {
     folder
 }
 
+/// Puts a built example into a store made by [`store`].
+pub fn install(store: &TempDir, example: &str) {
+    copy(&root().join("target/examples").join(example), &store.path().join("store/plugins").join(example));
+}
+
 impl Shop {
     pub fn open() -> Self {
         Self::serve(store())
@@ -88,10 +93,14 @@ impl Shop {
 
     /// `souk plugin list`, one plugin.
     pub fn report(&self, plugin: &str) -> serde_json::Value {
+        self.find(plugin).unwrap_or_else(|| panic!("no plugin {plugin}"))
+    }
+
+    fn find(&self, plugin: &str) -> Option<serde_json::Value> {
         let output = self.souk(&["plugin", "list", "--json"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let list: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
-        list.into_iter().find(|p| p["name"] == plugin).unwrap_or_else(|| panic!("no plugin {plugin}"))
+        list.into_iter().find(|p| p["name"] == plugin)
     }
 
     /// Gives the live shop this version of a plugin and waits until it is live.
@@ -103,18 +112,10 @@ impl Shop {
         self.until(plugin, |report| report["version"] == version);
     }
 
-    /// Drops a built example into the shop and waits until it is live.
-    pub fn install(&self, example: &str) {
-        let arriving = self.folder().join(example);
-        copy(&root().join("target/examples").join(example), &arriving);
-        fs::rename(arriving, self.plugin(example)).unwrap();
-        self.until(example, |report| report["state"] == "live");
-    }
-
     /// Asks until the plugin's report is as it should be.
     pub fn until(&self, plugin: &str, holds: impl Fn(&serde_json::Value) -> bool) {
         for _ in 0..600 {
-            if holds(&self.report(plugin)) {
+            if self.find(plugin).is_some_and(|report| holds(&report)) {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(50));

@@ -1,7 +1,7 @@
 //! A cart over the API: every amount is the server's.
 
 use serde_json::{Value, json};
-use souk_tests::{Shop, client};
+use souk_tests::{Shop, client, install, store};
 
 struct Client<'a> {
     shop: &'a Shop,
@@ -36,8 +36,9 @@ impl Client<'_> {
 
 #[tokio::test]
 async fn a_cart_is_priced_discounted_taxed_and_shipped_by_the_server() {
-    let shop = Shop::open();
-    shop.install("tea-time");
+    let store = store();
+    install(&store, "tea-time");
+    let shop = Shop::serve(store);
     let api = Client { shop: &shop, http: client() };
     let (sku, price) = api.buyable().await;
 
