@@ -144,7 +144,20 @@ fn generate(resolve: &mut Resolve, world: &str, shared: Vec<(String, WithOption)
     let mut files = Files::default();
     options.build().generate(resolve, id, &mut files)?;
     let (_, source) = files.iter().next().ok_or("no bindings generated")?;
-    Ok(String::from_utf8(source.to_vec())?)
+    Ok(kebab_enums(std::str::from_utf8(source)?))
+}
+
+/// In JSON, cases are called what WIT calls them: `action-required`.
+fn kebab_enums(source: &str) -> String {
+    let mut code = String::with_capacity(source.len());
+    for line in source.lines() {
+        if line.trim_start().starts_with("pub enum ") {
+            code.push_str("#[serde(rename_all = \"kebab-case\")]\n");
+        }
+        code.push_str(line);
+        code.push('\n');
+    }
+    code
 }
 
 fn facade(resolve: &Resolve, interfaces: &[InterfaceId], exportable: &BTreeSet<InterfaceId>) -> String {

@@ -49,10 +49,14 @@ impl Counter {
         Self { collection }
     }
 
-    /// 0 where nothing was added yet. Reading makes the unit depend on it: use
-    /// it to show a number, and `add_not_below` to decide.
+    /// 0 where nothing was added yet. Reading makes the unit depend on it.
     pub fn get(&self, key: &str) -> Result<i64, Error> {
         counter_get(self.collection, key)
+    }
+
+    /// The same without depending on it: for showing where many units add.
+    pub fn peek(&self, key: &str) -> Result<i64, Error> {
+        counter_peek(self.collection, key)
     }
 
     /// The value as this unit sees it afterwards.

@@ -321,6 +321,10 @@ pub(crate) mod capability {
             Ok(with(|state| state.counters.get(&place).copied().unwrap_or_default()))
         }
 
+        pub fn counter_peek(collection: &str, key: &str) -> Result<i64, Error> {
+            counter_get(collection, key)
+        }
+
         pub fn counter_add(collection: &str, key: &str, delta: i64, floor: Option<i64>) -> Result<i64, Error> {
             let place = place(collection, key)?;
             with(|state| {

@@ -126,6 +126,13 @@ impl Host for GuestState {
         Ok(unit.read()?.counter_get(&keys::counter(caller.name(), &collection, &key))?)
     }
 
+    fn counter_peek(&mut self, caller: Caller, collection: String, key: String) -> Result<i64, Error> {
+        let mut unit = self.unit.lock();
+        begin(&mut unit, &caller, &collection, 1)?;
+        check_key(&key)?;
+        Ok(unit.read()?.counter_peek(&keys::counter(caller.name(), &collection, &key))?)
+    }
+
     fn counter_add(&mut self, caller: Caller, collection: String, key: String, delta: i64, floor: Option<i64>) -> Result<i64, Error> {
         let mut unit = self.unit.lock();
         begin(&mut unit, &caller, &collection, 1)?;

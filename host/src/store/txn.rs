@@ -119,8 +119,13 @@ impl Txn {
     }
 
     pub fn counter_get(&mut self, key: &[u8]) -> Result<i64, StoreError> {
-        self.operations += 1;
         self.keys_read.push((Space::Counters, key.to_vec()));
+        self.counter_peek(key)
+    }
+
+    /// Leaves no note of the read: the value may be another at the commit.
+    pub fn counter_peek(&mut self, key: &[u8]) -> Result<i64, StoreError> {
+        self.operations += 1;
         self.counter(key)
     }
 

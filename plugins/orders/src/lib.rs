@@ -1,0 +1,257 @@
+//! Orders: exports `souk:commerce/orders`. [`record`] decides; what is held is
+//! had from `inventory` and `promotions` in the same unit of work.
+
+mod record;
+#[cfg(test)]
+mod tests;
+
+use souk_sdk::commerce::orders::{self, Created, Draft, Order, PaidOutcome, Status};
+use souk_sdk::commerce::{inventory, promotions};
+use souk_sdk::host::command_handler;
+use souk_sdk::money::Money;
+use souk_sdk::storage::{self, Collection, CollectionError, Index, Range};
+use souk_sdk::{clock, events, ids, jobs, serde_json};
+
+use record::{Payment, Record};
+
+/// By token.
+const ORDERS: Collection<Record> = Collection::new(
+    "orders",
+    &[
+        Index::unique("number", |record| vec![record.order.number.clone()]),
+        Index::many("created", |record| vec![created(record)]),
+    ],
+);
+const EXPIRE: &str = "expire";
+/// How much longer than the order its stock is held, so that the order's own
+/// end gives it back.
+const HOLD_LONGER_MS: u64 = 10 * 60 * 1_000;
+const LIST_MAX: u32 = 200;
+
+struct Orders;
+
+impl orders::Guest for Orders {
+    fn create(draft: Draft) -> Created {
+        let now_ms = clock::now_ms();
+        let token = ids::unguessable();
+        let mut record = Record::new(draft, number(), token, now_ms);
+        loop {
+            match ORDERS.put(&record.order.token, &record) {
+                Err(CollectionError::Duplicate { .. }) => record.order.number = number(),
+                stored => break must(stored),
+            }
+        }
+        schedule(&record);
+        Created { number: record.order.number, token: record.order.token }
+    }
+
+    fn by_token(token: String) -> Option<Order> {
+        load(&token).map(|record| record.order)
+    }
+
+    fn recent(before: Option<String>, limit: u32) -> Vec<Order> {
+        must(newest(before.as_deref(), limit))
+    }
+
+    fn paid(token: String, payment_id: String, amount: Money) -> PaidOutcome {
+        let Some(mut record) = load(&token) else { return PaidOutcome::UnknownOrder };
+        let before = record.clone();
+        let outcome = match record.receive(&payment_id, &amount, clock::now_ms()) {
+            Payment::Placed => PaidOutcome::Placed,
+            Payment::Owed => PaidOutcome::Refund,
+            Payment::Take => take(&mut record, &payment_id),
+        };
+        if record != before {
+            save(&record);
+        }
+        outcome
+    }
+
+    fn cancel(token: String, reason: String) -> bool {
+        let Some(mut record) = load(&token) else { return false };
+        match record.order.status {
+            Status::PaymentPending => {
+                give_up(&mut record, &reason);
+                save(&record);
+                true
+            }
+            Status::Cancelled | Status::Refunding | Status::Refunded => true,
+            Status::Placed | Status::Fulfilled => false,
+        }
+    }
+
+    fn extend(token: String, expires_ms: u64) -> bool {
+        let Some(mut record) = load(&token).filter(|record| record.order.status == Status::PaymentPending) else { return false };
+        if expires_ms > record.expires_ms {
+            if !inventory::extend(&record.hold_id, expires_ms + HOLD_LONGER_MS) {
+                return false;
+            }
+            record.expires_ms = expires_ms;
+            save(&record);
+            schedule(&record);
+        }
+        true
+    }
+
+    fn refunded(token: String, payment_id: String) -> bool {
+        let Some(mut record) = load(&token) else { return false };
+        let known = record.refunded(&payment_id, clock::now_ms());
+        if known {
+            save(&record);
+        }
+        known
+    }
+
+    fn note(token: String, kind: String, detail: String) {
+        let Some(mut record) = load(&token) else { return };
+        record.note(clock::now_ms(), "payment", &kind, &detail);
+        save(&record);
+    }
+}
+
+impl jobs::Guest for Orders {
+    fn run(job: jobs::Job) -> Result<bool, String> {
+        if job.name != EXPIRE {
+            return Err(format!("orders has no job `{}`", job.name));
+        }
+        let Some(mut record) = load(&job.key).filter(|record| record.order.status == Status::PaymentPending) else { return Ok(false) };
+        if record.expires_ms > clock::now_ms() {
+            schedule(&record);
+        } else {
+            give_up(&mut record, "not paid in time");
+            save(&record);
+        }
+        Ok(false)
+    }
+}
+
+impl command_handler::Guest for Orders {
+    fn run(name: String, arguments: Vec<(String, String)>, _: Vec<u8>) -> Result<Vec<u8>, String> {
+        let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        let by_number = || {
+            let number = argument("number").ok_or("give number=NUMBER")?;
+            let found = ORDERS.find("number", &number.trim().to_uppercase()).map_err(|error| error.to_string())?;
+            found.map(|(_, record)| record).ok_or_else(|| format!("no order has the number `{number}`"))
+        };
+        let json = match name.as_str() {
+            "list-orders" => {
+                let limit = argument("limit").map_or(Ok(50), str::parse).map_err(|_| "limit is not a number".to_owned())?;
+                serde_json::to_vec_pretty(&newest(argument("before"), limit).map_err(|error| error.to_string())?)
+            }
+            "show-order" => serde_json::to_vec_pretty(&by_number()?),
+            "fulfil-order" => {
+                let mut record = by_number()?;
+                if record.order.status != Status::Placed {
+                    return Err(format!("order {} is not placed: only a placed order can be sent", record.order.number));
+                }
+                record.order.status = Status::Fulfilled;
+                record.note(clock::now_ms(), "staff", "order.fulfilled", argument("note").unwrap_or_default());
+                save(&record);
+                publish("order.fulfilled", &record);
+                serde_json::to_vec_pretty(&record.order)
+            }
+            other => return Err(format!("orders has no command `{other}`")),
+        };
+        json.map_err(|error| error.to_string())
+    }
+}
+
+/// Claims what is held; takes it anew if it was given back meanwhile.
+fn take(record: &mut Record, payment_id: &str) -> PaidOutcome {
+    let now_ms = clock::now_ms();
+    if let Err(reason) = claim(record, now_ms) {
+        if record.order.status == Status::PaymentPending {
+            give_up(record, "what was held for it is gone");
+        }
+        record.give_up_paid(payment_id, reason, now_ms);
+        return PaidOutcome::Refund;
+    }
+    record.place(payment_id, now_ms);
+    must(jobs::cancel(EXPIRE, &record.order.token).map_err(|error| format!("{error:?}")));
+    publish("order.placed", record);
+    PaidOutcome::Placed
+}
+
+fn claim(record: &Record, now_ms: u64) -> Result<(), &'static str> {
+    let hold = &record.hold_id;
+    if inventory::claim(hold) {
+        return Ok(());
+    }
+    let lines = record.order.lines.iter().map(|line| inventory::Line { sku: line.sku.clone(), quantity: line.quantity });
+    if inventory::reserve(hold, &lines.collect::<Vec<_>>(), now_ms + HOLD_LONGER_MS).is_err() {
+        return Err("paid too late: the goods are sold out");
+    }
+    let applied: Vec<String> = record.order.applied.iter().map(|applied| applied.id.clone()).collect();
+    let customer = record.order.contact.email.trim().to_lowercase();
+    if promotions::claim(hold, &applied, Some(&customer)).is_err() {
+        inventory::release(hold);
+        return Err("paid too late: a discount in it is used up");
+    }
+    if inventory::claim(hold) { Ok(()) } else { Err("paid too late: the goods cannot be claimed") }
+}
+
+/// Gives stock and discounts back.
+fn give_up(record: &mut Record, reason: &str) {
+    inventory::release(&record.hold_id);
+    promotions::release(&record.hold_id);
+    record.cancel(reason, clock::now_ms());
+    must(jobs::cancel(EXPIRE, &record.order.token).map_err(|error| format!("{error:?}")));
+    publish("order.cancelled", record);
+}
+
+fn publish(topic: &str, record: &Record) {
+    let payload = serde_json::json!({ "token": record.order.token, "number": record.order.number });
+    must(events::publish_json(topic, &record.order.token, &payload).map_err(|error| format!("{error:?}")));
+}
+
+fn schedule(record: &Record) {
+    let scheduled = jobs::schedule_json(EXPIRE, &record.order.token, record.expires_ms, &());
+    must(scheduled.map_err(|error| format!("{error:?}")));
+}
+
+/// Two groups of four that can be read over the phone: forty random bits, of
+/// which nobody can tell how much the shop sells.
+fn number() -> String {
+    let id = ids::sortable();
+    format!("{}-{}", &id[18..22], &id[22..])
+}
+
+/// Orders sort by it from the oldest to the newest.
+fn created(record: &Record) -> String {
+    format!("{}-{}", storage::ordered(record.order.created_ms as i64), record.order.number)
+}
+
+fn newest(before: Option<&str>, limit: u32) -> Result<Vec<Order>, CollectionError> {
+    let end = match before {
+        None => None,
+        Some(number) => match ORDERS.find("number", number)? {
+            Some((_, record)) => Some(created(&record)),
+            None => return Ok(Vec::new()),
+        },
+    };
+    let found = ORDERS.scan_index("created", &Range { start: None, end }, limit.clamp(1, LIST_MAX), true)?;
+    let tokens: Vec<String> = found.into_iter().map(|(_, token)| token).collect();
+    if tokens.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(ORDERS.get_many(&tokens)?.into_iter().flatten().map(|record| record.order).collect())
+}
+
+/// Tokens come from links; one that can be no key names no order.
+fn load(token: &str) -> Option<Record> {
+    match ORDERS.get(token) {
+        Err(CollectionError::Storage(storage::Error::Invalid(_))) => None,
+        found => must(found),
+    }
+}
+
+fn save(record: &Record) {
+    must(ORDERS.put(&record.order.token, record));
+}
+
+/// The unit cannot go on; the interface has no error for it.
+fn must<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| panic!("orders storage: {error}"))
+}
+
+souk_sdk::export!(Orders: commerce::orders, host::job_handler, host::command_handler);

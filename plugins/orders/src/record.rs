@@ -1,0 +1,147 @@
+//! What is stored of an order, and which step follows from what. Knows no
+//! storage, no stock and no discounts: [`super`] carries out what is decided here.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use souk_sdk::commerce::orders::{Draft, Order, Status, TimelineEntry};
+use souk_sdk::money::Money;
+
+const TIMELINE_MAX: usize = 100;
+const DETAIL_CHARS_MAX: usize = 500;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub order: Order,
+    pub cart_id: String,
+    /// Of stock and discounts.
+    pub hold_id: String,
+    /// When it is given up if it is not paid.
+    pub expires_ms: u64,
+    /// The payment that placed it.
+    #[serde(default)]
+    pub paid_by: Option<String>,
+    /// Payments to be given back.
+    #[serde(default)]
+    pub owed: BTreeSet<String>,
+    /// Payments that were given back.
+    #[serde(default)]
+    pub returned: BTreeSet<String>,
+}
+
+/// What money that came in means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payment {
+    /// Known and dealt with.
+    Placed,
+    /// Known, or not for this order: it goes back.
+    Owed,
+    /// The order is placed if what was held can be had.
+    Take,
+}
+
+impl Record {
+    pub fn new(draft: Draft, number: String, token: String, now_ms: u64) -> Self {
+        let mut record = Self {
+            cart_id: draft.cart_id,
+            hold_id: draft.hold_id,
+            expires_ms: draft.expires_ms,
+            paid_by: None,
+            owed: BTreeSet::new(),
+            returned: BTreeSet::new(),
+            order: Order {
+                number,
+                token,
+                status: Status::PaymentPending,
+                locale: draft.locale,
+                created_ms: now_ms,
+                lines: draft.lines,
+                applied: draft.applied,
+                taxes: draft.taxes,
+                totals: draft.totals,
+                contact: draft.contact,
+                shipping_address: draft.shipping_address,
+                billing_address: draft.billing_address,
+                shipping_method: draft.shipping_method,
+                payment_id: draft.payment_id,
+                timeline: Vec::new(),
+            },
+        };
+        record.note(now_ms, "checkout", "order.created", "");
+        record
+    }
+
+    /// The first entry and the newest are kept.
+    pub fn note(&mut self, at_ms: u64, actor: &str, kind: &str, detail: &str) {
+        let timeline = &mut self.order.timeline;
+        if timeline.len() >= TIMELINE_MAX {
+            timeline.remove(1);
+        }
+        let detail = detail.chars().take(DETAIL_CHARS_MAX).collect();
+        timeline.push(TimelineEntry { at_ms, actor: actor.into(), kind: kind.into(), detail });
+    }
+
+    /// Whose money it is.
+    pub fn receive(&mut self, payment_id: &str, amount: &Money, now_ms: u64) -> Payment {
+        if self.paid_by.as_deref() == Some(payment_id) {
+            return Payment::Placed;
+        }
+        if self.owed.contains(payment_id) || self.returned.contains(payment_id) {
+            return Payment::Owed;
+        }
+        if self.paid_by.is_some() {
+            self.owe(payment_id, "another payment placed the order", now_ms);
+            return Payment::Owed;
+        }
+        if *amount != self.order.totals.total {
+            self.owe(payment_id, "the amount is not the order's total", now_ms);
+            return Payment::Owed;
+        }
+        match self.order.status {
+            Status::PaymentPending | Status::Cancelled => Payment::Take,
+            // Its shopper was told that the money goes back.
+            _ => {
+                self.owe(payment_id, "the order was given up", now_ms);
+                Payment::Owed
+            }
+        }
+    }
+
+    pub fn place(&mut self, payment_id: &str, now_ms: u64) {
+        self.order.status = Status::Placed;
+        self.paid_by = Some(payment_id.into());
+        self.note(now_ms, "orders", "order.placed", payment_id);
+    }
+
+    /// What was held cannot be had any more.
+    pub fn give_up_paid(&mut self, payment_id: &str, reason: &str, now_ms: u64) {
+        self.order.status = Status::Refunding;
+        self.owe(payment_id, reason, now_ms);
+    }
+
+    fn owe(&mut self, payment_id: &str, reason: &str, now_ms: u64) {
+        self.owed.insert(payment_id.into());
+        if self.order.status == Status::Refunded {
+            self.order.status = Status::Refunding;
+        }
+        self.note(now_ms, "orders", "payment.owed", &format!("{payment_id}: {reason}"));
+    }
+
+    /// False for a payment that was not owed.
+    pub fn refunded(&mut self, payment_id: &str, now_ms: u64) -> bool {
+        if !self.owed.remove(payment_id) {
+            return self.returned.contains(payment_id);
+        }
+        self.returned.insert(payment_id.into());
+        self.note(now_ms, "payment", "payment.refunded", payment_id);
+        if self.order.status == Status::Refunding && self.owed.is_empty() {
+            self.order.status = Status::Refunded;
+        }
+        true
+    }
+
+    pub fn cancel(&mut self, reason: &str, now_ms: u64) {
+        self.order.status = Status::Cancelled;
+        self.note(now_ms, "orders", "order.cancelled", reason);
+    }
+}
