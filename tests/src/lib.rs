@@ -54,6 +54,16 @@ pub fn store() -> TempDir {
     folder
 }
 
+/// The catalogue that [`store`] is filled with.
+pub fn catalogue() -> PathBuf {
+    root().join("store-data/catalogue")
+}
+
+/// Puts a built plugin of `tests/guests` into a store.
+pub fn install_guest(store: &TempDir, guest: &str) {
+    copy(&root().join("target/guests").join(guest), &store.path().join("store/plugins").join(guest));
+}
+
 /// Puts a built example into a store made by [`store`].
 pub fn install(store: &TempDir, example: &str) {
     copy(&root().join("target/examples").join(example), &store.path().join("store/plugins").join(example));
@@ -76,6 +86,10 @@ impl Shop {
         // Its later output must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Self { folder, server, url }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.server.id()
     }
 
     pub fn folder(&self) -> PathBuf {
@@ -160,6 +174,10 @@ fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap_or_else(|error| panic!("{}: {error}", from.display())).flatten() {
         let target = to.join(entry.file_name());
-        if entry.path().is_dir() { copy(&entry.path(), &target) } else { drop(fs::copy(entry.path(), target).unwrap()) }
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
     }
 }

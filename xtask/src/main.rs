@@ -1,5 +1,6 @@
 //! `cargo xtask`: all of Souk's build logic.
 
+mod bench;
 mod plugins;
 mod test;
 mod toolchain;
@@ -36,6 +37,13 @@ enum Command {
         #[arg(last = true)]
         filters: Vec<String>,
     },
+    /// Measure the shop: a table, and `target/bench/summary.json`.
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// `--help` tells of them: names of figures, --all, --seconds, --rounds, --json.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -44,6 +52,7 @@ fn main() -> ExitCode {
         Command::Up => up::up(root),
         Command::Plugins { only, path, out } => build_plugins(root, &only, path, &out),
         Command::Test { filters } => test::test(root, &filters),
+        Command::Bench { arguments } => bench::bench(root, &arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

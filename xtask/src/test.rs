@@ -17,10 +17,6 @@ pub fn test(root: &Path, filters: &[String]) -> Result<()> {
     up::build_workspace(root, &["--bins", "--tests"])?;
     // Where the tests look for components.
     plugins::build(root, toolchain, &root.join("plugins"), &[], &root.join("target/plugins"))?;
-    let guests = root.join("tests/guests");
-    if guests.join("Cargo.toml").exists() {
-        plugins::build(root, toolchain, &guests, &[], &root.join("target/guests"))?;
-    }
     let mut examples = Vec::new();
     for example in fs::read_dir(root.join("examples"))? {
         let example = example?.path();

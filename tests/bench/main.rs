@@ -1,0 +1,90 @@
+//! `cargo xtask bench`: how fast the built shop is, from outside, over HTTP.
+//!
+//! Each figure is a function in one of the modules. Ratios are taken in one run:
+//! rounds of both sides take turns, so that a busy machine is busy for both.
+
+mod bare;
+mod calls;
+mod figure;
+mod growth;
+mod load;
+mod process;
+mod reads;
+mod reload;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+
+use figure::Figure;
+
+// As the shop has, so that the bare server is no easier to reach.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(name = "souk-bench", about = "Measures the built shop")]
+struct Arguments {
+    /// Figures to take; the quick ones unless given.
+    names: Vec<String>,
+    /// The slow ones too.
+    #[arg(long)]
+    all: bool,
+    /// For one round of requests.
+    #[arg(long, default_value_t = 3.0)]
+    seconds: f64,
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Where the figures go besides the table.
+    #[arg(long, default_value = "target/bench/summary.json")]
+    json: PathBuf,
+    /// Serve a recorded answer: `<status line, headers, empty line, body>`.
+    #[arg(long, hide = true)]
+    bare: Option<PathBuf>,
+}
+
+/// How much is measured.
+#[derive(Clone, Copy)]
+pub struct Effort {
+    pub rounds: usize,
+    pub round: Duration,
+}
+
+type Measure = fn(Effort) -> Result<Vec<Figure>>;
+
+/// Figures that are taken together; slow ones only when they are asked for.
+const GROUPS: [(&[&str], bool, Measure); 9] = [
+    (&["api_product_vs_hyper"], false, reads::api_product),
+    (&["cached_page_vs_hyper"], false, reads::cached_page),
+    (&["page_product_p99_ms"], false, reads::page_product),
+    (&["call_overhead_us", "isolated_call_us"], false, calls::calls),
+    (&["reload_ms"], false, reload::graph),
+    (&["reload_provider_ms"], false, reload::provider),
+    (&["start_ms"], false, process::start),
+    (&["rss_mb"], false, process::memory),
+    (&["catalog_growth"], true, growth::growth),
+];
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(answer) = arguments.bare {
+        return bare::serve(&answer);
+    }
+    let known: Vec<&str> = GROUPS.iter().flat_map(|(names, ..)| *names).copied().collect();
+    for name in &arguments.names {
+        ensure!(known.contains(&name.as_str()), "no figure `{name}`; there are: {}", known.join(", "));
+    }
+    let effort = Effort { rounds: arguments.rounds.max(1), round: Duration::from_secs_f64(arguments.seconds.clamp(0.1, 600.0)) };
+    let mut figures = Vec::new();
+    for (names, slow, measure) in GROUPS {
+        let named = names.iter().any(|name| arguments.names.iter().any(|wanted| wanted == name));
+        if named || arguments.all || (arguments.names.is_empty() && !slow) {
+            eprintln!("· {}", names.join(", "));
+            figures.extend(measure(effort)?);
+        }
+    }
+    figure::print(&figures);
+    figure::write(&figures, &arguments.json)
+}

@@ -1,0 +1,93 @@
+//! What shoppers do most: look.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use souk_tests::{Shop, store};
+
+use crate::Effort;
+use crate::bare::Bare;
+use crate::figure::{Figure, Mark, Round, median};
+use crate::load::{self, Client, block_on, get};
+use crate::process::{address, cpu, handles};
+
+const CONNECTIONS: usize = 32;
+
+/// One product as JSON, through the graph: no page cache, no ETag sent.
+pub fn api_product(effort: Effort) -> Result<Vec<Figure>> {
+    let shop = Shop::open();
+    let address = address(&shop)?;
+    block_on(async {
+        let path = format!("/api/v1/products/{}", handles(address, 1).await?[0]);
+        against_bare("api_product_vs_hyper", Mark::AtLeast(0.45), effort, &shop, &path).await
+    })
+}
+
+pub fn cached_page(effort: Effort) -> Result<Vec<Figure>> {
+    let shop = Shop::open();
+    let address = address(&shop)?;
+    block_on(async {
+        let path = format!("/en/p/{}", handles(address, 1).await?[0]);
+        let answer = String::from_utf8_lossy(Client::connect(address).await?.get(&path).await?.head).into_owned();
+        ensure!(answer.contains("cache-control: public"), "the page is not kept: {answer}");
+        against_bare("cached_page_vs_hyper", Mark::AtLeast(0.8), effort, &shop, &path).await
+    })
+}
+
+/// Every request is rendered: the shop keeps no pages.
+pub fn page_product(effort: Effort) -> Result<Vec<Figure>> {
+    let folder = store();
+    let settings = folder.path().join("store/souk.toml");
+    let text = std::fs::read_to_string(&settings)? + "\n[server.limits]\npage-cache-bytes-max = 0\n";
+    std::fs::write(&settings, text)?;
+    let shop = Shop::serve(folder);
+    let address = address(&shop)?;
+    let (mut tails, mut rates) = (Vec::new(), Vec::new());
+    block_on(async {
+        let requests: Vec<_> = handles(address, 200).await?.iter().map(|handle| get(address, &format!("/en/p/{handle}"))).collect();
+        load::run(address, CONNECTIONS, effort.round / 3, requests.clone()).await?;
+        for _ in 0..effort.rounds {
+            let sample = load::run(address, CONNECTIONS, effort.round, requests.clone()).await?;
+            tails.push(sample.quantile_us(0.99) / 1e3);
+            rates.push(sample.per_second);
+        }
+        Ok(())
+    })?;
+    let mut figure = Figure::plain("page_product_p99_ms", "ms", Mark::Reported, tails);
+    figure.remark = format!("{:.0} pages/s at {CONNECTIONS} connections", median(rates));
+    Ok(vec![figure])
+}
+
+/// Rounds of shop and bare server take turns on the same answer.
+async fn against_bare(name: &'static str, mark: Mark, effort: Effort, shop: &Shop, path: &str) -> Result<Vec<Figure>> {
+    let address = address(shop)?;
+    let bare = Bare::like(&Client::connect(address).await?.get(path).await?)?;
+    let bytes = Client::connect(bare.address).await?.get(path).await?.body.len();
+    for address in [address, bare.address] {
+        load::run(address, CONNECTIONS, effort.round / 3, vec![get(address, path)]).await?;
+    }
+    let (mut rounds, mut shop_us, mut bare_us) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..effort.rounds {
+        let (value, us) = rate(address, shop.pid(), path, effort.round).await?;
+        let (baseline, us_baseline) = rate(bare.address, bare.pid(), path, effort.round).await?;
+        rounds.push(Round { value, baseline: Some(baseline) });
+        shop_us.push(us);
+        bare_us.push(us_baseline);
+    }
+    let value = median(rounds.iter().map(|round| round.value).collect());
+    let remark = format!(
+        "{value:.0} requests/s of {bytes} bytes; processor time {:.1} µs each, bare {:.1} µs",
+        median(shop_us),
+        median(bare_us)
+    );
+    Ok(vec![Figure { name, unit: "requests/s", mark, rounds, remark }])
+}
+
+/// Requests a second, and the server's processor time for each.
+async fn rate(address: SocketAddr, pid: u32, path: &str, time: Duration) -> Result<(f64, f64)> {
+    let before = cpu(pid)?;
+    let sample = load::run(address, CONNECTIONS, time, vec![get(address, path)]).await?;
+    let used = cpu(pid)? - before;
+    Ok((sample.per_second, used.as_secs_f64() * 1e6 / sample.count() as f64))
+}
