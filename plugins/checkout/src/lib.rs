@@ -1,0 +1,170 @@
+//! From cart to order: exports `souk:commerce/checkout`. Keeps nothing: what is
+//! entered goes into the cart, what is placed into the order. [`form`] knows
+//! addresses.
+
+mod countries;
+mod form;
+
+use souk_sdk::commerce::cart::{self, Contact, View};
+use souk_sdk::commerce::checkout::{self, AddressField, CartError, Country, Details, Error, Placed};
+use souk_sdk::commerce::orders::{self, Draft};
+use souk_sdk::commerce::payment::{self, Start};
+use souk_sdk::commerce::types::{Address, FieldError};
+use souk_sdk::commerce::{inventory, promotions, shipping};
+use souk_sdk::{clock, config, ids};
+
+/// How long an order waits for its payment.
+const EXPIRES_MS: u64 = 30 * 60 * 1_000;
+/// Stock is held longer, so that the order's own end gives it back.
+const HOLD_LONGER_MS: u64 = 10 * 60 * 1_000;
+
+struct Checkout;
+
+impl checkout::Guest for Checkout {
+    fn countries(locale: String) -> Vec<Country> {
+        let chinese = form::is_chinese(&locale);
+        let known = shipping::countries().into_iter().filter_map(|code| countries::find(&code));
+        let mut countries: Vec<Country> = known.map(|country| Country { code: country.code.into(), name: country.name(chinese).into() }).collect();
+        countries.sort_by(|a, b| a.name.cmp(&b.name));
+        countries
+    }
+
+    fn address_form(country: String, locale: String) -> Vec<AddressField> {
+        countries::find(&country).map(|country| form::fields(&country, &locale)).unwrap_or_default()
+    }
+
+    fn set_details(cart_id: String, details: Details, locale: String) -> Result<(), Error> {
+        let Entered { contact, shipping, billing } = enter(&details.contact, &details.shipping_address, details.billing_address.as_ref(), &locale)?;
+        cart::set_contact(&cart_id, &contact).map_err(Error::Cart)?;
+        cart::set_addresses(&cart_id, &shipping, billing.as_ref()).map_err(Error::Cart)
+    }
+
+    fn place(cart_id: String, payment_method: String, fingerprint: Option<String>, locale: String) -> Result<Placed, Error> {
+        let view = match cart::get(&cart_id, &locale) {
+            Err(CartError::Completed(token)) => return placed_before(token),
+            got => got.map_err(Error::Cart)?,
+        };
+        if fingerprint.is_some_and(|seen| seen != view.fingerprint) {
+            return Err(Error::Changed);
+        }
+        place(view, &payment_method, locale)
+    }
+}
+
+/// Contact and addresses that fit their countries.
+struct Entered {
+    contact: Contact,
+    shipping: Address,
+    billing: Option<Address>,
+}
+
+fn enter(contact: &Contact, shipping: &Address, billing: Option<&Address>, locale: &str) -> Result<Entered, Error> {
+    let contact = form::tidy_contact(contact);
+    let mut errors = form::check_contact(&contact, locale);
+    let delivers = shipping::countries();
+    let shipping = address("shipping-address", shipping, Some(&delivers), locale, &mut errors);
+    // An invoice can go where no parcel goes.
+    let billing = billing.map(|billing| address("billing-address", billing, None, locale, &mut errors));
+    if errors.is_empty() { Ok(Entered { contact, shipping, billing }) } else { Err(Error::Invalid(errors)) }
+}
+
+fn address(prefix: &str, entered: &Address, among: Option<&[String]>, locale: &str, errors: &mut Vec<FieldError>) -> Address {
+    let allowed = |country: &countries::Country| among.is_none_or(|among| among.iter().any(|code| code == country.code));
+    let Some(country) = countries::find(&entered.country).filter(allowed) else {
+        let (en, zh) = ("We do not deliver there. Choose a country from the list.", "暂不支持配送到该国家或地区，请从列表中选择。");
+        errors.push(error(&format!("{prefix}.country"), "unknown", locale, en, zh));
+        return entered.clone();
+    };
+    let tidy = form::tidy(entered, &country);
+    errors.extend(form::check(prefix, &tidy, &country, locale));
+    tidy
+}
+
+fn error(field: &str, code: &str, locale: &str, en: &str, zh: &str) -> FieldError {
+    FieldError { field: field.into(), code: code.into(), message: if form::is_chinese(locale) { zh } else { en }.into() }
+}
+
+/// The same cart gives the same order.
+fn placed_before(token: String) -> Result<Placed, Error> {
+    let order = orders::by_token(&token).ok_or(Error::Cart(CartError::NotFound))?;
+    Ok(Placed { number: order.number, token, payment_id: order.payment_id, total: order.totals.total })
+}
+
+/// Whatever could be refused is looked at before the first write.
+fn place(view: View, payment_method: &str, locale: String) -> Result<Placed, Error> {
+    if view.lines.is_empty() {
+        return Err(Error::Empty);
+    }
+    let (entered, method) = complete(&view, &locale)?;
+    let short = view.lines.iter().filter(|line| line.available < i64::from(line.quantity));
+    let short: Vec<(String, i64)> = short.map(|line| (line.sku.clone(), line.available)).collect();
+    if !short.is_empty() {
+        return Err(Error::Shortage(short));
+    }
+    let total = view.totals.total.clone();
+    let is_free = total.amount == 0;
+    if !is_free && !payment::methods(&total, &locale).iter().any(|offered| offered.id == payment_method) {
+        return Err(Error::UnknownPaymentMethod(payment_method.into()));
+    }
+
+    let expires_ms = clock::now_ms() + EXPIRES_MS;
+    let hold_id = view.id.clone();
+    let wanted: Vec<inventory::Line> = view.lines.iter().map(|line| inventory::Line { sku: line.sku.clone(), quantity: line.quantity }).collect();
+    inventory::reserve(&hold_id, &wanted, expires_ms + HOLD_LONGER_MS)
+        .map_err(|short| Error::Shortage(short.into_iter().map(|short| (short.sku, short.available)).collect()))?;
+    let applied: Vec<String> = view.applied.iter().map(|applied| applied.id.clone()).collect();
+    promotions::claim(&hold_id, &applied, Some(&entered.contact.email.to_lowercase())).map_err(|gone| {
+        inventory::release(&hold_id);
+        Error::DiscountsGone(gone)
+    })?;
+
+    let payment_id = ids::unguessable();
+    let created = orders::create(&Draft {
+        cart_id: view.id.clone(),
+        locale: locale.clone(),
+        lines: view.lines,
+        applied: view.applied,
+        taxes: view.taxes,
+        totals: view.totals,
+        contact: entered.contact,
+        shipping_address: entered.shipping,
+        billing_address: entered.billing,
+        shipping_method: method,
+        payment_id: payment_id.clone(),
+        hold_id,
+        expires_ms,
+    });
+    cart::complete(&view.id, &created.token).map_err(Error::Cart)?;
+    if is_free {
+        orders::paid(&created.token, &payment_id, &total);
+    } else {
+        let started = payment::begin(&Start {
+            id: payment_id.clone(),
+            method_id: payment_method.into(),
+            order_token: created.token.clone(),
+            order_number: created.number.clone(),
+            amount: total.clone(),
+            locale,
+            return_url: format!("{}/orders/{}", config::shop().base_url, created.token),
+        });
+        // The unit must not be committed: the order would wait for nobody.
+        started.unwrap_or_else(|reason| panic!("payment offers `{payment_method}` and refuses it: {reason}"));
+    }
+    Ok(Placed { number: created.number, token: created.token, payment_id, total })
+}
+
+/// What an order needs and the shopper has not given yet is a mistake in its field.
+fn complete(view: &View, locale: &str) -> Result<(Entered, shipping::Method), Error> {
+    let (en, zh) = ("Tell us how to reach you.", "请填写联系方式。");
+    let contact = view.contact.as_ref().ok_or_else(|| error("contact.email", "required", locale, en, zh));
+    let (en, zh) = ("Tell us where to deliver.", "请填写收货地址。");
+    let address = view.shipping_address.as_ref().ok_or_else(|| error("shipping-address.country", "required", locale, en, zh));
+    let (en, zh) = ("Choose a delivery method.", "请选择配送方式。");
+    let method = view.shipping_method.clone().ok_or_else(|| error("shipping-method", "required", locale, en, zh));
+    match (contact, address, method) {
+        (Ok(contact), Ok(address), Ok(method)) => Ok((enter(contact, address, view.billing_address.as_ref(), locale)?, method)),
+        (contact, address, method) => Err(Error::Invalid([contact.err(), address.err(), method.err()].into_iter().flatten().collect())),
+    }
+}
+
+souk_sdk::export!(Checkout: commerce::checkout);
