@@ -3,6 +3,7 @@
 
 use serde::Deserialize;
 use souk_sdk::commerce::cart::{self, Contact, Error};
+use souk_sdk::commerce::payment;
 use souk_sdk::commerce::types::Address;
 use souk_sdk::web::{self, Problem, Request, Response};
 
@@ -66,6 +67,10 @@ pub fn handle(request: &Request) -> Result<Response, Problem> {
             let methods = cart::shipping_methods(id, &request.locale).map_err(|error| problem(&error))?;
             return Ok(private(web::json(&methods)));
         }
+        "payment-methods" => {
+            let view = cart::get(id, &request.locale).map_err(|error| problem(&error))?;
+            return Ok(private(web::json(&payment::methods(&view.totals.total, &request.locale))));
+        }
         _ => return Ok(web::not_found()),
     }
     .map_err(|error| problem(&error))?;
@@ -77,11 +82,11 @@ fn view(id: &str, request: &Request) -> Result<Response, Problem> {
 }
 
 /// Nobody between shop and shopper may keep it.
-fn private(response: Response) -> Response {
+pub fn private(response: Response) -> Response {
     response.with_header("cache-control", "no-store")
 }
 
-fn problem(error: &Error) -> Problem {
+pub fn problem(error: &Error) -> Problem {
     match error {
         Error::NotFound => Problem::new(404, "No such cart").detail("It was never made, or ended 30 days after its last change. POST /api/v1/carts makes one."),
         Error::UnknownSku(sku) => Problem::field("sku", "unknown", format!("`{sku}` is not sold here.")),

@@ -1,7 +1,8 @@
-//! The catalogue and carts as JSON under `/api/v1`.
+//! The catalogue, carts and orders as JSON under `/api/v1`.
 
 mod carts;
 mod openapi;
+mod orders;
 
 use serde::Serialize;
 use souk_sdk::commerce::catalog::{self, Sort};
@@ -31,7 +32,11 @@ impl web::Guest for Api {
             "availability" => availability(&request),
             "categories" => Ok(web::json(&catalog::categories(&request.locale))),
             "openapi" => Ok(web::json(&openapi::document()).cached(3_600, ["api"])),
+            "countries" => Ok(orders::countries(&request)),
+            "address-form" => orders::address_form(&request),
             "create-cart" => carts::create(&request),
+            "place-order" => orders::place(&request),
+            "order" | "cancel-order" | "pay-order" => orders::handle(&request),
             _ => carts::handle(&request),
         })
     }

@@ -36,9 +36,23 @@ fn get(id: &str, summary: &str, parameters: Value, schema: Value) -> Value {
 
 /// One way to change a cart; all answer with the cart as it is then.
 fn change(id: &str, summary: &str, path: &[&str], body: Value) -> Value {
-    let mut operation = get(id, summary, parameters(path), reference("Cart"))["get"].take();
+    change_to(id, summary, path, body, reference("Cart"))
+}
+
+fn change_to(id: &str, summary: &str, path: &[&str], body: Value, schema: Value) -> Value {
+    let mut operation = get(id, summary, parameters(path), schema)["get"].take();
     if !body.is_null() {
         operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": body } } });
+    }
+    operation
+}
+
+/// It answers with 201 instead of 200.
+fn created_at(mut operation: Value) -> Value {
+    if let Some(responses) = operation["responses"].as_object_mut()
+        && let Some(answer) = responses.remove("200")
+    {
+        responses.insert("201".into(), answer);
     }
     operation
 }
@@ -56,14 +70,9 @@ pub fn document() -> Value {
     let whole = || json!({ "type": "integer", "minimum": 0 });
     let name = || json!({ "type": "string", "minLength": 1, "maxLength": NAME_CHARS_MAX });
     let quantity = |least: u32| json!({ "type": "integer", "minimum": least, "maximum": 999 });
-    let mut created = change("createCart", "Makes an empty cart", &[], Value::Null);
-    created["responses"]["201"] = created["responses"]["200"].take();
-    if let Some(responses) = created["responses"].as_object_mut() {
-        responses.remove("200");
-    }
     json!({
         "openapi": "3.1.0",
-        "info": { "title": "Souk", "version": "1", "description": "The shop's catalogue and carts. Amounts are in minor units of their currency." },
+        "info": { "title": "Souk", "version": "1", "description": "The shop's catalogue, carts and orders. Amounts are in minor units of their currency." },
         "paths": {
             "/api/v1/products": get("listProducts", "Products, of the whole shop or a category", json!([
                 query("category", name()),
@@ -78,7 +87,7 @@ pub fn document() -> Value {
                 { "name": "sku", "in": "query", "required": true, "schema": { "type": "array", "items": name(), "minItems": 1, "maxItems": SKUS_MAX } },
             ]), list(object(json!({ "sku": text(), "available": { "type": "integer" } })))),
             "/api/v1/categories": get("listCategories", "All categories, parents before children", json!([]), list(reference("Category"))),
-            "/api/v1/carts": { "post": created },
+            "/api/v1/carts": { "post": created_at(change("createCart", "Makes an empty cart", &[], Value::Null)) },
             "/api/v1/carts/{cart}": get("getCart", "A cart, priced now", parameters(&["cart"]), reference("Cart")),
             "/api/v1/carts/{cart}/lines": { "post": change("addLine", "Adds to the line of a sku, or makes one", &["cart"], object(json!({ "sku": name(), "quantity": quantity(1) }))) },
             "/api/v1/carts/{cart}/lines/{line}": {
@@ -93,62 +102,98 @@ pub fn document() -> Value {
             })) },
             "/api/v1/carts/{cart}/shipping-methods": get("listShippingMethods", "The ways this cart can be delivered, cheapest first", parameters(&["cart"]), list(reference("ShippingMethod"))),
             "/api/v1/carts/{cart}/shipping-method": { "put": change("setShippingMethod", "Chooses one of them", &["cart"], object(json!({ "id": text() }))) },
+            "/api/v1/carts/{cart}/payment-methods": get("listPaymentMethods", "The ways to pay this cart's total", parameters(&["cart"]), list(object(json!({
+                "id": text(), "name": text(), "description": text(),
+            })))),
+            "/api/v1/carts/{cart}/order": { "post": created_at(change_to("placeOrder", "Turns the cart into an order and starts its payment; the same cart gives the same order", &["cart"], json!({
+                "type": "object", "required": ["payment_method"], "properties": { "payment_method": text(), "fingerprint": optional(text()) },
+            }), object(json!({ "number": text(), "token": text(), "payment_id": text(), "total": reference("Money") })))) },
+            "/api/v1/orders/{token}": get("getOrder", "An order with its newest payment", parameters(&["token"]), reference("Order")),
+            "/api/v1/orders/{token}/cancel": { "post": change_to("cancelOrder", "Gives up an order that is not paid", &["token"], Value::Null, reference("Order")) },
+            "/api/v1/orders/{token}/payments": { "post": created_at(change_to(
+                "payOrder", "Another payment, after one that was declined", &["token"], object(json!({ "payment_method": text() })), reference("Order"),
+            )) },
+            "/api/v1/countries": get("listCountries", "Where the shop delivers to", json!([]), list(object(json!({ "code": text(), "name": text() })))),
+            "/api/v1/countries/{country}/address-form": get("getAddressForm", "The fields of an address, in their order", parameters(&["country"]), list(object(json!({
+                "name": text(), "label": text(), "required": { "type": "boolean" }, "pattern": text(), "example": text(), "autocomplete": text(),
+                "subdivisions": list(object(json!({ "code": text(), "name": text() }))), "length_max": whole(),
+            })))),
             "/api/v1/openapi.json": get("getDocument", "This document", json!([]), json!({ "type": "object" })),
         },
-        "components": { "schemas": {
-            "Problem": { "type": "object", "properties": { "type": text(), "title": text(), "status": { "type": "integer" }, "detail": text() } },
-            "Money": object(json!({ "amount": { "type": "integer" }, "currency": { "type": "string", "pattern": "^[A-Z]{3}$" } })),
-            "Image": object(json!({ "url": text(), "alt": text(), "width": whole(), "height": whole() })),
-            "Attribute": object(json!({ "name": text(), "value": text() })),
-            "Option": object(json!({ "name": text(), "values": list(object(json!({ "id": text(), "name": text() }))) })),
-            "Variant": object(json!({
-                "sku": text(), "options": list(text()), "title": text(), "price": reference("Money"),
-                "compare_at": optional(reference("Money")), "weight_g": whole(), "barcode": optional(text()),
-            })),
-            "Product": object(json!({
-                "handle": text(), "title": text(), "subtitle": text(), "description": text(), "brand": text(), "category": text(),
-                "tags": list(text()), "attributes": list(reference("Attribute")), "options": list(reference("Option")),
-                "variants": list(reference("Variant")), "images": list(reference("Image")), "tax_class": text(),
-                "created_ms": whole(), "revision": whole(),
-            })),
-            "ProductSummary": object(json!({
-                "handle": text(), "title": text(), "subtitle": text(), "category": text(), "image": optional(reference("Image")),
-                "price_min": reference("Money"), "price_max": reference("Money"), "compare_at": optional(reference("Money")),
-                "variant_count": whole(), "only_sku": optional(text()),
-            })),
-            "Listing": object(json!({ "total": whole(), "products": list(reference("ProductSummary")) })),
-            "Contact": object(json!({ "email": text(), "phone": text() })),
-            "Address": object(json!({
-                "country": { "type": "string", "pattern": "^[A-Z]{2}$" }, "name": text(), "phone": text(), "company": text(), "region": text(),
-                "city": text(), "district": text(), "street": text(), "postal_code": text(),
-            })),
-            "ShippingMethod": object(json!({
-                "id": text(), "name": text(), "description": text(), "price": reference("Money"), "days_min": whole(), "days_max": whole(),
-            })),
-            "CartLine": object(json!({
-                "id": text(), "sku": text(), "product": text(), "title": text(), "variant_title": text(), "image": optional(reference("Image")),
-                "quantity": whole(), "unit_price": reference("Money"), "regular_price": reference("Money"), "subtotal": reference("Money"),
-                "discount": reference("Money"), "total": reference("Money"), "available": { "type": "integer" }, "weight_g": whole(),
-            })),
-            "Cart": object(json!({
-                "id": text(), "currency": text(), "lines": list(reference("CartLine")), "item_count": whole(), "codes": list(text()),
-                "applied": list(object(json!({ "id": text(), "title": text(), "code": optional(text()), "amount": reference("Money") }))),
-                "rejected": list(object(json!({ "code": text(), "reason": text() }))),
-                "taxes": list(object(json!({
-                    "line_id": text(), "name": text(), "rate_ppm": whole(), "amount": reference("Money"), "included": { "type": "boolean" },
-                }))),
-                "totals": object(json!({
-                    "subtotal": reference("Money"), "discount": reference("Money"), "shipping": optional(reference("Money")),
-                    "shipping_discount": reference("Money"), "tax_added": reference("Money"), "tax_included": reference("Money"), "total": reference("Money"),
-                })),
-                "contact": optional(reference("Contact")), "shipping_address": optional(reference("Address")),
-                "billing_address": optional(reference("Address")), "shipping_method": optional(reference("ShippingMethod")),
-                "fingerprint": text(), "revision": whole(),
-            })),
-            "Category": object(json!({
-                "handle": text(), "name": text(), "description": text(), "parent": optional(text()),
-                "image": optional(reference("Image")), "product_count": whole(),
-            })),
-        } },
+        "components": { "schemas": schemas() },
+    })
+}
+
+/// What the operations speak of, by name.
+fn schemas() -> Value {
+    let text = || json!({ "type": "string" });
+    let whole = || json!({ "type": "integer", "minimum": 0 });
+    json!({
+        "Problem": { "type": "object", "properties": { "type": text(), "title": text(), "status": { "type": "integer" }, "detail": text() } },
+        "Money": object(json!({ "amount": { "type": "integer" }, "currency": { "type": "string", "pattern": "^[A-Z]{3}$" } })),
+        "Image": object(json!({ "url": text(), "alt": text(), "width": whole(), "height": whole() })),
+        "Attribute": object(json!({ "name": text(), "value": text() })),
+        "Option": object(json!({ "name": text(), "values": list(object(json!({ "id": text(), "name": text() }))) })),
+        "Variant": object(json!({
+            "sku": text(), "options": list(text()), "title": text(), "price": reference("Money"),
+            "compare_at": optional(reference("Money")), "weight_g": whole(), "barcode": optional(text()),
+        })),
+        "Product": object(json!({
+            "handle": text(), "title": text(), "subtitle": text(), "description": text(), "brand": text(), "category": text(),
+            "tags": list(text()), "attributes": list(reference("Attribute")), "options": list(reference("Option")),
+            "variants": list(reference("Variant")), "images": list(reference("Image")), "tax_class": text(),
+            "created_ms": whole(), "revision": whole(),
+        })),
+        "ProductSummary": object(json!({
+            "handle": text(), "title": text(), "subtitle": text(), "category": text(), "image": optional(reference("Image")),
+            "price_min": reference("Money"), "price_max": reference("Money"), "compare_at": optional(reference("Money")),
+            "variant_count": whole(), "only_sku": optional(text()),
+        })),
+        "Listing": object(json!({ "total": whole(), "products": list(reference("ProductSummary")) })),
+        "Contact": object(json!({ "email": text(), "phone": text() })),
+        "Address": object(json!({
+            "country": { "type": "string", "pattern": "^[A-Z]{2}$" }, "name": text(), "phone": text(), "company": text(), "region": text(),
+            "city": text(), "district": text(), "street": text(), "postal_code": text(),
+        })),
+        "ShippingMethod": object(json!({
+            "id": text(), "name": text(), "description": text(), "price": reference("Money"), "days_min": whole(), "days_max": whole(),
+        })),
+        "CartLine": object(json!({
+            "id": text(), "sku": text(), "product": text(), "title": text(), "variant_title": text(), "image": optional(reference("Image")),
+            "quantity": whole(), "unit_price": reference("Money"), "regular_price": reference("Money"), "subtotal": reference("Money"),
+            "discount": reference("Money"), "total": reference("Money"), "available": { "type": "integer" }, "weight_g": whole(),
+        })),
+        "Applied": object(json!({ "id": text(), "title": text(), "code": optional(text()), "amount": reference("Money") })),
+        "TaxLine": object(json!({
+            "line_id": text(), "name": text(), "rate_ppm": whole(), "amount": reference("Money"), "included": { "type": "boolean" },
+        })),
+        "Totals": object(json!({
+            "subtotal": reference("Money"), "discount": reference("Money"), "shipping": optional(reference("Money")),
+            "shipping_discount": reference("Money"), "tax_added": reference("Money"), "tax_included": reference("Money"), "total": reference("Money"),
+        })),
+        "Payment": object(json!({
+            "id": text(), "provider": text(), "order_token": text(), "amount": reference("Money"), "redirect_url": optional(text()), "message": text(),
+            "status": { "enum": ["starting", "action-required", "captured", "declined", "unknown", "cancelled", "refunding", "refunded"] },
+        })),
+        "Order": object(json!({
+            "number": text(), "token": text(), "locale": text(), "created_ms": whole(), "lines": list(reference("CartLine")),
+            "status": { "enum": ["payment-pending", "placed", "cancelled", "refunding", "refunded", "fulfilled"] },
+            "applied": list(reference("Applied")), "taxes": list(reference("TaxLine")), "totals": reference("Totals"), "contact": reference("Contact"),
+            "shipping_address": reference("Address"), "billing_address": optional(reference("Address")), "shipping_method": reference("ShippingMethod"),
+            "payment_id": text(), "timeline": list(object(json!({ "at_ms": whole(), "actor": text(), "kind": text(), "detail": text() }))),
+            "payment": optional(reference("Payment")),
+        })),
+        "Cart": object(json!({
+            "id": text(), "currency": text(), "lines": list(reference("CartLine")), "item_count": whole(), "codes": list(text()),
+            "applied": list(reference("Applied")), "rejected": list(object(json!({ "code": text(), "reason": text() }))),
+            "taxes": list(reference("TaxLine")), "totals": reference("Totals"),
+            "contact": optional(reference("Contact")), "shipping_address": optional(reference("Address")),
+            "billing_address": optional(reference("Address")), "shipping_method": optional(reference("ShippingMethod")),
+            "fingerprint": text(), "revision": whole(),
+        })),
+        "Category": object(json!({
+            "handle": text(), "name": text(), "description": text(), "parent": optional(text()),
+            "image": optional(reference("Image")), "product_count": whole(),
+        })),
     })
 }

@@ -1,0 +1,121 @@
+//! From cart to order, and the order itself, known by a token that cannot be
+//! guessed.
+
+use serde::{Deserialize, Serialize};
+use souk_sdk::commerce::checkout::{self, Error};
+use souk_sdk::commerce::orders::{self, Order};
+use souk_sdk::commerce::payment::{self, Payment};
+use souk_sdk::web::{self, Problem, Request, Response};
+
+use crate::carts;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    payment_method: String,
+    /// Of the cart that the shopper agreed to.
+    fingerprint: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Retry {
+    payment_method: String,
+}
+
+#[derive(Serialize)]
+struct WithPayment {
+    #[serde(flatten)]
+    order: Order,
+    /// The newest; none for an order that costs nothing.
+    payment: Option<Payment>,
+}
+
+pub fn countries(request: &Request) -> Response {
+    web::json(&checkout::countries(&request.locale))
+}
+
+pub fn address_form(request: &Request) -> Result<Response, Problem> {
+    let fields = checkout::address_form(request.param("country"), &request.locale);
+    if fields.is_empty() {
+        return Err(Problem::new(404, "No such country").detail("Use a code of GET /api/v1/countries."));
+    }
+    Ok(web::json(&fields))
+}
+
+pub fn place(request: &Request) -> Result<Response, Problem> {
+    let place: Place = request.json()?;
+    let placed = checkout::place(request.param("cart"), &place.payment_method, place.fingerprint.as_deref(), &request.locale).map_err(|error| problem(&error))?;
+    let response = carts::private(web::json(&placed)).with_status(201).with_header("location", format!("/api/v1/orders/{}", placed.token));
+    Ok(Response { await_effects: true, ..response })
+}
+
+/// `route` is one of those under `/api/v1/orders/{token}` in the manifest.
+pub fn handle(request: &Request) -> Result<Response, Problem> {
+    let token = request.param("token");
+    let order = orders::by_token(token).ok_or_else(|| Problem::new(404, "No such order").detail("Use the token that POST /api/v1/carts/{cart}/order answered."))?;
+    match request.route.as_str() {
+        "cancel-order" => {
+            if !orders::cancel(token, "by the shopper") {
+                return Err(Problem::new(409, "The order is placed").detail("It is paid for and can no longer be cancelled here. Ask the shop."));
+            }
+            view(orders::by_token(token).unwrap_or(order))
+        }
+        "pay-order" => {
+            let retry: Retry = request.json()?;
+            let refused = |reason: String| Problem::new(409, "No other payment is possible").detail(reason);
+            let open = payment::latest(token).ok_or_else(|| refused("The order costs nothing.".into()))?;
+            payment::retry(&open.id, &retry.payment_method, &request.locale).map_err(refused)?;
+            Ok(Response { await_effects: true, ..view(order)?.with_status(201) })
+        }
+        _ => view(order),
+    }
+}
+
+/// What staff and plugins noted is not for the shopper's eyes.
+fn view(mut order: Order) -> Result<Response, Problem> {
+    for entry in &mut order.timeline {
+        entry.detail.clear();
+    }
+    let payment = payment::latest(&order.token);
+    Ok(carts::private(web::json(&WithPayment { order, payment })))
+}
+
+fn problem(error: &Error) -> Problem {
+    match error {
+        Error::Cart(error) => carts::problem(error),
+        Error::Empty => Problem::new(409, "The cart is empty").detail("Add a line first."),
+        Error::Invalid(errors) => Problem::fields(errors.clone()),
+        Error::Shortage(short) => {
+            let short = short.iter().map(|(sku, available)| format!("{available} of `{sku}`"));
+            Problem::new(409, "Not enough in stock").detail(format!("Only {} can be had. Lower the quantities.", short.collect::<Vec<_>>().join(", ")))
+        }
+        Error::DiscountsGone(ids) => {
+            Problem::new(409, "A discount is used up").detail(format!("{} went to others meanwhile. Get the cart again for what it costs now.", ids.join(", ")))
+        }
+        Error::Changed => Problem::new(409, "The total has changed").detail("Get the cart again and show it to the shopper: its fingerprint is another one."),
+        Error::UnknownPaymentMethod(_) => {
+            Problem::field("payment_method", "unknown", "Use an id of GET /api/v1/carts/{cart}/payment-methods.")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_has_a_status_of_its_kind_and_says_what_to_do() {
+        for (error, status, told) in [
+            (Error::Empty, 409, "Add a line"),
+            (Error::Shortage(vec![("X".into(), 2)]), 409, "2 of `X`"),
+            (Error::DiscountsGone(vec!["discount-coupon/ONCE".into()]), 409, "discount-coupon/ONCE"),
+            (Error::Changed, 409, "fingerprint"),
+            (Error::UnknownPaymentMethod("cash".into()), 422, "payment-methods"),
+        ] {
+            let problem = problem(&error);
+            assert_eq!(problem.status, status);
+            assert!(problem.detail.contains(told), "{}", problem.detail);
+        }
+    }
+}
