@@ -3,6 +3,8 @@
 //!
 //! `cargo xtask test` builds what these tests run.
 
+pub mod api;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -103,6 +105,13 @@ impl Shop {
     /// Runs `souk` with these arguments on this store.
     pub fn souk(&self, arguments: &[&str]) -> Output {
         souk().args(arguments).arg("--store").arg(self.folder()).output().unwrap()
+    }
+
+    /// Runs a command of a plugin and gives its JSON.
+    pub fn run(&self, command: &str, arguments: &[&str]) -> serde_json::Value {
+        let output = self.souk(&[&["plugin", "run", command], arguments].concat());
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// `souk plugin list`, one plugin.

@@ -1,46 +1,16 @@
 //! A cart over the API: every amount is the server's.
 
 use serde_json::{Value, json};
-use souk_tests::{Shop, client, install, store};
-
-struct Client<'a> {
-    shop: &'a Shop,
-    http: reqwest::Client,
-}
-
-impl Client<'_> {
-    async fn send(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
-        let request = self.http.request(method.parse().unwrap(), format!("{}/api/v1{path}", self.shop.url)).header("accept-language", "en");
-        let request = if body.is_null() { request } else { request.json(&body) };
-        let answer = request.send().await.unwrap();
-        let status = answer.status().as_u16();
-        let text = answer.text().await.unwrap();
-        (status, serde_json::from_str(&text).unwrap_or_else(|error| panic!("{method} {path}: {status} {error}: {text}")))
-    }
-
-    /// A sku that can be bought a few times, with its price.
-    async fn buyable(&self) -> (String, i64) {
-        let (_, listing) = self.send("GET", "/products?limit=1", Value::Null).await;
-        let handle = listing["products"][0]["handle"].as_str().unwrap().to_owned();
-        let (_, product) = self.send("GET", &format!("/products/{handle}"), Value::Null).await;
-        for variant in product["variants"].as_array().unwrap() {
-            let sku = variant["sku"].as_str().unwrap();
-            let (_, counts) = self.send("GET", &format!("/availability?sku={sku}"), Value::Null).await;
-            if counts[0]["available"].as_i64().unwrap() >= 3 {
-                return (sku.to_owned(), variant["price"]["amount"].as_i64().unwrap());
-            }
-        }
-        panic!("{handle} is sold out");
-    }
-}
+use souk_tests::api::{Api, address};
+use souk_tests::{Shop, install, store};
 
 #[tokio::test]
 async fn a_cart_is_priced_discounted_taxed_and_shipped_by_the_server() {
     let store = store();
     install(&store, "tea-time");
     let shop = Shop::serve(store);
-    let api = Client { shop: &shop, http: client() };
-    let (sku, price) = api.buyable().await;
+    let api = Api::of(&shop);
+    let (sku, price) = api.buyable(3).await;
 
     let (status, cart) = api.send("POST", "/carts", Value::Null).await;
     assert_eq!(status, 201, "{cart}");
@@ -55,9 +25,7 @@ async fn a_cart_is_priced_discounted_taxed_and_shipped_by_the_server() {
     let (_, cart) = api.send("POST", &format!("{path}/codes"), json!({ "code": "no-such-code" })).await;
     assert_eq!(cart["rejected"][0]["code"], "NO-SUCH-CODE", "{cart}");
 
-    let address = json!({ "country": "CN", "name": "李雷", "phone": "13800138000", "company": "", "region": "CN-ZJ", "city": "杭州市",
-        "district": "西湖区", "street": "龙井路 1 号", "postal_code": "" });
-    let (status, cart) = api.send("PUT", &format!("{path}/addresses"), json!({ "shipping": address })).await;
+    let (status, cart) = api.send("PUT", &format!("{path}/addresses"), json!({ "shipping": address() })).await;
     assert_eq!(status, 200, "{cart}");
     let (_, methods) = api.send("GET", &format!("{path}/shipping-methods"), Value::Null).await;
     let (status, cart) = api.send("PUT", &format!("{path}/shipping-method"), json!({ "id": methods[0]["id"] })).await;
@@ -73,8 +41,8 @@ async fn a_cart_is_priced_discounted_taxed_and_shipped_by_the_server() {
 #[tokio::test]
 async fn what_cannot_be_bought_is_refused_and_changes_nothing() {
     let shop = Shop::open();
-    let api = Client { shop: &shop, http: client() };
-    let (sku, _) = api.buyable().await;
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(3).await;
     let (_, cart) = api.send("POST", "/carts", Value::Null).await;
     let path = format!("/carts/{}", cart["id"].as_str().unwrap());
     let lines = format!("{path}/lines");

@@ -24,7 +24,7 @@ pub(super) const EXTENSION_PACKAGE: &str = "souk:extend/";
 /// Why plugins do not fit together. Nothing has changed when it is returned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    #[error("plugin `{plugin}`: not a component that Souk can load: {reason}. Build it with `souk plugin build` or `cargo xtask plugins`.")]
+    #[error("plugin `{plugin}`: not a component that Souk can load: {reason}. Build it with `cargo xtask plugins`.")]
     NotAComponent { plugin: String, reason: String },
     #[error("plugin `{plugin}` imports `{interface}`, which no installed plugin exports. Install a plugin that provides it, or remove `{plugin}`.")]
     MissingProvider { plugin: String, interface: String },
