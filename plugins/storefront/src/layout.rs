@@ -18,6 +18,7 @@ pub struct Site<'a> {
     pub base_url: String,
     locales: Vec<String>,
     css: String,
+    script: String,
 }
 
 impl<'a> Site<'a> {
@@ -32,7 +33,17 @@ impl<'a> Site<'a> {
             base_url: shop.base_url,
             locales: shop.locales,
             css: assets::url("shop.css").unwrap_or_default(),
+            script: assets::url("shop.js").unwrap_or_default(),
         }
+    }
+
+    pub fn is_chinese(&self) -> bool {
+        self.texts.lang != "en"
+    }
+
+    /// A sentence that one page alone needs; shared ones are in [`texts`].
+    pub fn say(&self, english: &'static str, chinese: &'static str) -> &'static str {
+        if self.is_chinese() { chinese } else { english }
     }
 
     pub fn link(&self, path: &str) -> String {
@@ -67,6 +78,7 @@ impl<'a> Site<'a> {
                         link rel="alternate" hreflang=(locale) href=(format!("{}{path}", self.base_url));
                     }
                     link rel="stylesheet" href=(self.css);
+                    script src=(self.script) defer {}
                     link rel="icon" href=(assets::url("icon.svg").unwrap_or_default()) type="image/svg+xml";
                 }
                 body {
@@ -76,6 +88,7 @@ impl<'a> Site<'a> {
                             a.brand href=(self.home()) { (self.shop_name) }
                             nav aria-label=(t.categories) {
                                 a href=(self.link("/products")) { (t.all_products) }
+                                a href=(self.link("/cart")) { (self.say("Cart", "购物车")) " " span.badge data-count=(self.link("/cart/count")) hidden {} }
                                 @for (locale, path) in &alternates {
                                     @if locale != self.locale {
                                         a href=(path) lang=(locale) hreflang=(locale) { (t.other_language) }

@@ -1,8 +1,13 @@
-//! The pages that shoppers see. Each is the same for everyone and is kept by
-//! the host until the catalogue changes.
+//! The pages that shoppers see. Those of the catalogue are the same for everyone
+//! and are kept by the host until it changes; those of a cart and an order are
+//! made for their shopper alone.
 
+mod basket;
+mod checkout;
 mod layout;
+mod order;
 mod pages;
+mod summary;
 mod texts;
 
 use layout::Site;
@@ -28,6 +33,17 @@ impl web::Guest for Storefront {
             "products" => products(&request, None),
             "category" => products(&request, Some(request.param("handle"))),
             "product" => Ok(product(&request)),
+            "cart" => Ok(basket::page(&request)),
+            "cart-count" => Ok(basket::count()),
+            "cart-add" => basket::add(&request),
+            "cart-quantity" | "cart-code" | "cart-code-remove" => basket::change(&request),
+            "checkout" => checkout::details(&request),
+            "checkout-shipping" => checkout::shipping(&request),
+            "checkout-payment" => checkout::payment(&request),
+            "checkout-place" => checkout::place(&request),
+            "order" => Ok(order::page(&request)),
+            "order-retry" => order::retry(&request),
+            "order-cancel" => Ok(order::cancel(&request)),
             "robots" => Ok(robots()),
             "sitemap" => Ok(sitemap()),
             _ => Ok(not_found(&request)),

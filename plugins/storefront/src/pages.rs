@@ -149,6 +149,14 @@ pub fn product(site: &Site, product: &Product, categories: &[Category], chosen: 
                         p.stock.gone[stock <= 0] {
                             @if stock <= 0 { (t.sold_out) } @else if stock < FEW { (t.only_left(stock)) } @else { (t.in_stock) }
                         }
+                        @if stock > 0 {
+                            form.buy method="post" action=(site.link("/cart/lines")) {
+                                input type="hidden" name="sku" value=(chosen.sku);
+                                label for="quantity" { (site.say("Quantity", "数量")) }
+                                input.number #quantity type="number" name="quantity" min="1" max=(stock.min(999)) value="1" required;
+                                button { (site.say("Add to cart", "加入购物车")) }
+                            }
+                        }
                         h2 { (t.description) }
                         @for paragraph in product.description.split("\n\n").filter(|p| !p.trim().is_empty()) { p { (paragraph) } }
                         h2 { (t.details) }

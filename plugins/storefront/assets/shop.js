@@ -1,0 +1,18 @@
+// Everything works without this: it saves a click here and there.
+for (const badge of document.querySelectorAll("[data-count]")) {
+  fetch(badge.dataset.count).then(async (answer) => {
+    const count = answer.ok ? await answer.text() : "0";
+    badge.textContent = count;
+    badge.hidden = count === "0";
+  }, () => {});
+}
+for (const select of document.querySelectorAll("select[data-change]")) {
+  const button = select.form.querySelector("button[name=change]");
+  button.hidden = true;
+  select.addEventListener("change", () => select.form.requestSubmit(button));
+}
+for (const time of document.querySelectorAll("time[datetime]")) {
+  const at = new Date(time.dateTime);
+  const shown = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+  if (!Number.isNaN(at.valueOf())) time.textContent = shown.format(at);
+}

@@ -1,0 +1,343 @@
+//! The steps from the cart to the order: who and where, how it is sent, what it
+//! costs in the end and how it is paid. A step that lacks the one before it
+//! leads back there.
+
+use maud::{Markup, html};
+use souk_sdk::commerce::cart::{self, Contact, View};
+use souk_sdk::commerce::checkout::{self, AddressField, CartError, Country, Details, Error};
+use souk_sdk::commerce::payment::{self, Method};
+use souk_sdk::commerce::types::{Address, FieldError};
+use souk_sdk::config;
+use souk_sdk::web::{self, Fields, Problem, Request, Response};
+
+use crate::basket::{self, alert, personal};
+use crate::layout::Site;
+use crate::summary;
+
+/// Longer input is a mistake; the form's own limits are checked by `checkout`.
+const INPUT_CHARS_MAX: usize = 500;
+
+fn to(site: &Site, path: &str) -> Response {
+    web::redirect(&site.link(path))
+}
+
+fn filled(site: &Site) -> Result<View, Response> {
+    basket::view(site).filter(|view| !view.lines.is_empty()).ok_or_else(|| to(site, "/cart"))
+}
+
+fn details_form(site: &Site, view: &View, typed: &Details, countries: &[Country], errors: &[FieldError]) -> Markup {
+    let title = site.say("Delivery address", "收货信息");
+    let form = checkout::address_form(&typed.shipping_address.country, site.locale);
+    step(
+        site,
+        title,
+        1,
+        view,
+        html! {
+            @if !errors.is_empty() {
+                div.alert role="alert" tabindex="-1" autofocus {
+                    p { (site.say("Please look at these fields again:", "请检查以下内容：")) }
+                    ul { @for error in errors { li { a href=(format!("#{}", short(&error.field))) { (error.message) } } } }
+                }
+            }
+            form.stacked method="post" action=(site.link("/checkout")) {
+                (input("email", site.say("E-mail", "电子邮箱"), &typed.contact.email, errors, true, "email", "email", "", "", 254))
+                div.field {
+                    label for="country" { (site.say("Country or region", "国家或地区")) }
+                    select #country name="country" autocomplete="country" data-change {
+                        @for country in countries { option value=(country.code) selected[country.code == typed.shipping_address.country] { (country.name) } }
+                    }
+                    (mistake("country", errors))
+                    button.plain name="change" value="1" formnovalidate { (site.say("Show the fields of this country", "切换国家或地区")) }
+                }
+                @for field in &form { (address_input(site, field, &typed.shipping_address, errors)) }
+                button.full { (site.say("On to delivery", "下一步：选择配送方式")) }
+            }
+        },
+    )
+}
+
+fn address_input(site: &Site, field: &AddressField, address: &Address, errors: &[FieldError]) -> Markup {
+    let value = part(address, &field.name);
+    if field.subdivisions.is_empty() {
+        let kind = if field.name == "phone" { "tel" } else { "text" };
+        return input(&field.name, &field.label, value, errors, field.required, kind, &field.autocomplete, &field.pattern, &field.example, field.length_max);
+    }
+    html! {
+        div.field {
+            label for=(field.name) { (field.label) }
+            select id=(field.name) name=(field.name) required[field.required] autocomplete=(field.autocomplete) aria-describedby=[described(&field.name, errors)] {
+                option value="" { (site.say("Please choose", "请选择")) }
+                @for region in &field.subdivisions { option value=(region.code) selected[region.code == value] { (region.name) } }
+            }
+            (mistake(&field.name, errors))
+        }
+    }
+}
+
+#[allow(clippy::too_many_arguments)] // One for each attribute of the element.
+fn input(name: &str, label: &str, value: &str, errors: &[FieldError], required: bool, kind: &str, autocomplete: &str, pattern: &str, example: &str, length_max: u32) -> Markup {
+    let wrong = described(name, errors);
+    html! {
+        div.field {
+            label for=(name) { (label) @if !required { " " small { "·" } } }
+            input id=(name) name=(name) type=(kind) value=(value) required[required] autocomplete=(autocomplete) maxlength=(length_max)
+                pattern=[(!pattern.is_empty()).then_some(pattern)] placeholder=[(!example.is_empty()).then_some(example)]
+                aria-describedby=[wrong.as_deref()] aria-invalid=[wrong.is_some().then_some("true")];
+            (mistake(name, errors))
+        }
+    }
+}
+
+/// The last part of a field's path, which is the input's name.
+fn short(field: &str) -> &str {
+    field.rsplit('.').next().unwrap_or(field)
+}
+
+fn described(name: &str, errors: &[FieldError]) -> Option<String> {
+    errors.iter().any(|error| short(&error.field) == name).then(|| format!("{name}-error"))
+}
+
+fn mistake(name: &str, errors: &[FieldError]) -> Markup {
+    html! { @if let Some(error) = errors.iter().find(|error| short(&error.field) == name) { p.mistake id=(format!("{name}-error")) { (error.message) } } }
+}
+
+fn part<'a>(address: &'a Address, name: &str) -> &'a str {
+    match name {
+        "name" => &address.name,
+        "phone" => &address.phone,
+        "company" => &address.company,
+        "region" => &address.region,
+        "city" => &address.city,
+        "district" => &address.district,
+        "street" => &address.street,
+        _ => &address.postal_code,
+    }
+}
+
+pub fn details(request: &Request) -> Result<Response, Problem> {
+    let site = Site::of(request);
+    let view = match filled(&site) {
+        Ok(view) => view,
+        Err(back) => return Ok(back),
+    };
+    let countries = checkout::countries(site.locale);
+    if request.method != "POST" {
+        let home = config::shop().country;
+        let first = countries.iter().find(|country| country.code == home).or(countries.first()).map(|country| country.code.clone());
+        let typed = Details {
+            contact: view.contact.clone().unwrap_or_else(|| Contact { email: String::new(), phone: String::new() }),
+            shipping_address: view.shipping_address.clone().unwrap_or_else(|| empty_address(first.unwrap_or_default())),
+            billing_address: None,
+        };
+        return Ok(personal(details_form(&site, &view, &typed, &countries, &[])));
+    }
+    let form = request.form()?;
+    let typed = typed(&form)?;
+    if form.get("change").is_some() {
+        return Ok(personal(details_form(&site, &view, &typed, &countries, &[])));
+    }
+    match checkout::set_details(&view.id, &typed, site.locale) {
+        Ok(()) => Ok(to(&site, "/checkout/shipping")),
+        Err(Error::Invalid(errors) | Error::Cart(CartError::Invalid(errors))) => {
+            Ok(personal(details_form(&site, &view, &typed, &countries, &errors)).with_status(422))
+        }
+        Err(_) => Ok(to(&site, "/cart")),
+    }
+}
+
+fn empty_address(country: String) -> Address {
+    let none = String::new;
+    Address { country, name: none(), phone: none(), company: none(), region: none(), city: none(), district: none(), street: none(), postal_code: none() }
+}
+
+fn typed(form: &Fields) -> Result<Details, Problem> {
+    let text = |name: &str| form.optional_text(name, INPUT_CHARS_MAX).map(|text| text.unwrap_or_default().to_owned());
+    Ok(Details {
+        contact: Contact { email: text("email")?, phone: String::new() },
+        shipping_address: Address {
+            country: text("country")?,
+            name: text("name")?,
+            phone: text("phone")?,
+            company: text("company")?,
+            region: text("region")?,
+            city: text("city")?,
+            district: text("district")?,
+            street: text("street")?,
+            postal_code: text("postal-code")?,
+        },
+        billing_address: None,
+    })
+}
+
+pub fn shipping(request: &Request) -> Result<Response, Problem> {
+    let site = Site::of(request);
+    let view = match filled(&site) {
+        Ok(view) if view.shipping_address.is_none() => return Ok(to(&site, "/checkout")),
+        Ok(view) => view,
+        Err(back) => return Ok(back),
+    };
+    if request.method == "POST" {
+        let form = request.form()?;
+        if let Some(method) = form.optional_text("method", INPUT_CHARS_MAX)?
+            && cart::set_shipping_method(&view.id, method).is_ok()
+        {
+            return Ok(to(&site, "/checkout/payment"));
+        }
+    }
+    let methods = cart::shipping_methods(&view.id, site.locale).unwrap_or_default();
+    let chosen = view.shipping_method.as_ref().or(methods.first()).map(|method| method.id.clone());
+    let title = site.say("Delivery", "配送方式");
+    let page = step(
+        &site,
+        title,
+        2,
+        &view,
+        html! {
+            @if request.method == "POST" { (alert(site.say("Choose how it shall be delivered.", "请选择配送方式。"))) }
+            @if methods.is_empty() {
+                p.alert { (site.say("We have no way to send this there: it may be too heavy. Change the address or the cart.", "暂无可用的配送方式，可能是商品过重。请修改地址或购物车。")) }
+                p { a href=(site.link("/checkout")) { (site.say("Change the address", "修改地址")) } }
+            } @else {
+                form.stacked method="post" action=(site.link("/checkout/shipping")) {
+                    fieldset {
+                        legend { (site.say("How shall it be delivered?", "请选择配送方式")) }
+                        ul.options {
+                            @for method in &methods {
+                                li {
+                                    label {
+                                        input type="radio" name="method" value=(method.id) required checked[chosen.as_ref() == Some(&method.id)];
+                                        span { b { (method.name) } @if !method.description.is_empty() { br; small { (method.description) } } }
+                                        span.price { @if method.price.amount == 0 { (site.say("free", "免运费")) } @else { (method.price.format(site.locale)) } }
+                                    }
+                                }
+                            }
+                        }
+                    }
+                    button.full { (site.say("On to payment", "下一步：确认并支付")) }
+                }
+            }
+        },
+    );
+    Ok(personal(page).with_status(if request.method == "POST" { 422 } else { 200 }))
+}
+
+pub fn payment(request: &Request) -> Result<Response, Problem> {
+    let site = Site::of(request);
+    Ok(review(&site, None).unwrap_or_else(|back| back))
+}
+
+/// The last look at everything before it is bought.
+fn review(site: &Site, notice: Option<&str>) -> Result<Response, Response> {
+    let view = filled(site)?;
+    let (Some(contact), Some(address)) = (&view.contact, &view.shipping_address) else { return Err(to(site, "/checkout")) };
+    let Some(method) = &view.shipping_method else { return Err(to(site, "/checkout/shipping")) };
+    let total = &view.totals.total;
+    let is_free = total.amount == 0;
+    let methods = if is_free { Vec::new() } else { payment::methods(total, site.locale) };
+    let title = site.say("Check and pay", "确认订单");
+    let page = step(
+        site,
+        title,
+        3,
+        &view,
+        html! {
+            @if let Some(notice) = notice { (alert(notice)) }
+            div.facts-pair {
+                section {
+                    h2 { (site.say("Sent to", "收货信息")) }
+                    (summary::address(site, address))
+                    p { (contact.email) }
+                    p { a href=(site.link("/checkout")) { (site.say("Change the address", "修改地址")) } }
+                }
+                section {
+                    h2 { (site.say("Delivery", "配送方式")) }
+                    p { (method.name) }
+                    p { a href=(site.link("/checkout/shipping")) { (site.say("Change the delivery", "修改配送方式")) } }
+                }
+            }
+            form.stacked method="post" action=(site.link("/checkout/place")) {
+                input type="hidden" name="fingerprint" value=(view.fingerprint);
+                @if !is_free { (method_choice(site, &methods)) }
+                @if is_free || !methods.is_empty() {
+                    button.full { (if is_free { site.say("Order now", "提交订单").to_owned() } else { pay_label(site, &total.format(site.locale)) }) }
+                }
+            }
+        },
+    );
+    Ok(personal(page).with_status(if notice.is_some() { 409 } else { 200 }))
+}
+
+fn pay_label(site: &Site, total: &str) -> String {
+    if site.is_chinese() { format!("提交订单并支付 {total}") } else { format!("Order and pay {total}") }
+}
+
+pub fn method_choice(site: &Site, methods: &[Method]) -> Markup {
+    html! {
+        fieldset {
+            legend { (site.say("How would you like to pay?", "请选择支付方式")) }
+            @if methods.is_empty() { p.alert { (site.say("No way to pay is available now. Please try again in a while.", "暂时没有可用的支付方式，请稍后再试。")) } }
+            ul.options {
+                @for (place, method) in methods.iter().enumerate() {
+                    li {
+                        label {
+                            input type="radio" name="method" value=(method.id) required checked[place == 0];
+                            span { b { (method.name) } @if !method.description.is_empty() { br; small { (method.description) } } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub fn place(request: &Request) -> Result<Response, Problem> {
+    let site = Site::of(request);
+    let form = request.form()?;
+    let method = form.optional_text("method", INPUT_CHARS_MAX)?.unwrap_or_default();
+    let fingerprint = form.text("fingerprint", INPUT_CHARS_MAX)?;
+    let Some(id) = basket::id() else { return Ok(to(&site, "/cart")) };
+    let again = |notice: &str| review(&site, Some(notice)).unwrap_or_else(|back| back);
+    Ok(match checkout::place(&id, method, Some(fingerprint), site.locale) {
+        Ok(placed) => {
+            basket::forget();
+            Response { await_effects: true, ..to(&site, &format!("/orders/{}?pay=1", placed.token)) }
+        }
+        Err(Error::Invalid(errors)) if errors.iter().all(|error| error.field == "shipping-method") => to(&site, "/checkout/shipping"),
+        Err(Error::Invalid(_)) => to(&site, "/checkout"),
+        Err(Error::Shortage(_)) => basket::with_alert(
+            &site,
+            site.say("Somebody was faster: not all of it is left. Please lower the quantities marked.", "部分商品刚刚被买走，库存不足，请减少标记商品的数量。"),
+        ),
+        Err(Error::DiscountsGone(_)) => {
+            again(site.say("A discount has just been used up by others. Please look at the new total.", "有优惠刚刚被领完，请确认新的总额。"))
+        }
+        Err(Error::Changed) => again(site.say("The total has changed since you saw it. Please look at it again.", "订单总额已变化，请重新确认。")),
+        Err(Error::UnknownPaymentMethod(_)) => again(site.say("Choose how you would like to pay.", "请选择支付方式。")),
+        Err(Error::Empty | Error::Cart(_)) => to(&site, "/cart"),
+    })
+}
+
+/// One of three, beside what is bought.
+fn step(site: &Site, title: &str, number: u32, view: &View, main: Markup) -> Markup {
+    let names = [site.say("Address", "收货信息"), site.say("Delivery", "配送方式"), site.say("Payment", "确认支付")];
+    site.page(
+        title,
+        title,
+        html! {
+            div.wide.columns {
+                section {
+                    ol.steps { @for (place, name) in (1_u32..).zip(names) { li aria-current=[(place == number).then_some("step")] { (name) } } }
+                    h1 { (title) }
+                    (main)
+                }
+                aside {
+                    h2 { (site.say("Your order", "订单明细")) }
+                    (summary::lines(site, &view.lines))
+                    (summary::totals(site, &view.totals, &view.taxes))
+                    p { a href=(site.link("/cart")) { (site.say("Change the cart", "返回购物车修改")) } }
+                }
+            }
+        },
+    )
+}

@@ -1,0 +1,186 @@
+//! The order as its shopper sees it, known by a link that cannot be guessed.
+
+use maud::{Markup, html};
+use souk_sdk::clock;
+use souk_sdk::commerce::orders::{self, Order, Status};
+use souk_sdk::commerce::payment::{self, Payment, Status as Paying};
+use souk_sdk::web::{self, Problem, Request, Response};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::basket::{alert, personal};
+use crate::checkout::method_choice;
+use crate::layout::Site;
+use crate::summary;
+
+/// A page that waits looks again by itself, so often and so long.
+const LOOK_AGAIN_S: u32 = 4;
+const LOOK_AGAIN_UP_TO_MS: u64 = 3 * 60 * 1_000;
+
+pub fn page(request: &Request) -> Response {
+    let site = Site::of(request);
+    let Some(order) = orders::by_token(request.param("token")) else { return crate::not_found(request) };
+    let payment = payment::latest(&order.token);
+    // Straight on to the provider's page after the order was placed.
+    if request.query().get("pay").is_some()
+        && let Some(url) = payment.as_ref().and_then(|payment| payment.redirect_url.as_deref())
+    {
+        return web::redirect(url).with_header("cache-control", "no-store");
+    }
+    show(&site, &order, payment.as_ref(), None)
+}
+
+pub fn retry(request: &Request) -> Result<Response, Problem> {
+    let site = Site::of(request);
+    let token = request.param("token");
+    let (Some(order), Some(last)) = (orders::by_token(token), payment::latest(token)) else { return Ok(crate::not_found(request)) };
+    let form = request.form()?;
+    let method = form.text("method", 128)?;
+    if payment::retry(&last.id, method, site.locale).is_err() {
+        let notice = site.say("This way to pay is not possible now. The order's state is below.", "目前无法使用该支付方式，请查看下方订单状态。");
+        return Ok(show(&site, &order, Some(&last), Some(notice)).with_status(409));
+    }
+    let next = web::redirect(&site.link(&format!("/orders/{token}?pay=1")));
+    Ok(Response { await_effects: true, ..next })
+}
+
+pub fn cancel(request: &Request) -> Response {
+    let site = Site::of(request);
+    let token = request.param("token");
+    let Some(order) = orders::by_token(token) else { return crate::not_found(request) };
+    if !orders::cancel(token, "by the shopper") {
+        let notice = site.say("The order is paid and can no longer be cancelled here.", "订单已支付，无法在此取消。");
+        return show(&site, &order, payment::latest(token).as_ref(), Some(notice)).with_status(409);
+    }
+    Response { await_effects: true, ..web::redirect(&site.link(&format!("/orders/{token}"))) }
+}
+
+fn show(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<&str>) -> Response {
+    let waits = order.status == Status::PaymentPending
+        && payment.is_some_and(|payment| matches!(payment.status, Paying::Starting | Paying::Unknown | Paying::ActionRequired | Paying::Captured));
+    let response = personal(render(site, order, payment, notice)).with_header("x-robots-tag", "noindex");
+    if waits && notice.is_none() && clock::now_ms().saturating_sub(order.created_ms) < LOOK_AGAIN_UP_TO_MS {
+        return response.with_header("refresh", LOOK_AGAIN_S.to_string());
+    }
+    response
+}
+
+/// Heading and sentence.
+fn state(site: &Site, order: &Order, payment: Option<&Payment>) -> (&'static str, &'static str) {
+    match (order.status, payment.map(|payment| payment.status)) {
+        (Status::PaymentPending, Some(Paying::Declined)) => (
+            site.say("The payment was declined", "支付未成功"),
+            site.say("Nothing was charged. Your goods are still kept for you: try again or choose another way to pay.", "您没有被扣款，商品仍为您保留。请重试或更换支付方式。"),
+        ),
+        (Status::PaymentPending, Some(Paying::Cancelled)) => (
+            site.say("The payment was cancelled", "支付已取消"),
+            site.say("Nothing was charged. Choose how you would like to pay.", "您没有被扣款，请重新选择支付方式。"),
+        ),
+        (Status::PaymentPending, Some(Paying::ActionRequired)) => (
+            site.say("Waiting for your payment", "等待支付"),
+            site.say("If you have just paid, this page will say so in a moment.", "如果您刚刚完成支付，此页面稍后会更新。"),
+        ),
+        (Status::PaymentPending, _) => (
+            site.say("Your payment is being started", "正在处理支付"),
+            site.say("We are asking the payment provider. This page looks again by itself.", "正在联系支付服务商，此页面会自动更新。"),
+        ),
+        (Status::Placed, _) => {
+            (site.say("Thank you for your order", "下单成功，感谢惠顾"), site.say("It is paid, and we are packing it.", "订单已支付，我们正在备货。"))
+        }
+        (Status::Fulfilled, _) => (site.say("Your order is on its way", "订单已发货"), site.say("It has left our shelves.", "商品已出库，请留意收货。")),
+        (Status::Cancelled, _) => {
+            (site.say("The order was cancelled", "订单已取消"), site.say("Nothing will be sent, and nothing is owed.", "订单不会发货，您也无需付款。"))
+        }
+        (Status::Refunding, _) => (
+            site.say("Your money is on its way back", "退款处理中"),
+            site.say("The payment came too late for the goods. All of it goes back the way it came.", "付款到账时商品已无法保留，款项将原路全额退回。"),
+        ),
+        (Status::Refunded, _) => (site.say("Your money was sent back", "已退款"), site.say("All of it went back the way it came.", "款项已原路全额退回。")),
+    }
+}
+
+fn happened(site: &Site, kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "order.created" => site.say("Order received", "提交订单"),
+        "order.placed" => site.say("Payment received", "支付成功"),
+        "order.cancelled" => site.say("Cancelled", "订单取消"),
+        "order.fulfilled" => site.say("Sent", "已发货"),
+        "payment.owed" => site.say("Refund started", "发起退款"),
+        "payment.refunded" => site.say("Refund done", "退款完成"),
+        _ => return None,
+    })
+}
+
+fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<&str>) -> Markup {
+    let (title, sentence) = state(site, order, payment);
+    let link = |path: &str| site.link(&format!("/orders/{}{path}", order.token));
+    let pending = order.status == Status::PaymentPending;
+    let pay_url = payment.filter(|_| pending).and_then(|payment| payment.redirect_url.as_deref());
+    let may_choose = pending && payment.is_some_and(|payment| matches!(payment.status, Paying::Declined | Paying::Cancelled | Paying::ActionRequired));
+    let methods = if may_choose { payment::methods(&order.totals.total, site.locale) } else { Vec::new() };
+    site.page(
+        title,
+        title,
+        html! {
+            div.wide.columns {
+                section {
+                    h1 { (title) }
+                    @if let Some(notice) = notice { (alert(notice)) }
+                    p.lead role="status" { (sentence) }
+                    p.number { (site.say("Order number", "订单号")) " " b { (order.number) } }
+                    @if let Some(message) = payment.map(|payment| payment.message.as_str()).filter(|message| pending && !message.is_empty()) { p.hint { (message) } }
+                    @if let Some(url) = pay_url { p { a.button href=(url) { (site.say("Go to the payment", "前往支付")) } } }
+                    @if may_choose {
+                        form.stacked method="post" action=(link("/retry")) {
+                            (method_choice(site, &methods))
+                            button.full.plain[pay_url.is_some()] { (site.say("Pay this way", "使用此方式支付")) }
+                        }
+                    }
+                    @if pending {
+                        form method="post" action=(link("/cancel")) { button.plain { (site.say("Cancel the order", "取消订单")) } }
+                    }
+                    div.facts-pair {
+                        section { h2 { (site.say("Sent to", "收货信息")) } (summary::address(site, &order.shipping_address)) p { (order.contact.email) } }
+                        section { h2 { (site.say("Delivery", "配送方式")) } p { (order.shipping_method.name) } }
+                    }
+                    h2 { (site.say("What has happened", "订单进度")) }
+                    ol.timeline {
+                        @for entry in &order.timeline {
+                            @if let Some(what) = happened(site, &entry.kind) { li { time datetime=(iso(entry.at_ms)) { (spoken(entry.at_ms)) } " " (what) } }
+                        }
+                    }
+                    p.hint { (site.say("Keep this page's address: it shows the order tomorrow as well.", "请保存此页面的网址，之后仍可查看订单。")) }
+                }
+                aside {
+                    h2 { (site.say("Your order", "订单明细")) }
+                    (summary::lines(site, &order.lines))
+                    (summary::totals(site, &order.totals, &order.taxes))
+                }
+            }
+        },
+    )
+}
+
+/// `2026-11-24T15:30:00Z`
+fn iso(at_ms: u64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp((at_ms / 1_000) as i64).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    at.format(&Rfc3339).unwrap_or_default()
+}
+
+/// A script turns it into the reader's own time.
+fn spoken(at_ms: u64) -> String {
+    let iso = iso(at_ms);
+    format!("{} {} UTC", iso.get(..10).unwrap_or_default(), iso.get(11..16).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_are_dates() {
+        for (at_ms, text) in [(0, "1970-01-01T00:00:00Z"), (951_782_400_000, "2000-02-29T00:00:00Z"), (1_795_534_199_000, "2026-11-24T15:29:59Z")] {
+            assert_eq!(iso(at_ms), text);
+        }
+    }
+}
