@@ -41,7 +41,7 @@ fn details_form(site: &Site, view: &View, typed: &Details, countries: &[Country]
                 }
             }
             form.stacked method="post" action=(site.link("/checkout")) {
-                (input("email", site.say("E-mail", "电子邮箱"), &typed.contact.email, errors, true, "email", "email", "", "", 254))
+                (input(site, "email", site.say("E-mail", "电子邮箱"), &typed.contact.email, errors, true, "email", "email", "", "", 254))
                 div.field {
                     label for="country" { (site.say("Country or region", "国家或地区")) }
                     select #country name="country" autocomplete="country" data-change {
@@ -61,12 +61,13 @@ fn address_input(site: &Site, field: &AddressField, address: &Address, errors: &
     let value = part(address, &field.name);
     if field.subdivisions.is_empty() {
         let kind = if field.name == "phone" { "tel" } else { "text" };
-        return input(&field.name, &field.label, value, errors, field.required, kind, &field.autocomplete, &field.pattern, &field.example, field.length_max);
+        return input(site, &field.name, &field.label, value, errors, field.required, kind, &field.autocomplete, &field.pattern, &field.example, field.length_max);
     }
     html! {
         div.field {
             label for=(field.name) { (field.label) }
-            select id=(field.name) name=(field.name) required[field.required] autocomplete=(field.autocomplete) aria-describedby=[described(&field.name, errors)] {
+            select id=(field.name) name=(field.name) required[field.required] autocomplete=(field.autocomplete) aria-describedby=[described(&field.name, errors)]
+                aria-invalid=[described(&field.name, errors).map(|_| "true")] {
                 option value="" { (site.say("Please choose", "请选择")) }
                 @for region in &field.subdivisions { option value=(region.code) selected[region.code == value] { (region.name) } }
             }
@@ -76,11 +77,11 @@ fn address_input(site: &Site, field: &AddressField, address: &Address, errors: &
 }
 
 #[allow(clippy::too_many_arguments)] // One for each attribute of the element.
-fn input(name: &str, label: &str, value: &str, errors: &[FieldError], required: bool, kind: &str, autocomplete: &str, pattern: &str, example: &str, length_max: u32) -> Markup {
+fn input(site: &Site, name: &str, label: &str, value: &str, errors: &[FieldError], required: bool, kind: &str, autocomplete: &str, pattern: &str, example: &str, length_max: u32) -> Markup {
     let wrong = described(name, errors);
     html! {
         div.field {
-            label for=(name) { (label) @if !required { " " small { "·" } } }
+            label for=(name) { (label) @if !required { " " small { (site.say("(optional)", "（选填）")) } } }
             input id=(name) name=(name) type=(kind) value=(value) required[required] autocomplete=(autocomplete) maxlength=(length_max)
                 pattern=[(!pattern.is_empty()).then_some(pattern)] placeholder=[(!example.is_empty()).then_some(example)]
                 aria-describedby=[wrong.as_deref()] aria-invalid=[wrong.is_some().then_some("true")];
