@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -28,6 +29,8 @@ pub(super) struct Committer {
     pub engine: Arc<dyn Engine>,
     pub current: Arc<ArcSwap<Current>>,
     pub durable: watch::Sender<u64>,
+    /// Durable batches, each of one or more transactions.
+    pub batches: Arc<AtomicU64>,
     pub recent: Recent,
 }
 
@@ -179,6 +182,7 @@ impl Committer {
             }
             return;
         }
+        self.batches.fetch_add(1, Ordering::Relaxed);
         // All of a group count as its last: their order among themselves was
         // settled when they were admitted.
         for key in group.batch.into_keys() {

@@ -19,6 +19,7 @@ use std::ops::Bound;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -103,6 +104,7 @@ struct Inner {
     engine: Arc<dyn Engine>,
     current: Arc<ArcSwap<Current>>,
     durable: watch::Sender<u64>,
+    batches: Arc<AtomicU64>,
     /// Taken when the store is dropped, which ends the committer.
     queue: Option<mpsc::Sender<Waiting>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -145,9 +147,11 @@ impl Store {
         let current = Arc::new(ArcSwap::from_pointee(Current { snapshot, seq }));
         let durable = watch::Sender::new(seq);
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-        let committer = Committer { engine: engine.clone(), current: current.clone(), durable: durable.clone(), recent: Recent::since(seq) };
+        let batches = Arc::new(AtomicU64::new(0));
+        let (recent, engine_of) = (Recent::since(seq), engine.clone());
+        let committer = Committer { engine: engine_of, current: current.clone(), durable: durable.clone(), batches: batches.clone(), recent };
         let thread = std::thread::Builder::new().name("committer".into()).spawn(move || committer.run(waiting)).map_err(io)?;
-        Ok(Store(Arc::new(Inner { kind, engine, current, durable, queue: Some(queue), thread: Mutex::new(Some(thread)) })))
+        Ok(Store(Arc::new(Inner { kind, engine, current, durable, batches, queue: Some(queue), thread: Mutex::new(Some(thread)) })))
     }
 
     pub fn begin(&self) -> Txn {
@@ -168,6 +172,11 @@ impl Store {
 
     pub fn durable_seq(&self) -> u64 {
         *self.0.durable.borrow()
+    }
+
+    /// Batches made durable since the store was opened, each with one sync.
+    pub fn batches(&self) -> u64 {
+        self.0.batches.load(Ordering::Relaxed)
     }
 
     pub fn subscribe(&self) -> watch::Receiver<u64> {

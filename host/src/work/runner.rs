@@ -220,7 +220,7 @@ impl<P: Plugins> Runner<P> {
     }
 
     pub fn metrics(&self, out: &mut String) {
-        self.metrics.write(out);
+        self.metrics.write(out, self.store.batches());
     }
 
     pub(super) fn now_ms(&self) -> u64 {
