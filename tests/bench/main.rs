@@ -8,6 +8,7 @@ mod calls;
 mod figure;
 mod growth;
 mod load;
+mod orders;
 mod process;
 mod reads;
 mod reload;
@@ -55,11 +56,13 @@ pub struct Effort {
 type Measure = fn(Effort) -> Result<Vec<Figure>>;
 
 /// Figures that are taken together; slow ones only when they are asked for.
-const GROUPS: [(&[&str], bool, Measure); 9] = [
+const GROUPS: [(&[&str], bool, Measure); 11] = [
     (&["api_product_vs_hyper"], false, reads::api_product),
     (&["cached_page_vs_hyper"], false, reads::cached_page),
     (&["page_product_p99_ms"], false, reads::page_product),
     (&["call_overhead_us", "isolated_call_us"], false, calls::calls),
+    (&["orders_per_s"], false, orders::orders),
+    (&["hot_sku_attempts_per_s"], false, orders::hot_sku),
     (&["reload_ms"], false, reload::graph),
     (&["reload_provider_ms"], false, reload::provider),
     (&["start_ms"], false, process::start),

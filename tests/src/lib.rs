@@ -16,6 +16,8 @@ pub struct Shop {
     folder: TempDir,
     server: Child,
     pub url: String,
+    /// Where operators look: `/metrics`.
+    pub ops: String,
 }
 
 fn root() -> PathBuf {
@@ -80,14 +82,15 @@ impl Shop {
     pub fn serve(folder: TempDir) -> Self {
         let mut server = souk().arg("serve").arg("--store").arg(folder.path().join("store")).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
-        let url = lines
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| Some(line.split_once(" is open: ")?.1.split_whitespace().next()?.to_owned()))
-            .expect("the server tells where it listens");
+        let mut told = |before: &str| {
+            let found = lines.by_ref().map_while(Result::ok).find_map(|line| Some(line.split_once(before)?.1.split_whitespace().next()?.to_owned()));
+            found.expect("the server tells where it listens")
+        };
+        let url = told(" is open: ");
+        let ops = told("for operators: ").trim_end_matches("/metrics").to_owned();
         // Its later output must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { folder, server, url }
+        Self { folder, server, url, ops }
     }
 
     pub fn pid(&self) -> u32 {
