@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use croner::Cron;
@@ -222,6 +223,8 @@ impl<P: Plugins> Runner<P> {
         loop {
             let now_ms = self.now_ms();
             let mut next_ms = u64::MAX;
+            // Before looking: whatever is committed from here on is either seen or wakes.
+            self.wake.jobs_looked_for_ms.store(u64::MAX, Ordering::SeqCst);
             if !self.stop.is_cancelled() {
                 self.start_repeating(&mut repeating, &mut running, &mut turns, now_ms);
                 next_ms = repeating.values().filter_map(|r| r.next_ms).filter(|at| *at > now_ms).min().unwrap_or(u64::MAX);
@@ -236,6 +239,7 @@ impl<P: Plugins> Runner<P> {
                 return;
             }
             let sleep = Duration::from_millis(next_ms.saturating_sub(now_ms).max(1)).min(SLEEP_MAX);
+            self.wake.jobs_looked_for_ms.store(next_ms, Ordering::SeqCst);
             tokio::select! {
                 Some(ended) = turns.join_next_with_id(), if !turns.is_empty() => match ended {
                     Ok((task, ended)) => {

@@ -2,6 +2,7 @@
 //! only then lets anything out.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
@@ -92,6 +93,9 @@ pub(super) struct Wake {
     /// Taken by the dispatcher when it starts.
     pub effects_receiver: Mutex<Option<mpsc::UnboundedReceiver<StagedEffect>>>,
     pub jobs: Notify,
+    /// When the scheduler looks for jobs again, in UTC milliseconds: what is due
+    /// later need not wake it. It would walk past every job that was called off.
+    pub jobs_looked_for_ms: AtomicU64,
     pub effect_waiters: Mutex<FxHashMap<keys::Key, Vec<oneshot::Sender<()>>>>,
 }
 
@@ -186,6 +190,7 @@ impl<P: Plugins> Runner<P> {
             effects,
             effects_receiver: Mutex::new(Some(effects_receiver)),
             jobs: Notify::new(),
+            jobs_looked_for_ms: AtomicU64::new(u64::MAX),
             effect_waiters: Mutex::default(),
         };
         Arc::new(Self {
@@ -404,7 +409,8 @@ impl<P: Plugins> Runner<P> {
             // Without a dispatcher the effect waits in the store.
             _ = self.wake.effects.send(effect);
         }
-        if staged.jobs.iter().any(|(_, due)| due.is_some()) {
+        let next_ms = self.wake.jobs_looked_for_ms.load(Ordering::SeqCst);
+        if staged.jobs.iter().any(|(_, due)| due.is_some_and(|due_ms| due_ms < next_ms)) {
             self.wake.jobs.notify_one();
         }
     }
