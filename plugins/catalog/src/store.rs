@@ -233,7 +233,9 @@ impl Writer {
             put("pages", &key(locale, &handle), &view.product(&new));
             put("summaries", &key(locale, &handle), &view.summary(&new.product));
             for variant in &new.product.variants {
-                put("sellables", &key(locale, &variant.sku), &view.sellable(&new.product, &variant.sku, &self.tree));
+                if let Some(sellable) = view.sellable(&new.product, &variant.sku, &self.tree) {
+                    put("sellables", &key(locale, &variant.sku), &sellable);
+                }
             }
         }
         let entries = listing_keys(&new.product, &self.tree);

@@ -146,6 +146,15 @@ fn moving_a_category_moves_its_products() {
     assert_eq!(counts, [0, 2, 1]);
 }
 
+/// Making them anew at each read answers the same, far slower.
+#[test]
+fn what_is_stored_for_reading_can_be_read() {
+    import(&small());
+    let stored = souk_sdk::storage::get("sellables", "en:T1-50").unwrap().unwrap();
+    let read = postcard::from_bytes(&stored[1..]).ok();
+    assert_eq!(read, Catalog::sellables(vec!["T1-50".into()], "en".into()).remove(0));
+}
+
 #[test]
 fn one_bad_row_keeps_all_others_out() {
     let mut input = small();
