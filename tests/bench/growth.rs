@@ -79,7 +79,7 @@ fn grown(originals: &[Value], count: usize) -> Result<(Shop, f64)> {
         fs::write(file.path(), serde_json::to_vec(&json!({ "products": products }))?)?;
         let output = shop.souk(&["store", "import", &file.path().display().to_string()]);
         let told = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.success() && told.contains("\"applied\":true"), "{told:.2000}{}", String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success() && told.contains("\"applied\": true"), "{told:.300}{}", String::from_utf8_lossy(&output.stderr));
     }
     Ok((shop, begun.elapsed().as_secs_f64()))
 }
