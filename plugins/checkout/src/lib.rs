@@ -144,13 +144,20 @@ fn place(view: View, payment_method: &str, locale: String) -> Result<Placed, Err
             order_token: created.token.clone(),
             order_number: created.number.clone(),
             amount: total.clone(),
+            return_url: return_url(&locale, &created.token),
             locale,
-            return_url: format!("{}/orders/{}", config::shop().base_url, created.token),
         });
         // The unit must not be committed: the order would wait for nobody.
         started.unwrap_or_else(|reason| panic!("payment offers `{payment_method}` and refuses it: {reason}"));
     }
     Ok(Placed { number: created.number, token: created.token, payment_id, total })
+}
+
+/// A shop mounts a language under its first part: who comes back from a
+/// provider's page reads on in the language they ordered in.
+fn return_url(locale: &str, token: &str) -> String {
+    let language = locale.split('-').next().unwrap_or(locale).to_ascii_lowercase();
+    format!("{}/{language}/orders/{token}", config::shop().base_url)
 }
 
 /// What an order needs and the shopper has not given yet is a mistake in its field.

@@ -1,0 +1,222 @@
+//! A purchase in Chromium, with scripts and without, in English and Chinese,
+//! wide and narrow. Each page is held to WCAG 2.2 AA by axe-core, and its
+//! picture is kept under `target/screenshots`.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use fantoccini::wd::Capabilities;
+use fantoccini::{Client, ClientBuilder, Locator};
+use serde_json::{Value, json};
+use souk_tests::Shop;
+
+const AXE: &str = include_str!("../browser/axe.min.js");
+
+/// A WebDriver server of its own.
+struct Driver {
+    process: Child,
+    url: String,
+}
+
+impl Driver {
+    fn start() -> Self {
+        let mut process = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("chromedriver: {error}. Install Chromium and its driver (Debian: chromium chromium-driver)"));
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let port = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| line.split_once("successfully on port ").map(|(_, port)| port.trim_end_matches('.').to_owned()))
+            .expect("chromedriver tells its port");
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { process, url: format!("http://127.0.0.1:{port}") }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+struct Browser {
+    client: Client,
+    scripts: bool,
+    shots: PathBuf,
+    taken: usize,
+}
+
+impl Browser {
+    async fn open(driver: &Driver, language: &str, scripts: bool, width: u32) -> Self {
+        let arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", &format!("--window-size={width},900"), &format!("--lang={language}")];
+        let mut options = json!({ "args": arguments });
+        if !scripts {
+            options["prefs"] = json!({ "profile.managed_default_content_settings.javascript": 2 });
+        }
+        let mut capabilities = Capabilities::new();
+        capabilities.insert("goog:chromeOptions".into(), options);
+        let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new()).capabilities(capabilities).connect(&driver.url).await.expect("Chromium starts");
+        let shots = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../target/screenshots/{language}-{width}-{}", if scripts { "scripts" } else { "plain" }));
+        fs::create_dir_all(&shots).unwrap();
+        Self { client, scripts, shots, taken: 0 }
+    }
+
+    async fn go(&self, url: String) {
+        self.client.goto(&url).await.unwrap();
+    }
+
+    async fn click(&self, css: &str) {
+        self.client.wait().for_element(Locator::Css(css)).await.unwrap_or_else(|error| panic!("{css}: {error}")).click().await.unwrap();
+    }
+
+    async fn fill(&self, css: &str, text: &str) {
+        let field = self.client.find(Locator::Css(css)).await.unwrap_or_else(|error| panic!("{css}: {error}"));
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+
+    async fn text(&self, css: &str) -> String {
+        self.client.wait().for_element(Locator::Css(css)).await.unwrap_or_else(|error| panic!("{css}: {error}")).text().await.unwrap()
+    }
+
+    /// Waits for the page that has this, keeps its picture and checks it.
+    async fn look(&mut self, name: &str, css: &str) {
+        self.client.wait().for_element(Locator::Css(css)).await.unwrap_or_else(|error| panic!("{name} has no {css}: {error}"));
+        self.taken += 1;
+        fs::write(self.shots.join(format!("{:02}-{name}.png", self.taken)), self.client.screenshot().await.unwrap()).unwrap();
+        if !self.scripts {
+            return;
+        }
+        // Run by the driver, not by the page: the page's policy does not matter.
+        let run = format!(
+            "{AXE}; const done = arguments[arguments.length - 1];
+             axe.run({{ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] }})
+                .then((found) => done(found.violations.map((v) => [v.impact, v.id, v.nodes.map((n) => n.html)])), (error) => done([String(error)]));"
+        );
+        let violations: Value = self.client.execute_async(&run, Vec::new()).await.unwrap();
+        assert_eq!(violations, json!([]), "{name}");
+        let wider = "return document.documentElement.scrollWidth > document.documentElement.clientWidth";
+        assert_eq!(self.client.execute(wider, Vec::new()).await.unwrap(), json!(false), "{name} is wider than the window");
+    }
+
+    async fn number_of_order(&self) -> String {
+        self.text("p.number b").await
+    }
+}
+
+struct Words {
+    language: &'static str,
+    declined: &'static str,
+    thanks: &'static str,
+}
+
+const ENGLISH: Words = Words { language: "en", declined: "The payment was declined", thanks: "Thank you for your order" };
+const CHINESE: Words = Words { language: "zh", declined: "支付未成功", thanks: "下单成功，感谢惠顾" };
+
+async fn buy(words: &Words, scripts: bool, width: u32) {
+    let shop = Shop::open();
+    let driver = Driver::start();
+    let mut browser = Browser::open(&driver, words.language, scripts, width).await;
+    let base = format!("{}/{}", shop.url, words.language);
+
+    browser.go(base.clone()).await;
+    browser.look("home", "section.hero").await;
+    browser.go(format!("{base}/products?sort=price-up")).await;
+    browser.look("products", "ul.grid").await;
+    browser.click("ul.grid .card a").await;
+    browser.look("product", "form.buy").await;
+    browser.click("form.buy button").await;
+    browser.look("cart", "ul.lines").await;
+    browser.fill("ul.lines input.number", "2").await;
+    browser.click("ul.lines form button").await;
+    browser.fill("#code", "nonsense").await;
+    browser.click("form.code button").await;
+    browser.look("cart-with-a-wrong-code", "ul.codes .refused").await;
+
+    browser.click("aside a.button").await;
+    browser.look("address", "#email").await;
+    for (field, text) in [
+        ("#email", "li.lei@shop.example"),
+        ("#name", "李雷"),
+        ("#phone", "13800138000"),
+        ("#city", "杭州市"),
+        ("#district", "西湖区"),
+        ("#street", "龙井路 1 号"),
+    ] {
+        browser.fill(field, text).await;
+    }
+    let region = browser.client.find(Locator::Css("#region")).await.unwrap();
+    region.select_by_value("33").await.unwrap();
+    browser.click("form.stacked button.full").await;
+    browser.look("delivery", "input[name=method]").await;
+    browser.click("form.stacked button.full").await;
+    browser.look("payment", "input[name=fingerprint]").await;
+    browser.click("form.stacked button.full").await;
+    browser.look("provider", "button[value=decline]").await;
+    browser.click("button[value=decline]").await;
+    browser.look("declined", "form[action$=retry]").await;
+    assert_eq!(browser.text("h1").await, words.declined);
+    let number = browser.number_of_order().await;
+    browser.click("form[action$=retry] button").await;
+    browser.click("button[value=approve]").await;
+    browser.look("placed", "p.number b").await;
+    assert_eq!((browser.text("h1").await.as_str(), browser.number_of_order().await), (words.thanks, number.clone()));
+
+    // The link is good for whoever has it, and the cart is empty again.
+    let link = browser.client.current_url().await.unwrap();
+    browser.client.delete_all_cookies().await.unwrap();
+    browser.go(link.to_string()).await;
+    assert_eq!(browser.number_of_order().await, number);
+    browser.go(format!("{base}/cart")).await;
+    browser.look("empty-cart", ".lost").await;
+    browser.client.clone().close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purchase_in_english() {
+    buy(&ENGLISH, true, 1200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purchase_in_chinese_on_a_phone() {
+    buy(&CHINESE, true, 390).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_purchase_without_scripts() {
+    buy(&ENGLISH, false, 1200).await;
+    buy(&CHINESE, false, 390).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mistakes_in_an_address_are_shown_at_their_fields() {
+    let shop = Shop::open();
+    let driver = Driver::start();
+    let mut browser = Browser::open(&driver, "en", true, 1200).await;
+    browser.go(format!("{}/en/products?sort=price-up", shop.url)).await;
+    browser.click("ul.grid .card a").await;
+    browser.click("form.buy button").await;
+    browser.click("aside a.button").await;
+    browser.fill("#email", "nobody").await;
+    // As browsers do that know nothing of patterns.
+    browser.client.execute("document.querySelector('form.stacked').noValidate = true", Vec::new()).await.unwrap();
+    browser.click("form.stacked button.full").await;
+    browser.look("address-with-mistakes", "#email-error").await;
+    for field in ["email", "name", "phone", "region", "city", "district", "street"] {
+        let input = browser.client.find(Locator::Id(field)).await.unwrap();
+        assert_eq!(input.attr("aria-describedby").await.unwrap().as_deref(), Some(format!("{field}-error").as_str()));
+    }
+    let email = browser.client.find(Locator::Id("email")).await.unwrap();
+    assert_eq!(email.prop("value").await.unwrap().as_deref(), Some("nobody"), "what was typed is kept");
+    // Another country has other fields.
+    browser.client.find(Locator::Id("country")).await.unwrap().select_by_value("US").await.unwrap();
+    browser.client.wait().for_element(Locator::Css("#region option[value=CA]")).await.unwrap();
+    browser.look("address-in-america", "#postal-code[required]").await;
+    browser.client.clone().close().await.unwrap();
+}
