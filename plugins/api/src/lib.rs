@@ -3,6 +3,7 @@
 mod carts;
 mod openapi;
 mod orders;
+mod search;
 
 use serde::Serialize;
 use souk_sdk::commerce::catalog::{self, Sort};
@@ -32,6 +33,8 @@ impl web::Guest for Api {
             "availability" => availability(&request),
             "categories" => Ok(web::json(&catalog::categories(&request.locale))),
             "openapi" => Ok(web::json(&openapi::document()).cached(3_600, ["api"])),
+            "search" => search::search(&request),
+            "suggest" => search::suggest(&request),
             "countries" => Ok(orders::countries(&request)),
             "address-form" => orders::address_form(&request),
             "create-cart" => carts::create(&request),
@@ -54,12 +57,13 @@ fn products(request: &Request) -> Result<Response, Problem> {
             found.ok_or_else(|| Problem::field("sort", "unknown", format!("Use one of {known}.")))?.1
         }
     };
-    let (offset, limit) = (query.number_or("offset", 0)?, query.number_or("limit", PAGE_SIZE_DEFAULT)?);
-    if !(1..=PAGE_SIZE_MAX).contains(&limit) {
-        return Err(Problem::field("limit", "range", format!("Use 1 to {PAGE_SIZE_MAX}.")));
-    }
+    let (offset, limit) = (query.number_or("offset", 0)?, page_size(query.number_or("limit", PAGE_SIZE_DEFAULT)?)?);
     let category = query.optional_text("category", NAME_CHARS_MAX)?;
     Ok(web::json(&catalog::browse(category, &request.locale, sort, Page { offset, limit })))
+}
+
+fn page_size(limit: u32) -> Result<u32, Problem> {
+    if (1..=PAGE_SIZE_MAX).contains(&limit) { Ok(limit) } else { Err(Problem::field("limit", "range", format!("Use 1 to {PAGE_SIZE_MAX}."))) }
 }
 
 #[derive(Serialize)]
@@ -99,6 +103,11 @@ mod tests {
             ("products", "limit=201", "limit"),
             ("products", "offset=-1", "offset"),
             ("availability", "", "sku"),
+            ("search", "sort=cheap", "sort"),
+            ("search", "price-min=-1", "price-min"),
+            ("search", "offset=10001", "offset"),
+            ("suggest", "", "q"),
+            ("suggest", "q=a&limit=21", "limit"),
         ] {
             let (status, body) = problem(query, route);
             assert!((400..500).contains(&status) && body.contains(field), "{query}: {status} {body}");

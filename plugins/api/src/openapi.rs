@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::search;
 use crate::{NAME_CHARS_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, SKUS_MAX, SORTS};
 
 fn reference(name: &str) -> Value {
@@ -87,6 +88,20 @@ pub fn document() -> Value {
                 { "name": "sku", "in": "query", "required": true, "schema": { "type": "array", "items": name(), "minItems": 1, "maxItems": SKUS_MAX } },
             ]), list(object(json!({ "sku": text(), "available": { "type": "integer" } })))),
             "/api/v1/categories": get("listCategories", "All categories, parents before children", json!([]), list(reference("Category"))),
+            "/api/v1/search": get("search", "Products that fit words and filters, with how many there are of each category and brand", json!([
+                query("q", json!({ "type": "string", "maxLength": search::TEXT_CHARS_MAX })),
+                query("category", name()),
+                query("brand", json!({ "type": "array", "items": name(), "maxItems": search::BRANDS_MAX })),
+                query("price-min", json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX })),
+                query("price-max", json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX })),
+                query("sort", json!({ "type": "string", "enum": search::SORTS.map(|(name, _)| name) })),
+                query("offset", json!({ "type": "integer", "minimum": 0, "maximum": search::OFFSET_MAX, "default": 0 })),
+                query("limit", json!({ "type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE_DEFAULT })),
+            ]), reference("SearchResults")),
+            "/api/v1/suggest": get("suggest", "Words that begin like this", json!([
+                { "name": "q", "in": "query", "required": true, "schema": { "type": "string", "minLength": 1, "maxLength": search::TEXT_CHARS_MAX } },
+                query("limit", json!({ "type": "integer", "minimum": 1, "maximum": search::SUGGESTIONS_MAX, "default": 8 })),
+            ]), list(text())),
             "/api/v1/carts": { "post": created_at(change("createCart", "Makes an empty cart", &[], Value::Null)) },
             "/api/v1/carts/{cart}": get("getCart", "A cart, priced now", parameters(&["cart"]), reference("Cart")),
             "/api/v1/carts/{cart}/lines": { "post": change("addLine", "Adds to the line of a sku, or makes one", &["cart"], object(json!({ "sku": name(), "quantity": quantity(1) }))) },
@@ -150,6 +165,11 @@ fn schemas() -> Value {
             "variant_count": whole(), "only_sku": optional(text()),
         })),
         "Listing": object(json!({ "total": whole(), "products": list(reference("ProductSummary")) })),
+        "FacetValue": object(json!({ "value": text(), "label": text(), "count": whole() })),
+        "SearchResults": object(json!({
+            "total": whole(), "products": list(reference("ProductSummary")), "categories": list(reference("FacetValue")),
+            "brands": list(reference("FacetValue")), "corrected": { "type": "boolean" },
+        })),
         "Contact": object(json!({ "email": text(), "phone": text() })),
         "Address": object(json!({
             "country": { "type": "string", "pattern": "^[A-Z]{2}$" }, "name": text(), "phone": text(), "company": text(), "region": text(),

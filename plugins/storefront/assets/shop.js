@@ -16,3 +16,14 @@ for (const time of document.querySelectorAll("time[datetime]")) {
   const shown = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
   if (!Number.isNaN(at.valueOf())) time.textContent = shown.format(at);
 }
+const find = document.querySelector("[data-suggest]");
+let asked = "";
+find?.addEventListener("input", async () => {
+  const text = find.value.trim();
+  if (text === "" || text === asked) return;
+  asked = text;
+  const answer = await fetch(`${find.dataset.suggest}?q=${encodeURIComponent(text)}`).catch(() => null);
+  // Another letter may have come meanwhile.
+  if (!answer?.ok || text !== asked) return;
+  find.list.replaceChildren(...(await answer.json()).map((word) => new Option(word, word)));
+});

@@ -86,6 +86,13 @@ impl<'a> Site<'a> {
                     header.top {
                         div.wide {
                             a.brand href=(self.home()) { (self.shop_name) }
+                            form.find role="search" method="get" action=(self.link("/search")) {
+                                label.hidden for="find" { (self.say("Search the shop", "搜索商品")) }
+                                input #find type="search" name="q" maxlength="200" autocomplete="off" list="suggestions" data-suggest=(self.link("/search/suggest"))
+                                    placeholder=(self.say("Search", "搜索商品"));
+                                datalist #suggestions {}
+                                button.plain { (self.say("Search", "搜索")) }
+                            }
                             nav aria-label=(t.categories) {
                                 a href=(self.link("/products")) { (t.all_products) }
                                 a href=(self.link("/cart")) { (self.say("Cart", "购物车")) " " span.badge data-count=(self.link("/cart/count")) hidden {} }

@@ -7,6 +7,7 @@ mod checkout;
 mod layout;
 mod order;
 mod pages;
+mod search;
 mod summary;
 mod texts;
 
@@ -33,6 +34,8 @@ impl web::Guest for Storefront {
             "products" => products(&request, None),
             "category" => products(&request, Some(request.param("handle"))),
             "product" => Ok(product(&request)),
+            "search" => Ok(search::page(&request)),
+            "suggest" => search::suggest(&request),
             "cart" => Ok(basket::page(&request)),
             "cart-count" => Ok(basket::count()),
             "cart-add" => basket::add(&request),

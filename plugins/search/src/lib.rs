@@ -1,0 +1,135 @@
+//! Search over the catalogue: exports `souk:commerce/product-search`, keeps the
+//! index in step by hearing `catalog.product-changed`. Owns no documents.
+
+mod index;
+
+use std::collections::BTreeSet;
+
+use souk_sdk::commerce::catalog::{self, Category};
+use souk_sdk::commerce::product_search::{self, Query, Results};
+use souk_sdk::host::command_handler;
+use souk_sdk::search::{self, SearchQuery};
+use souk_sdk::{config, events, log};
+
+const INDEX: &str = "products";
+const SUGGESTIONS_MAX: u32 = 20;
+const PAGE: u32 = 200;
+
+struct Search;
+
+/// The unit cannot go on; the interface has no error for it.
+fn must<T>(result: Result<T, search::Error>) -> T {
+    result.unwrap_or_else(|error| panic!("search index: {error}"))
+}
+
+impl product_search::Guest for Search {
+    fn search(query: Query, locale: String) -> Results {
+        let found = match search::query(INDEX, &index::query(&query, &locale)) {
+            // Words that no index can be asked for find nothing, and nothing is
+            // found until the index is there.
+            Err(search::Error::Invalid(reason) | search::Error::Unavailable(reason)) => {
+                log::warn!("query refused"; reason = reason);
+                search::Results { total: 0, hits: Vec::new(), facets: Vec::new(), corrected: false }
+            }
+            found => must(found),
+        };
+        let handles: Vec<String> = found.hits.into_iter().map(|hit| hit.id).collect();
+        let products = if handles.is_empty() { Vec::new() } else { catalog::summaries(&handles, &locale) };
+        let categories = if found.facets.is_empty() { Vec::new() } else { catalog::categories(&locale) };
+        let name = |handle: &str| categories.iter().find(|it| it.handle == handle).map(|category| category.name.clone());
+        Results {
+            total: found.total,
+            // What was deleted a moment ago may still be in the index.
+            products: products.into_iter().flatten().collect(),
+            categories: index::labelled(&found.facets, "category", name),
+            brands: index::labelled(&found.facets, "brand", |brand| Some(brand.to_owned())),
+            corrected: found.corrected,
+        }
+    }
+
+    fn suggest(prefix: String, locale: String, limit: u32) -> Vec<String> {
+        let prefix: String = prefix.trim().chars().take(60).collect();
+        if prefix.is_empty() {
+            return Vec::new();
+        }
+        let found = match search::suggest(INDEX, &prefix, SUGGESTIONS_MAX) {
+            Err(search::Error::Invalid(_) | search::Error::Unavailable(_)) => Vec::new(),
+            found => must(found),
+        };
+        let mut found = index::preferred(found, &locale);
+        found.truncate(limit as usize);
+        found
+    }
+}
+
+/// Puts a product into the index as the catalogue has it now, or takes it out.
+fn refresh(handle: &str, locales: &[String], categories: &[Category]) {
+    let views: Vec<_> = (locales.iter())
+        .filter_map(|locale| catalog::get(handle, locale).map(|product| (locale.clone(), product)))
+        .collect();
+    if views.is_empty() {
+        must(search::delete(INDEX, handle));
+    } else {
+        must(search::put(INDEX, handle, &index::fields(&views, categories)));
+    }
+}
+
+impl events::Guest for Search {
+    fn handle(event: events::Event) -> Result<(), String> {
+        let locales = config::shop().locales;
+        let default = locales.first().ok_or("the shop has no locale")?;
+        refresh(&event.key, &locales, &catalog::categories(default));
+        Ok(())
+    }
+}
+
+impl command_handler::Guest for Search {
+    fn run(name: String, _: Vec<(String, String)>, _: Vec<u8>) -> Result<Vec<u8>, String> {
+        if name != "reindex" {
+            return Err(format!("search has no command `{name}`"));
+        }
+        let locales = config::shop().locales;
+        let categories = catalog::categories(locales.first().ok_or("the shop has no locale")?);
+        let mut sold: BTreeSet<String> = BTreeSet::new();
+        loop {
+            let page = catalog::handles(sold.last().map(String::as_str), PAGE);
+            if page.is_empty() {
+                break;
+            }
+            for handle in &page {
+                refresh(handle, &locales, &categories);
+            }
+            sold.extend(page);
+        }
+        let gone: Vec<String> = indexed()?.into_iter().filter(|handle| !sold.contains(handle)).collect();
+        for handle in &gone {
+            must(search::delete(INDEX, handle));
+        }
+        Ok(serde_json::json!({ "indexed": sold.len(), "removed": gone.len() }).to_string().into_bytes())
+    }
+}
+
+/// Ids of all documents. This unit's own changes are not among them yet.
+fn indexed() -> Result<Vec<String>, String> {
+    let mut ids = Vec::new();
+    loop {
+        let all = SearchQuery {
+            text: String::new(),
+            fields: Vec::new(),
+            filters: Vec::new(),
+            sort: search::Sort::Ascending("created".into()),
+            offset: u32::try_from(ids.len()).map_err(|error| error.to_string())?,
+            limit: PAGE,
+            facets: Vec::new(),
+            highlight: Vec::new(),
+            typo_tolerance: false,
+        };
+        let page = search::query(INDEX, &all).map_err(|error| error.to_string())?;
+        if page.hits.is_empty() {
+            return Ok(ids);
+        }
+        ids.extend(page.hits.into_iter().map(|hit| hit.id));
+    }
+}
+
+souk_sdk::export!(Search: commerce::product_search, host::event_handler, host::command_handler);
