@@ -8,8 +8,11 @@ use souk_sdk::money::Money;
 const NOTIFICATIONS_KEPT: usize = 32;
 const FIRST_QUESTION_MS: u64 = 60_000;
 const LAST_QUESTION_MS: u64 = 60 * 60_000;
-/// After so many questions without an answer a person is told.
-const QUESTIONS_MAX: u32 = 8;
+/// At so many questions without an answer, seven minutes after the start, a
+/// person is told: before the order is given up.
+const QUESTIONS_MAX: u32 = 3;
+/// So long after it was asked for, a refund should have come.
+const REFUND_MS: u64 = 24 * 60 * 60_000;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -24,6 +27,9 @@ pub struct Record {
     pub ask_ms: u64,
     #[serde(default)]
     pub asked: u32,
+    /// It was given up before the provider answered, which may yet take money.
+    #[serde(default)]
+    pub unsettled: bool,
     /// Ids of notifications seen, the newest last.
     #[serde(default)]
     pub notifications: Vec<String>,
@@ -51,6 +57,8 @@ pub enum Duty {
     CancelAtProvider,
     /// Money went back: tell the order.
     TellRefunded,
+    /// Money went back that the order did not ask for.
+    TellStaff,
 }
 
 impl Record {
@@ -58,9 +66,17 @@ impl Record {
         matches!(self.payment.status, Status::Starting | Status::ActionRequired | Status::Unknown)
     }
 
+    /// Whether the provider owes news of it.
+    pub fn is_awaited(&self) -> bool {
+        self.is_open() || self.unsettled || self.payment.status == Status::Refunding
+    }
+
     pub fn hear(&mut self, news: News) -> Duty {
         use Status::{ActionRequired, Cancelled, Captured, Declined, Refunded, Refunding, Starting, Unknown};
         let before = self.payment.status;
+        if news != News::NoAnswer {
+            self.unsettled = false;
+        }
         let (status, duty) = match (before, news) {
             // Money that came is money that came, whatever was thought before.
             (Starting | ActionRequired | Unknown | Declined | Cancelled, News::Captured) => (Captured, Duty::PayOrder),
@@ -77,6 +93,8 @@ impl Record {
             (Starting | ActionRequired | Unknown, News::Cancelled) => (Cancelled, Duty::Nothing),
             (Starting, News::NoAnswer) => (Unknown, Duty::Nothing),
             (Refunding, News::Refunded) => (Refunded, Duty::TellRefunded),
+            // By hand, at the provider: the order still stands.
+            (Captured, News::Refunded) => (Captured, Duty::TellStaff),
             (same, _) => (same, Duty::Nothing),
         };
         self.payment.status = status;
@@ -92,17 +110,20 @@ impl Record {
             return Duty::Nothing;
         }
         // While it is starting, the answer to that will show what to cancel.
-        let duty = if self.payment.status == Status::Starting { Duty::Nothing } else { Duty::CancelAtProvider };
+        let is_starting = self.payment.status == Status::Starting;
+        let duty = if is_starting { Duty::Nothing } else { Duty::CancelAtProvider };
+        self.unsettled = is_starting;
         self.payment.status = Status::Cancelled;
         self.payment.redirect_url = None;
         duty
     }
 
     /// The order does not want what was captured. False if it is on its way back already.
-    pub fn refund(&mut self) -> bool {
+    pub fn refund(&mut self, now_ms: u64) -> bool {
         let is_captured = self.payment.status == Status::Captured;
         if is_captured {
             self.payment.status = Status::Refunding;
+            (self.asked, self.ask_ms) = (0, now_ms + REFUND_MS);
         }
         is_captured
     }

@@ -20,7 +20,7 @@ use ledger::{Duty, News, Record};
 /// By id. Those that the provider should have news of are found by the time to ask.
 const PAYMENTS: Collection<Record> = Collection::new(
     "payments",
-    &[Index::many("ask", |record| if record.is_open() { vec![storage::ordered(record.ask_ms as i64)] } else { Vec::new() })],
+    &[Index::many("ask", |record| if record.is_awaited() { vec![storage::ordered(record.ask_ms as i64)] } else { Vec::new() })],
 );
 /// Ids of the newest payments, by the orders' tokens.
 const LATEST: Collection<String> = Collection::new("latest", &[]);
@@ -131,7 +131,7 @@ impl payment::Guest for Plugin {
 
     fn refresh(id: String) -> Option<Payment> {
         let record = load(&id)?;
-        Some(if record.is_open() { ask(record).payment } else { record.payment })
+        Some(if record.is_awaited() { ask(record).payment } else { record.payment })
     }
 
     fn cancel(id: String) -> bool {
@@ -146,6 +146,8 @@ impl payment::Guest for Plugin {
         let heard = match payment_method::verify_notification(&provider, &headers, &body) {
             Ok(heard) => heard,
             Err(failure) if failure.kind == FailureKind::NotFound => return NotifyOutcome::Unknown,
+            // It cannot be told now whether it is authentic: the provider repeats it.
+            Err(failure) if failure.kind == FailureKind::Failed => panic!("notifications of `{provider}` cannot be checked: {}", failure.message),
             Err(failure) => {
                 log::warn!("a notification is not authentic: {}", failure.message; provider = provider);
                 return NotifyOutcome::Rejected(failure.message);
@@ -188,7 +190,7 @@ impl effects::Guest for Plugin {
                     log::error!("a payment was not started: {reason}"; provider = completion.target, payment = id);
                     record.hear(News::NoAnswer);
                     // Whatever reached the provider, it knows.
-                    if record.is_open() {
+                    if record.is_awaited() {
                         ask(record);
                     }
                     return Ok(());
@@ -280,6 +282,7 @@ fn begin(start: Start) -> Result<Record, String> {
         reference: String::new(),
         ask_ms: 0,
         asked: 0,
+        unsettled: false,
         notifications: Vec::new(),
     };
     record.ask_soon(clock::now_ms());
@@ -293,16 +296,23 @@ fn ask(mut record: Record) -> Record {
     let was_started = record.payment.status != Status::Starting;
     let answer = payment_method::query(&record.payment.provider, &record.payment.id, &record.reference);
     let is_late = record.ask_later(clock::now_ms());
+    let is_silent = answer.as_ref().map_or(true, |status| status.state == State::Unknown);
     match answer {
         // Its effect is over, or will be carried out yet.
         Ok(status) if status.state == State::Unknown && was_started => {
             let duty = record.hear(News::Declined { message: status.message });
             carry_out(&mut record, duty);
         }
+        // It can be paid still, though nobody waits for it.
+        Ok(status) if status.state == State::Open && record.unsettled => {
+            record.reference = status.reference;
+            let duty = record.hear(News::ActionRequired { redirect_url: None });
+            carry_out(&mut record, duty);
+        }
         Ok(status) => learn(&mut record, status.state, &status.reference, &status.amount, status.message),
         Err(failure) => log::warn!("a provider does not say what became of a payment: {}", failure.message; provider = record.payment.provider, payment = record.payment.id),
     }
-    if is_late && record.is_open() {
+    if is_late && is_silent && record.is_awaited() {
         tell_staff(&record, "payment.without-news", "the provider does not say what became of it");
     }
     save(&record);
@@ -339,7 +349,7 @@ fn carry_out(record: &mut Record, duty: Duty) {
                 if outcome == PaidOutcome::UnknownOrder {
                     log::error!("money for an order that is not known goes back"; payment = id, order = order_token);
                 }
-                if record.refund() {
+                if record.refund(clock::now_ms()) {
                     let refund = Refund { payment_id: &id, reference: &record.reference, amount: amount.amount, currency: &amount.currency, reason: "the order cannot be fulfilled" };
                     request(record, REFUND, &format!("{id}/refund"), &refund);
                 }
@@ -348,6 +358,7 @@ fn carry_out(record: &mut Record, duty: Duty) {
         Duty::CancelAtProvider => {
             request(record, CANCEL, &format!("{id}/cancel"), &Cancel { payment_id: &id, reference: &record.reference });
         }
+        Duty::TellStaff => tell_staff(record, "payment.refunded-elsewhere", "the provider says that the money went back"),
         Duty::TellRefunded => {
             if !orders::refunded(&order_token, &id) {
                 log::error!("a refund that no order waited for"; payment = id, order = order_token);

@@ -22,6 +22,7 @@ fn record() -> Record {
         reference: "r".into(),
         ask_ms: 0,
         asked: 0,
+        unsettled: false,
         notifications: Vec::new(),
     };
     record.ask_soon(0);
@@ -65,12 +66,13 @@ proptest! {
                 Duty::PayOrder => {
                     paid += 1;
                     if !order_takes_it {
-                        prop_assert!(record.refund());
-                        prop_assert!(!record.refund());
+                        prop_assert!(record.refund(0));
+                        prop_assert!(!record.refund(0));
                     }
                 }
                 Duty::TellRefunded => returned += 1,
                 Duty::CancelAtProvider => prop_assert_eq!(record.payment.status, Status::Cancelled),
+                Duty::TellStaff => prop_assert!(order_takes_it),
                 Duty::Nothing => {}
             }
             prop_assert!(paid <= 1 && returned <= 1);
@@ -110,6 +112,9 @@ fn another_amount_currency_or_reference_is_another_payment() {
 fn a_payment_given_up_while_it_starts_is_cancelled_when_it_has_started() {
     let mut record = record();
     assert_eq!(record.give_up(), Duty::Nothing);
+    assert!(record.is_awaited(), "its provider is asked until it has said something");
+    record.hear(News::NoAnswer);
+    assert!(record.is_awaited());
     assert_eq!(record.hear(News::ActionRequired { redirect_url: None }), Duty::CancelAtProvider);
     assert_eq!(record.hear(News::Captured), Duty::PayOrder);
 }

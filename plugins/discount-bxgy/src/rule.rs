@@ -1,0 +1,164 @@
+//! One rule, and which pieces of a cart it gives for less. Pure.
+
+use serde::{Deserialize, Serialize};
+use souk_sdk::extend::discount::{Cart, Effect, Line, Portion, Proposal, Stacking};
+use time::OffsetDateTime;
+
+const PPM_OF_PERCENT: u32 = 10_000;
+const ID_BYTES_MAX: usize = 60;
+const PIECES_MAX: u32 = 99;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Rule {
+    pub id: String,
+    name: Name,
+    /// Goods of this category and all below it.
+    category: String,
+    buy: u32,
+    get: u32,
+    discount_percent: u32,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    starts_at: Option<OffsetDateTime>,
+    /// The first instant at which it does not count any more.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    ends_at: Option<OffsetDateTime>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Name {
+    en: String,
+    #[serde(rename = "zh-CN")]
+    zh: String,
+}
+
+impl Rule {
+    pub fn read(json: serde_json::Value) -> Result<Self, String> {
+        let rule: Self = serde_json::from_value(json).map_err(|error| error.to_string())?;
+        let fault = if rule.id.is_empty() || rule.id.len() > ID_BYTES_MAX || rule.id.contains(char::is_control) {
+            "id: use 1 to 60 bytes"
+        } else if rule.name.en.is_empty() || rule.name.zh.is_empty() {
+            "name: give one in en and in zh-CN"
+        } else if !(1..=PIECES_MAX).contains(&rule.buy) {
+            "buy: use 1 to 99 pieces"
+        } else if !(1..=PIECES_MAX).contains(&rule.get) {
+            "get: use 1 to 99 pieces"
+        } else if !(1..=100).contains(&rule.discount_percent) {
+            "discount-percent: use 1 to 100"
+        } else if rule.starts_at.zip(rule.ends_at).is_some_and(|(starts, ends)| starts >= ends) {
+            "ends-at: is not after starts-at"
+        } else {
+            return Ok(rule);
+        };
+        Err(format!("{} {fault}", rule.id).trim_start().to_owned())
+    }
+
+    pub fn propose(&self, cart: &Cart) -> Option<Proposal> {
+        let now = i128::from(cart.now_ms);
+        let ms = |at: OffsetDateTime| at.unix_timestamp_nanos() / 1_000_000;
+        if self.starts_at.is_some_and(|starts| now < ms(starts)) || self.ends_at.is_some_and(|ends| now >= ms(ends)) {
+            return None;
+        }
+        let portions = self.portions(&cart.lines);
+        (!portions.is_empty()).then(|| Proposal {
+            provider: String::new(),
+            id: self.id.clone(),
+            title: if cart.locale.starts_with("zh") { self.name.zh.clone() } else { self.name.en.clone() },
+            code: None,
+            effect: Effect::Percent((self.discount_percent * PPM_OF_PERCENT, portions)),
+            stacking: Stacking::Combines,
+            limit: None,
+        })
+    }
+
+    /// Of the pieces in a row, the dearest first, the last `get` of each whole
+    /// group of `buy + get`.
+    fn portions(&self, lines: &[Line]) -> Vec<Portion> {
+        let mut row: Vec<&Line> = lines.iter().filter(|line| line.categories.contains(&self.category)).collect();
+        row.sort_by(|a, b| b.unit_price.amount.cmp(&a.unit_price.amount).then_with(|| a.id.cmp(&b.id)));
+        let (buy, get) = (u64::from(self.buy), u64::from(self.get));
+        let pieces: u64 = row.iter().map(|line| u64::from(line.quantity)).sum();
+        let whole = pieces - pieces % (buy + get);
+        let given_before = |place: u64| place / (buy + get) * get + (place % (buy + get)).saturating_sub(buy);
+        let mut place = 0;
+        let given = row.into_iter().map(|line| {
+            let start = place;
+            place += u64::from(line.quantity);
+            let quantity = given_before(place.min(whole)) - given_before(start.min(whole));
+            // Not more than the line has.
+            Portion { line_id: line.id.clone(), quantity: u32::try_from(quantity).unwrap_or(line.quantity) }
+        });
+        given.filter(|portion| portion.quantity > 0).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+    use souk_sdk::money::Money;
+
+    use super::*;
+
+    fn rule(buy: u32, get: u32) -> Rule {
+        Rule::read(json!({
+            "id": "r", "name": { "en": "Three for two", "zh-CN": "买二送一" }, "category": "tea", "buy": buy, "get": get, "discount-percent": 100,
+            "starts-at": "1970-01-01T00:00:01Z", "ends-at": "1970-01-01T00:00:02Z",
+        }))
+        .unwrap()
+    }
+
+    fn line(id: usize, quantity: u32, price: i64, category: &str) -> Line {
+        let id = id.to_string();
+        Line { sku: id.clone(), product: id.clone(), id, quantity, unit_price: Money::new(price, "CNY"), categories: vec![category.into()], tags: Vec::new() }
+    }
+
+    fn cart(lines: Vec<Line>, now_ms: u64) -> Cart {
+        let zero = Money::new(0, "CNY");
+        Cart { lines, subtotal: zero.clone(), shipping: zero, codes: Vec::new(), customer: None, now_ms, locale: "zh-CN".into() }
+    }
+
+    fn given(rule: &Rule, lines: &[Line]) -> Vec<(String, u32)> {
+        rule.portions(lines).into_iter().map(|portion| (portion.line_id, portion.quantity)).collect()
+    }
+
+    #[test]
+    fn the_cheapest_of_each_whole_group_is_given() {
+        let three_for_two = rule(2, 1);
+        assert_eq!(given(&three_for_two, &[line(0, 2, 500, "tea")]), []);
+        assert_eq!(given(&three_for_two, &[line(0, 2, 500, "tea"), line(1, 1, 900, "tea")]), [("0".into(), 1)]);
+        assert_eq!(given(&three_for_two, &[line(0, 2, 500, "tea"), line(1, 9, 900, "books")]), []);
+        assert_eq!(given(&three_for_two, &[line(0, 7, 500, "tea")]), [("0".into(), 2)]);
+    }
+
+    #[test]
+    fn it_counts_in_its_time_alone() {
+        let lines = || vec![line(0, 3, 500, "tea")];
+        let at = |now_ms| rule(2, 1).propose(&cart(lines(), now_ms)).map(|proposal| proposal.title);
+        assert_eq!((at(999), at(1_000), at(1_999), at(2_000)), (None, Some("买二送一".into()), Some("买二送一".into()), None));
+    }
+
+    proptest! {
+        /// As counting piece by piece does it.
+        #[test]
+        fn groups_are_those_of_the_pieces_in_a_row(
+            lines in prop::collection::vec((1_u32..40, 1_i64..5), 0..8), buy in 1_u32..5, get in 1_u32..4
+        ) {
+            let lines: Vec<Line> = lines.iter().enumerate().map(|(id, (quantity, price))| line(id, *quantity, *price, "tea")).collect();
+            let mut row: Vec<&Line> = lines.iter().collect();
+            row.sort_by_key(|line| (-line.unit_price.amount, line.id.clone()));
+            let pieces: Vec<&str> = row.iter().flat_map(|line| std::iter::repeat_n(line.id.as_str(), line.quantity as usize)).collect();
+            let mut expected: Vec<(String, u32)> = Vec::new();
+            for group in pieces.chunks_exact((buy + get) as usize) {
+                for id in &group[buy as usize..] {
+                    match expected.iter_mut().find(|(known, _)| known == id) {
+                        Some((_, quantity)) => *quantity += 1,
+                        None => expected.push(((*id).into(), 1)),
+                    }
+                }
+            }
+            prop_assert_eq!(given(&rule(buy, get), &lines), expected);
+        }
+    }
+}

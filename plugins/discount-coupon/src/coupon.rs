@@ -1,0 +1,212 @@
+//! One coupon: how it is read, and what it says to a cart. Pure.
+
+use serde::{Deserialize, Serialize};
+use souk_sdk::extend::discount::{Answer, Cart, Effect, Portion, Proposal, Rejection, Stacking, UsageLimit};
+use souk_sdk::money::Money;
+use time::OffsetDateTime;
+
+const CODE_BYTES_MAX: usize = 64;
+const PPM_OF_PERCENT: u32 = 10_000;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Coupon {
+    pub code: String,
+    name: Name,
+    kind: Kind,
+    /// Per cent, or minor units.
+    #[serde(default)]
+    value: i64,
+    /// Worth of all goods from which it counts, in minor units.
+    #[serde(default)]
+    minimum: i64,
+    /// Uses in all, and by one customer.
+    #[serde(default)]
+    limit: Option<u32>,
+    #[serde(default)]
+    per_customer: Option<u32>,
+    /// Goods of this category and all below it; none is all goods.
+    #[serde(default)]
+    category: Option<String>,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    starts_at: Option<OffsetDateTime>,
+    /// The first instant at which it does not count any more.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    ends_at: Option<OffsetDateTime>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Name {
+    en: String,
+    #[serde(rename = "zh-CN")]
+    zh: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    Percent,
+    Fixed,
+    FreeShipping,
+}
+
+impl Coupon {
+    pub fn read(json: serde_json::Value) -> Result<Self, String> {
+        let mut coupon: Self = serde_json::from_value(json).map_err(|error| error.to_string())?;
+        coupon.code = coupon.code.trim().to_uppercase();
+        let fault = if coupon.code.is_empty() || coupon.code.len() > CODE_BYTES_MAX || coupon.code.contains(char::is_control) {
+            "code: use 1 to 64 bytes"
+        } else if coupon.name.en.is_empty() || coupon.name.zh.is_empty() {
+            "name: give one in en and in zh-CN"
+        } else if coupon.kind == Kind::Percent && !(1..=100).contains(&coupon.value) {
+            "value: use 1 to 100 per cent"
+        } else if coupon.kind == Kind::Fixed && coupon.value <= 0 {
+            "value: use more than 0 minor units"
+        } else if coupon.minimum < 0 {
+            "minimum: use 0 or more"
+        } else if coupon.starts_at.zip(coupon.ends_at).is_some_and(|(starts, ends)| starts >= ends) {
+            "ends-at: is not after starts-at"
+        } else {
+            return Ok(coupon);
+        };
+        Err(format!("{} {fault}", coupon.code).trim_start().to_owned())
+    }
+
+    pub fn answer(&self, cart: &Cart) -> Answer {
+        match self.effect(cart) {
+            Ok(effect) => Answer::Propose(Proposal {
+                provider: String::new(),
+                id: self.code.clone(),
+                title: if is_chinese(cart) { self.name.zh.clone() } else { self.name.en.clone() },
+                code: Some(self.code.clone()),
+                effect,
+                stacking: Stacking::Combines,
+                limit: (self.limit.is_some() || self.per_customer.is_some()).then_some(UsageLimit { total: self.limit, per_customer: self.per_customer }),
+            }),
+            Err(reason) => Answer::Reject(Rejection { provider: String::new(), code: self.code.clone(), reason }),
+        }
+    }
+
+    fn effect(&self, cart: &Cart) -> Result<Effect, String> {
+        let say = |en: &str, zh: &str| Err(if is_chinese(cart) { zh.to_owned() } else { en.to_owned() });
+        let now = i128::from(cart.now_ms);
+        let ms = |at: OffsetDateTime| at.unix_timestamp_nanos() / 1_000_000;
+        if self.starts_at.is_some_and(|starts| now < ms(starts)) {
+            return say("This code cannot be used yet.", "此优惠码尚未生效。");
+        }
+        if self.ends_at.is_some_and(|ends| now >= ms(ends)) {
+            return say("This code has ended.", "此优惠码已过期。");
+        }
+        if cart.subtotal.amount < self.minimum {
+            let minimum = Money::new(self.minimum, &cart.subtotal.currency).format(&cart.locale);
+            return say(&format!("This code counts for goods of {minimum} or more."), &format!("商品金额满 {minimum} 方可使用此优惠码。"));
+        }
+        let goods = cart.lines.iter().filter(|line| self.category.as_ref().is_none_or(|category| line.categories.contains(category)));
+        let portions: Vec<Portion> = goods.map(|line| Portion { line_id: line.id.clone(), quantity: line.quantity }).collect();
+        if portions.is_empty() {
+            return say("This code is for goods that are not in the cart.", "购物车中没有适用此优惠码的商品。");
+        }
+        Ok(match self.kind {
+            // Checked to be at most 100 when it was read.
+            Kind::Percent => Effect::Percent((u32::try_from(self.value).unwrap_or(0) * PPM_OF_PERCENT, portions)),
+            Kind::Fixed => Effect::Amount((Money::new(self.value, &cart.subtotal.currency), portions)),
+            Kind::FreeShipping => Effect::ShippingPercent(100 * PPM_OF_PERCENT),
+        })
+    }
+}
+
+fn is_chinese(cart: &Cart) -> bool {
+    cart.locale.starts_with("zh")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use souk_sdk::extend::discount::Line;
+
+    use super::*;
+
+    fn coupon(change: impl FnOnce(&mut Value)) -> Result<Coupon, String> {
+        let mut json = json!({
+            "code": " tea10 ", "name": { "en": "10 % off tea", "zh-CN": "茶叶九折" }, "kind": "percent", "value": 10, "minimum": 5_000, "limit": 100,
+            "per-customer": 1, "category": "tea", "starts-at": "2026-01-01T00:00:00+08:00", "ends-at": "2026-02-01T00:00:00+08:00",
+        });
+        change(&mut json);
+        Coupon::read(json)
+    }
+
+    const NEW_YEAR_IN_SHANGHAI_MS: u64 = 1_767_196_800_000;
+
+    fn cart(change: impl FnOnce(&mut Cart)) -> Cart {
+        let line = |id: &str, category: &str| Line {
+            id: id.into(),
+            sku: id.into(),
+            product: id.into(),
+            quantity: 2,
+            unit_price: Money::new(2_500, "CNY"),
+            categories: vec![category.into(), "food".into()],
+            tags: Vec::new(),
+        };
+        let mut cart = Cart {
+            lines: vec![line("green", "tea"), line("cup", "kitchen")],
+            subtotal: Money::new(10_000, "CNY"),
+            shipping: Money::new(0, "CNY"),
+            codes: vec!["TEA10".into()],
+            customer: None,
+            now_ms: NEW_YEAR_IN_SHANGHAI_MS,
+            locale: "en".into(),
+        };
+        change(&mut cart);
+        cart
+    }
+
+    fn reason(coupon: &Coupon, cart: &Cart) -> Option<String> {
+        match coupon.answer(cart) {
+            Answer::Reject(rejection) => Some(rejection.reason),
+            Answer::Propose(_) => None,
+        }
+    }
+
+    #[test]
+    fn it_takes_its_part_off_the_goods_it_is_for() {
+        let Answer::Propose(proposal) = coupon(|_| ()).unwrap().answer(&cart(|_| ())) else { panic!("rejected") };
+        assert_eq!((proposal.id.as_str(), proposal.title.as_str()), ("TEA10", "10 % off tea"));
+        assert_eq!(proposal.effect, Effect::Percent((100_000, vec![Portion { line_id: "green".into(), quantity: 2 }])));
+        assert_eq!(proposal.limit, Some(UsageLimit { total: Some(100), per_customer: Some(1) }));
+    }
+
+    #[test]
+    fn it_counts_from_its_first_instant_until_before_its_last() {
+        let coupon = coupon(|_| ()).unwrap();
+        assert_eq!(reason(&coupon, &cart(|cart| cart.now_ms -= 1)).unwrap(), "This code cannot be used yet.");
+        assert_eq!(reason(&coupon, &cart(|_| ())), None);
+        let end_ms = NEW_YEAR_IN_SHANGHAI_MS + 31 * 86_400_000;
+        assert_eq!(reason(&coupon, &cart(|cart| cart.now_ms = end_ms - 1)), None);
+        assert_eq!(reason(&coupon, &cart(|cart| (cart.now_ms, cart.locale) = (end_ms, "zh-CN".into()))).unwrap(), "此优惠码已过期。");
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let coupon = coupon(|_| ()).unwrap();
+        assert_eq!(reason(&coupon, &cart(|cart| cart.subtotal.amount = 4_999)).unwrap(), "This code counts for goods of CN¥50.00 or more.");
+        assert!(reason(&coupon, &cart(|cart| drop(cart.lines.remove(0)))).unwrap().contains("not in the cart"));
+    }
+
+    #[test]
+    fn faults_name_their_field() {
+        for (field, value) in [
+            ("value", json!(0)),
+            ("value", json!(101)),
+            ("code", json!(" ")),
+            ("minimum", json!(-1)),
+            ("ends-at", json!("2026-01-01T00:00:00+08:00")),
+            ("name", json!({ "en": "", "zh-CN": "" })),
+        ] {
+            let fault = coupon(|json| json[field] = value.clone()).unwrap_err();
+            assert!(fault.contains(field), "{field}: {fault}");
+        }
+        assert!(coupon(|json| json["prcent"] = json!(1)).unwrap_err().contains("prcent"));
+        assert!(coupon(|json| json["starts-at"] = json!("soon")).is_err());
+    }
+}
