@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use souk_tests::api::Api;
 use souk_tests::{Shop, client, replace};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -14,14 +15,24 @@ async fn plugins_are_swapped_under_load_without_a_failed_request() {
     let client = client();
     let listing: serde_json::Value = client.get(format!("{}/api/v1/products?limit=50", shop.url)).send().await.unwrap().json().await.unwrap();
     let handles: Vec<String> = listing["products"].as_array().unwrap().iter().map(|p| p["handle"].as_str().unwrap().to_owned()).collect();
+    let (sku, price) = Api::of(&shop).buyable(3).await;
     let (done, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let shoppers: Vec<_> = (0..CLIENTS)
         .map(|number| {
             let (client, url, handles, done, served) = (client.clone(), shop.url.clone(), handles.clone(), done.clone(), served.clone());
+            let (api, sku) = (Api::of(&shop), sku.clone());
             tokio::spawn(async move {
                 for turn in number.. {
                     if done.load(Relaxed) {
                         return;
+                    }
+                    if turn % 8 == 0 {
+                        let (_, cart) = api.cart(&sku, 2).await.unwrap();
+                        let amount = |field: &str| cart["totals"][field]["amount"].as_i64().unwrap();
+                        assert_eq!(amount("subtotal"), price * 2, "{cart}");
+                        assert_eq!(amount("total"), amount("subtotal") - amount("discount") + amount("shipping") + amount("tax_added"), "{cart}");
+                        served.fetch_add(1, Relaxed);
+                        continue;
                     }
                     let handle = &handles[turn % handles.len()];
                     let path = match turn % 3 {
@@ -39,7 +50,7 @@ async fn plugins_are_swapped_under_load_without_a_failed_request() {
         })
         .collect();
     for swap in 1..=SWAPS {
-        for plugin in ["api", "storefront", "catalog", "inventory"] {
+        for plugin in ["api", "storefront", "catalog", "promotions", "discount-bxgy"] {
             let shop = shop.clone();
             tokio::task::spawn_blocking(move || shop.set_version(plugin, &format!("1.{swap}.0"))).await.unwrap();
         }
