@@ -25,9 +25,10 @@ pub enum StoreCommand {
         #[command(flatten)]
         store: StoreArgument,
         file: PathBuf,
-        /// What it holds: the plugins' command is `import-<kind>`.
-        #[arg(long, default_value = "catalogue")]
-        kind: String,
+        /// What it holds: the plugins' command is `import-<kind>`. Unless given,
+        /// `products` for a CSV file, else `catalogue`.
+        #[arg(long)]
+        kind: Option<String>,
         /// Say what would happen; change nothing.
         #[arg(long)]
         dry_run: bool,
@@ -36,7 +37,7 @@ pub enum StoreCommand {
     Export {
         #[command(flatten)]
         store: StoreArgument,
-        #[arg(long, default_value = "catalogue")]
+        #[arg(long, default_value = "products")]
         kind: String,
         #[arg(long)]
         out: Option<PathBuf>,
@@ -65,12 +66,9 @@ pub async fn run(command: StoreCommand) -> Result<()> {
         StoreCommand::Init { store, from } => init(&store.folder(), &from).await,
         StoreCommand::Import { store, file, kind, dry_run } => {
             let input = std::fs::read(&file).with_context(|| file.display().to_string())?;
-            let arguments = vec![("dry-run".to_owned(), dry_run.to_string())];
-            let outputs = commands(&store.folder(), format!("import-{kind}"), arguments, input).await?;
-            for (command, output) in outputs {
-                println!("{command}: {}", String::from_utf8_lossy(&output));
-            }
-            Ok(())
+            let is_csv = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
+            let kind = kind.unwrap_or_else(|| if is_csv { "products" } else { "catalogue" }.into());
+            import(&store.folder(), &format!("import-{kind}"), input, dry_run).await
         }
         StoreCommand::Export { store, kind, out } => {
             let output = run_command(&store.folder(), format!("export-{kind}"), Vec::new(), Vec::new()).await?;
@@ -87,6 +85,23 @@ pub async fn run(command: StoreCommand) -> Result<()> {
         StoreCommand::Backup { store, destination } => backup(&store.folder(), &destination).await,
         StoreCommand::Restore { store, backup } => restore(&store.folder(), &backup),
     }
+}
+
+/// Several plugins may read the file, each in a unit of its own: all of them
+/// look at it before the first one writes.
+async fn import(folder: &StoreFolder, command: &str, input: Vec<u8>, dry_run: bool) -> Result<()> {
+    let run = |dry_run: bool| commands(folder, command.to_owned(), vec![("dry-run".to_owned(), dry_run.to_string())], input.clone());
+    let looked = run(true).await?;
+    let refused = looked.iter().any(|(_, report)| {
+        let report: serde_json::Value = serde_json::from_slice(report).unwrap_or_default();
+        report["refused"].as_u64().is_some_and(|rows| rows > 0)
+    });
+    let outputs = if dry_run || refused { looked } else { run(false).await? };
+    for (command, output) in outputs {
+        println!("{command}: {}", String::from_utf8_lossy(&output));
+    }
+    ensure!(!refused, "some rows are refused, so nothing was imported");
+    Ok(())
 }
 
 /// The output of a plugin's command alone.

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use souk_sdk::clock;
+use souk_sdk::{clock, config};
 
 use crate::document::{Category, Fault, Product, Stored, Tree};
 use crate::store::{self, Writer};
+use crate::table;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -77,6 +78,16 @@ pub fn catalogue(input: &[u8], dry_run: bool) -> Result<Report, String> {
             Candidate { line: place as u64 + 1, handle, product }
         })
         .collect();
+    Ok(apply(categories, products, dry_run))
+}
+
+/// A CSV table of products: see [`table`].
+pub fn products(input: &[u8], dry_run: bool) -> Result<Report, String> {
+    let (shop, tree) = (config::shop(), store::tree());
+    let shop = table::Shop { currency: &shop.currency, locales: &shop.locales };
+    let known = |handle: &str| store::stored(handle).map(|stored| stored.product);
+    let (categories, products) = table::read(input, &shop, |handle| tree.get(handle).is_some(), known)?;
+    let categories = categories.into_iter().map(|category| (category.handle.clone(), Ok(category))).collect();
     Ok(apply(categories, products, dry_run))
 }
 

@@ -5,11 +5,13 @@ mod document;
 mod import;
 mod project;
 mod store;
+mod table;
 #[cfg(test)]
 mod tests;
 
 use souk_sdk::commerce::catalog::{self, Category, Listing, Product, ProductSummary, Sellable, Sort};
 use souk_sdk::commerce::types::Page;
+use souk_sdk::config;
 use souk_sdk::host::command_handler;
 
 struct Catalog;
@@ -46,9 +48,23 @@ impl command_handler::Guest for Catalog {
         let dry_run = argument("dry-run").is_some_and(|value| value != "false");
         match name.as_str() {
             "import-catalogue" => answer(&import::catalogue(&input, dry_run)?),
+            "import-products" => answer(&import::products(&input, dry_run)?),
+            "export-products" => export(),
             other => Err(format!("catalog has no command `{other}`")),
         }
     }
+}
+
+fn export() -> Result<Vec<u8>, String> {
+    let shop = config::shop();
+    let mut last: Option<String> = None;
+    let pages = std::iter::from_fn(move || {
+        let handles = store::handles(last.as_deref(), 500);
+        last = handles.last().cloned();
+        (!handles.is_empty()).then_some(handles)
+    });
+    let products = pages.flatten().filter_map(|handle| store::stored(&handle)).map(|stored| stored.product);
+    table::write(products, &table::Shop { currency: &shop.currency, locales: &shop.locales }).map_err(|error| error.to_string())
 }
 
 /// A refused import is an error, so that a script notices; its text is the report.

@@ -46,6 +46,8 @@ pub struct Report {
     pub rows: Vec<Row>,
 }
 
+const QUANTITY_COLUMNS: [&str; 4] = ["quantity", "stock", "variant inventory qty", "inventory quantity"];
+
 struct Entry {
     line: u64,
     sku: String,
@@ -79,6 +81,14 @@ pub fn run(input: &[u8], dry_run: bool) -> Result<Report, String> {
     }
     report.applied = !dry_run && report.refused == 0;
     Ok(report)
+}
+
+/// A products file, which may say nothing of stock.
+pub fn products(input: &[u8], dry_run: bool) -> Result<Report, String> {
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
+    let header = reader.headers().map_err(|error| unreadable(&error))?;
+    let speaks_of_stock = header.iter().any(|name| QUANTITY_COLUMNS.iter().any(|wanted| name.trim().eq_ignore_ascii_case(wanted)));
+    if speaks_of_stock { run(input, dry_run) } else { Ok(Report { dry_run, ..Report::default() }) }
 }
 
 fn refused(line: u64, sku: &str, field: &str, problem: String, remedy: &str) -> Row {
@@ -133,7 +143,7 @@ fn from_csv(input: &[u8]) -> Result<Vec<Entry>, String> {
     let header = reader.headers().map_err(|error| unreadable(&error))?.clone();
     let column = |names: &[&str]| header.iter().position(|name| names.iter().any(|wanted| name.trim().eq_ignore_ascii_case(wanted)));
     let sku = column(&["sku", "variant sku"]).ok_or("line 1: there is no column `sku` (Shopify: `Variant SKU` or `SKU`)")?;
-    let quantity = column(&["quantity", "stock", "variant inventory qty", "inventory quantity"])
+    let quantity = column(&QUANTITY_COLUMNS)
         .ok_or("line 1: there is no column `quantity` (Shopify: `Variant Inventory Qty` or `Inventory quantity`)")?;
     let handle = column(&["handle", "url handle"]);
     let marks: Vec<usize> = [column(&["option1 value"]), column(&["variant price", "price"])].into_iter().flatten().collect();

@@ -52,8 +52,8 @@ impl command_handler::Guest for Inventory {
     fn run(name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>, String> {
         let dry_run = arguments.iter().any(|(name, value)| name == "dry-run" && value != "false");
         let answer = match name.as_str() {
-            "import-stock" => {
-                let report = import::run(&input, dry_run)?;
+            "import-stock" | "import-products-stock" => {
+                let report = if name == "import-stock" { import::run(&input, dry_run)? } else { import::products(&input, dry_run)? };
                 let json = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
                 if report.refused > 0 && !dry_run {
                     // Rolls back the rows that were good.
