@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 
 use crate::capability::Services;
-use crate::engine::{self, Engine};
+use crate::engine::{self, Code, Engine};
 use crate::front::page_cache::PageCache;
 use crate::front::{Answer, Application, Call, Failure, FrontOptions, Site};
 use crate::shop::Shop;
@@ -29,14 +29,14 @@ pub struct Runtime {
 impl Runtime {
     /// Opens the store and brings its plugins to life. Nothing runs in the
     /// background before [`Runner::start`].
-    pub async fn open(folder: StoreFolder) -> Result<Arc<Self>> {
+    pub async fn open(folder: StoreFolder, code: Code) -> Result<Arc<Self>> {
         let settings = Arc::new(Settings::read(&folder.0)?);
         std::fs::create_dir_all(folder.data()).with_context(|| folder.data().display().to_string())?;
         let store = Store::open(&folder.documents(), settings.storage.engine.into())?;
         let services = Arc::new(Services::open(&folder.data(), &folder.secrets(), settings.facts(settings.base_url()), store.clone())?);
-        let options = engine::Options { code_cache: Some(folder.code_cache()), ..engine::Options::default() };
+        let options = engine::Options { code_cache: Some(folder.code_cache()), baseline: settings.plugins.baseline_code, ..engine::Options::default() };
         let engine = Engine::new(options).map_err(|error| anyhow::anyhow!("the wasm engine does not start: {error:#}"))?;
-        let shop = Shop::open(folder.plugins(), settings.clone(), engine, services.clone(), store.clone()).await?;
+        let shop = Shop::open(folder.plugins(), settings.clone(), engine, services.clone(), store.clone(), code).await?;
         let pages = Arc::new(PageCache::new(settings.server.limits.page_cache_bytes_max));
         let options = Options {
             time_zone: jiff::tz::TimeZone::get(&settings.shop.time_zone)?,

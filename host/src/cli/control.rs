@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
+use crate::engine::Code;
 use crate::runtime::Runtime;
 use crate::shop::PluginReport;
 use crate::shop::settings::StoreFolder;
@@ -48,7 +49,7 @@ pub async fn ask(folder: &StoreFolder, question: Question) -> Result<Answer> {
             answer.map_err(|message| anyhow!(message))
         }
         Err(_) => {
-            let runtime = Runtime::open(folder.clone()).await?;
+            let runtime = Runtime::open(folder.clone(), Code::Optimised).await?;
             let answer = answer(&runtime, question).await;
             runtime.runner.stop().await;
             answer

@@ -9,6 +9,7 @@ use notify::{RecursiveMode, Watcher};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::control;
+use crate::engine::Code;
 use crate::engine::bindings::souk::host::config::ShopFacts;
 use crate::front::server::Server;
 use crate::runtime::Runtime;
@@ -22,7 +23,7 @@ pub struct Dev {
 
 pub async fn serve(folder: StoreFolder, dev: Option<Dev>) -> Result<()> {
     let begun = Instant::now();
-    let runtime = Runtime::open(folder).await?;
+    let runtime = Runtime::open(folder, Code::Soonest).await?;
     runtime.runner.start().await?;
     runtime.services.search.start(runtime.shop.live()).await;
     let server = Server::start(runtime.clone(), runtime.front_options()).await?;

@@ -159,7 +159,7 @@ async fn init(folder: &StoreFolder, from: &Path) -> Result<()> {
 }
 
 async fn fill(folder: &StoreFolder, from: &Path, imports: Imports) -> Result<()> {
-    let runtime = crate::runtime::Runtime::open(folder.clone()).await?;
+    let runtime = crate::runtime::Runtime::open(folder.clone(), crate::engine::Code::Optimised).await?;
     runtime.runner.start().await?;
     for step in imports.steps {
         let input = match &step.file {

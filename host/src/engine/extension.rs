@@ -30,12 +30,17 @@ pub struct Providers(ArcSwap<HashMap<String, Vec<Arc<Provider>>>>);
 pub struct Provider {
     pub name: String,
     pub graph: Graph,
-    breaker: Breaker,
+    breaker: Arc<Breaker>,
 }
 
 impl Provider {
     pub fn new(name: String, graph: Graph) -> Self {
-        Self { name, graph, breaker: Breaker::default() }
+        Self { name, graph, breaker: Arc::default() }
+    }
+
+    /// The same version with other code: what it has failed at still counts.
+    pub fn with_graph(&self, graph: Graph) -> Self {
+        Self { name: self.name.clone(), graph, breaker: self.breaker.clone() }
     }
 }
 
@@ -58,7 +63,6 @@ impl Providers {
 /// Defines a plugin's import of an extension point.
 pub(super) fn add_to_linker(
     linker: &mut Linker<GuestState>,
-    engine: &wasmtime::Engine,
     component: &Component,
     label: &str,
     interface: &str,
@@ -70,6 +74,7 @@ pub(super) fn add_to_linker(
     let (policy, deadline) = declared.map_or((FailurePolicy::Closed, Duration::from_millis(200)), |point| {
         (point.fail, Duration::from_millis(point.deadline_ms.into()))
     });
+    let engine = component.engine();
     let Some(ComponentItem::ComponentInstance(ty)) = component.component_type().get_import(engine, label).map(|item| item.ty) else {
         return Ok(());
     };

@@ -17,7 +17,7 @@ use super::extension::{self, Providers};
 use super::instance::{Pool, Warm};
 use super::link::{self, EXTENSION_PACKAGE, LinkError, without_version};
 use super::state::MemoryLimits;
-use super::{CallError, CallErrorKind, Engine, GRACE, GuestState, PluginStats, TICK};
+use super::{CallError, CallErrorKind, Code, Engine, GRACE, GuestState, PluginStats, TICK};
 use crate::capability::Services;
 use crate::shop::manifest::{Isolation, Kind};
 use crate::shop::plugin::Plugin;
@@ -59,6 +59,8 @@ pub struct Graph(Arc<Inner>);
 
 struct Inner {
     pre: InstancePre<GuestState>,
+    /// Slower code that was there sooner.
+    baseline: bool,
     entries: Vec<Entry>,
     by_name: HashMap<String, usize>,
     /// Name of a core module → the plugin that it is of.
@@ -89,6 +91,7 @@ impl Graph {
     /// cannot run is refused here.
     pub async fn link(
         engine: &Engine,
+        code: Code,
         plugins: Vec<(Arc<Plugin>, Arc<[u8]>)>,
         providers: Arc<Providers>,
         services: Arc<Services>,
@@ -98,19 +101,20 @@ impl Graph {
         let unusable = |error: wasmtime::Error| LinkError::Unusable(format!("{error:#}"));
         // Composing and compiling take long enough to be kept off the runtime.
         let blocking = engine.clone();
-        let (plugins, composition, component) = tokio::task::spawn_blocking(move || {
+        let (plugins, composition, compiled) = tokio::task::spawn_blocking(move || {
             let composition = link::compose(&plugins)?;
-            let component = blocking.cache.compile(&blocking.wasmtime, &composition.component).map_err(unusable)?;
-            Ok((plugins, composition, component))
+            let compiled = blocking.compilers.compile(&composition.component, code).map_err(unusable)?;
+            Ok((plugins, composition, compiled))
         })
         .await
         .map_err(|error| LinkError::Unusable(error.to_string()))??;
 
-        let mut linker = Linker::new(&engine.wasmtime);
+        let component = compiled.component;
+        let mut linker = Linker::new(component.engine());
         for ((plugin, _), part) in plugins.iter().zip(&composition.parts) {
             for (label, interface) in &part.imports {
                 if interface.starts_with(EXTENSION_PACKAGE) {
-                    extension::add_to_linker(&mut linker, &engine.wasmtime, &component, label, interface, plugin, providers.clone())
+                    extension::add_to_linker(&mut linker, &component, label, interface, plugin, providers.clone())
                         .map_err(unusable)?;
                 } else {
                     add_capability(&mut linker, label, interface, plugin)?;
@@ -132,6 +136,7 @@ impl Graph {
         let limits = || plugins.iter().map(|(plugin, _)| &plugin.manifest.limits);
         let graph = Graph(Arc::new(Inner {
             pre,
+            baseline: compiled.baseline,
             by_name: entries.iter().enumerate().map(|(index, e)| (e.plugin.name().to_owned(), index)).collect(),
             modules: modules(&composition.parts),
             entries,
@@ -258,6 +263,15 @@ impl Graph {
 
     pub fn exports_self_check(&self, plugin: &str) -> bool {
         self.0.by_name.get(plugin).is_some_and(|index| self.0.entries[*index].handlers[6].is_some())
+    }
+
+    /// Whether optimised code is still to be made of it.
+    pub fn is_baseline(&self) -> bool {
+        self.0.baseline
+    }
+
+    pub fn is(&self, other: &Graph) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Frees instances that have been idle for long.

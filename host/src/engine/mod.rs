@@ -5,7 +5,7 @@
 //! nothing of stores on disk, HTTP or what a plugin sells.
 
 pub mod bindings;
-mod cache;
+mod code;
 mod extension;
 mod graph;
 #[cfg(test)]
@@ -24,6 +24,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
+use code::Compilers;
+
+pub use code::Code;
 pub use extension::{Provider, Providers};
 pub use graph::Graph;
 pub use link::LinkError;
@@ -70,11 +73,13 @@ pub struct Options {
     pub service_instances_max: u32,
     /// Instances of extension providers at one time.
     pub provider_instances_max: u32,
+    /// Whether [`Code::Soonest`] may come from the baseline compiler.
+    pub baseline: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { code_cache: None, service_instances_max: 64, provider_instances_max: 128 }
+        Self { code_cache: None, service_instances_max: 64, provider_instances_max: 128, baseline: true }
     }
 }
 
@@ -88,8 +93,7 @@ const MEMORY_BYTES_MAX: usize = 256 << 20;
 
 #[derive(Clone)]
 pub struct Engine {
-    wasmtime: wasmtime::Engine,
-    cache: Arc<cache::CodeCache>,
+    compilers: Arc<Compilers>,
     /// The pooling allocator errs past its maximum; these make calls wait.
     services: (Arc<Semaphore>, u32),
     providers: (Arc<Semaphore>, u32),
@@ -116,25 +120,30 @@ impl Engine {
             .linear_memory_keep_resident(1 << 20)
             .table_keep_resident(64 << 10)
             .pagemap_scan(Enabled::Auto);
-        let mut config = wasmtime::Config::new();
-        config
-            .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-            .wasm_component_model_implements(true)
-            .epoch_interruption(true)
-            .max_wasm_stack(512 << 10)
-            .async_stack_size(1 << 20)
-            // All that a guest can address: its loads need no bounds checks.
-            .memory_reservation(4 << 30)
-            .memory_guard_size(32 << 20);
-        let wasmtime = wasmtime::Engine::new(&config)?;
-        tick(&wasmtime)?;
+        let mut config = config();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        let optimising = wasmtime::Engine::new(&config)?;
+        tick(&optimising)?;
         Ok(Self {
-            cache: Arc::new(cache::CodeCache::open(options.code_cache, &wasmtime)),
-            wasmtime,
+            compilers: Arc::new(Compilers::new(optimising, options.code_cache, options.baseline)),
             services: places(options.service_instances_max),
             providers: places(options.provider_instances_max),
         })
     }
+}
+
+/// What holds for guests whichever compiler their code comes from.
+fn config() -> wasmtime::Config {
+    let mut config = wasmtime::Config::new();
+    config
+        .wasm_component_model_implements(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(512 << 10)
+        .async_stack_size(1 << 20)
+        // All that a guest can address: its loads need no bounds checks.
+        .memory_reservation(4 << 30)
+        .memory_guard_size(32 << 20);
+    config
 }
 
 fn places(max: u32) -> (Arc<Semaphore>, u32) {

@@ -9,7 +9,7 @@ use wasm_encoder::{BlockType, InstructionSink};
 
 use super::bindings::exports::souk::web::handler::Request;
 use super::bindings::souk::host::config::ShopFacts;
-use super::{CallErrorKind, Engine, Graph, LinkError, Options, PluginStats, Provider, Providers, guests};
+use super::{CallErrorKind, Code, Engine, Graph, LinkError, Options, PluginStats, Provider, Providers, guests};
 use crate::capability::Services;
 use crate::shop::plugin::Plugin;
 use crate::store::{EngineKind, Store};
@@ -67,7 +67,11 @@ impl Bench {
     }
 
     async fn link(&self, plugins: Vec<(Arc<Plugin>, Arc<[u8]>)>) -> Result<Graph, LinkError> {
-        Graph::link(&self.engine, plugins, self.providers.clone(), self.services.clone(), |_| self.stats.clone(), self.unit()).await
+        self.link_with(Code::Optimised, plugins).await
+    }
+
+    async fn link_with(&self, code: Code, plugins: Vec<(Arc<Plugin>, Arc<[u8]>)>) -> Result<Graph, LinkError> {
+        Graph::link(&self.engine, code, plugins, self.providers.clone(), self.services.clone(), |_| self.stats.clone(), self.unit()).await
     }
 
     async fn many_faced(&self) -> Graph {
@@ -163,6 +167,46 @@ async fn a_bad_guest_fails_alone_and_the_next_call_works() {
     assert_eq!(bench.stats.calls.load(Relaxed), 16);
     assert_eq!(bench.stats.failures(), 8);
     assert!(bench.stats.memory_bytes_peak.load(Relaxed) > 20 << 20);
+}
+
+/// Only where Winch knows the machine.
+#[cfg(target_arch = "x86_64")]
+#[tokio::test]
+async fn baseline_code_is_held_as_tight_and_makes_way_for_optimised() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = |baseline| Options { code_cache: Some(folder.path().join("code")), baseline, ..Options::default() };
+    let bench = Bench::with(options(true));
+    let plugins = || vec![(guests::plugin(FRONT), guests::many_faced())];
+    let graph = bench.link_with(Code::Soonest, plugins()).await.expect("it links");
+    assert!(graph.is_baseline());
+    for (face, kind) in [
+        ("trap", CallErrorKind::Trap),
+        ("recurse", CallErrorKind::Trap),
+        ("spin", CallErrorKind::Deadline),
+        ("memory", CallErrorKind::Memory),
+        ("b: table", CallErrorKind::Memory),
+        ("gigabyte", CallErrorKind::Output),
+    ] {
+        assert_eq!(bench.body(&graph, face).await, Err(kind), "{face}");
+        assert!(bench.body(&graph, "").await.is_ok(), "after {face}");
+    }
+    let plugins_that_call = vec![(guests::plugin(FRONT), guests::echoing_front()), (guests::plugin(NUMBERS), guests::numbers())];
+    let fused = bench.link_with(Code::Soonest, plugins_that_call).await.expect("they link");
+    assert_eq!(bench.body(&fused, "").await, Ok(vec![24]));
+    let culprits = vec![(guests::plugin(FRONT), guests::counting_front()), (guests::plugin(NUMBERS), guests::failing_numbers(trap))];
+    let failing = bench.link_with(Code::Soonest, culprits).await.expect("they link");
+    let error = failing.call("front", &PluginCall::Web(request("")), bench.unit()).await.expect_err("no answer");
+    assert_eq!((error.plugin.as_deref(), error.kind), (Some("numbers"), CallErrorKind::Trap));
+
+    let optimised = bench.link_with(Code::Optimised, plugins()).await.expect("it links");
+    assert!(!optimised.is_baseline());
+    // It was kept: from now on nothing is sooner.
+    assert!(!bench.link_with(Code::Soonest, plugins()).await.expect("it links").is_baseline());
+
+    // Where the operator trusts one compiler only.
+    let strict = Bench::with(options(false));
+    let numbers = vec![(guests::plugin(NUMBERS), guests::numbers())];
+    assert!(!strict.link_with(Code::Soonest, numbers).await.expect("it links").is_baseline());
 }
 
 #[tokio::test]

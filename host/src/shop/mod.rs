@@ -13,14 +13,15 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::mpsc;
 
 use crate::capability::Services;
-use crate::engine::{CallError, CallErrorKind, Engine, Graph, LinkError, PluginStats, Provider, Providers};
+use crate::engine::{CallError, CallErrorKind, Code, Engine, Graph, LinkError, PluginStats, Provider, Providers};
 use crate::front::routes::SitePlugin;
 use crate::front::{Site, SiteError};
 use crate::store::Store;
@@ -32,6 +33,9 @@ use settings::Settings;
 
 /// How often idle instances are looked for.
 const REAP_INTERVAL: Duration = Duration::from_secs(10);
+/// Baseline code is optimised when nothing has changed for so long: whoever is
+/// at work on a plugin would have it done again and again.
+const SETTLED: Duration = Duration::from_millis(500);
 
 pub struct Shop {
     folder: PathBuf,
@@ -48,12 +52,22 @@ pub struct Shop {
     problems: Mutex<BTreeMap<String, String>>,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
+    /// What changes are linked with.
+    code: Code,
+    /// Graphs went live with baseline code.
+    hurried: mpsc::Sender<()>,
 }
 
 struct Live {
     services: Option<Graph>,
     providers: BTreeMap<String, Arc<Provider>>,
     loaded: BTreeMap<String, Loaded>,
+}
+
+impl Live {
+    fn graphs(&self) -> impl Iterator<Item = &Graph> {
+        self.services.iter().chain(self.providers.values().map(|provider| &provider.graph))
+    }
 }
 
 /// One line of `souk plugin list`.
@@ -85,10 +99,19 @@ pub struct Reload {
 
 impl Shop {
     /// Loads and links what is in `folder`. Plugins that do not load or fit are
-    /// left out and reported; a shop with none is still a shop.
-    pub async fn open(folder: PathBuf, settings: Arc<Settings>, engine: Engine, services: Arc<Services>, store: Store) -> anyhow::Result<Arc<Self>> {
+    /// left out and reported; a shop with none is still a shop. With
+    /// [`Code::Soonest`], optimised code follows while it runs.
+    pub async fn open(
+        folder: PathBuf,
+        settings: Arc<Settings>,
+        engine: Engine,
+        services: Arc<Services>,
+        store: Store,
+        code: Code,
+    ) -> anyhow::Result<Arc<Self>> {
         std::fs::create_dir_all(&folder)?;
         let site = Site::build(&[], &settings.shop.locales, None)?;
+        let (hurried, to_optimise) = mpsc::channel(1);
         let shop = Arc::new(Self {
             folder,
             settings,
@@ -102,8 +125,11 @@ impl Shop {
             stats: Mutex::default(),
             problems: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
+            code,
+            hurried,
         });
         shop.reload().await;
+        tokio::spawn(optimise_what_hurried(Arc::downgrade(&shop), to_optimise));
         let weak = Arc::downgrade(&shop);
         tokio::spawn(async move {
             let mut interval = tokio::time::interval(REAP_INTERVAL);
@@ -111,7 +137,7 @@ impl Shop {
                 interval.tick().await;
                 let Some(shop) = weak.upgrade() else { return };
                 let live = shop.live.load();
-                live.services.iter().chain(live.providers.values().map(|p| &p.graph)).for_each(Graph::reap);
+                live.graphs().for_each(Graph::reap);
             }
         });
         Ok(shop)
@@ -222,7 +248,7 @@ impl Shop {
 
         let services = if changed.iter().any(|name| is_service(name)) {
             let parts: Vec<_> = wanted.values().filter(|l| l.plugin.manifest.kind == Kind::Service).map(part).collect();
-            if parts.is_empty() { None } else { Some(self.link(parts, &plugins).await?) }
+            if parts.is_empty() { None } else { Some(self.link(parts, &plugins, self.code).await?) }
         } else {
             live.services.clone()
         };
@@ -231,7 +257,7 @@ impl Shop {
             let kept = live.providers.get(name).filter(|_| !changed.contains(name.as_str()));
             let provider = match kept {
                 Some(kept) => kept.clone(),
-                None => Arc::new(Provider::new(name.clone(), self.link(vec![part(loaded)], &plugins).await?)),
+                None => Arc::new(Provider::new(name.clone(), self.link(vec![part(loaded)], &plugins, self.code).await?)),
             };
             providers.insert(name.clone(), provider);
         }
@@ -253,18 +279,60 @@ impl Shop {
             .await
             .map_err(|error| Refusal { plugins: Vec::new(), reason: format!("its place in the event log cannot be kept: {error}") })?;
 
-        let list: Vec<_> = providers.values().cloned().collect();
-        self.providers.set(&list);
-        self.live.store(Arc::new(Live { services, providers, loaded: wanted.clone() }));
+        let live = Live { services, providers, loaded: wanted.clone() };
+        if live.graphs().any(Graph::is_baseline) {
+            // One that waits already is enough.
+            let _ = self.hurried.try_send(());
+        }
+        self.set_live(live);
         self.site.store(Arc::new(site));
         self.plugins.send_replace(plugins);
         Ok(())
     }
 
-    async fn link(&self, parts: Vec<(Arc<plugin::Plugin>, Arc<[u8]>)>, plugins: &Arc<LivePlugins>) -> Result<Graph, Refusal> {
+    fn set_live(&self, live: Live) {
+        let providers: Vec<_> = live.providers.values().cloned().collect();
+        self.providers.set(&providers);
+        self.live.store(Arc::new(live));
+    }
+
+    /// Puts optimised code in the place of baseline code. The versions stay
+    /// what they are, so nothing but the graphs is touched.
+    async fn optimise(&self) {
+        let begun = Instant::now();
+        let live = self.live.load_full();
+        let plugins = self.plugins.borrow().clone();
+        let mut optimised: Vec<(&Graph, Graph)> = Vec::new();
+        for graph in live.graphs().filter(|graph| graph.is_baseline()) {
+            let parts = graph.plugins().filter_map(|plugin| live.loaded.get(plugin.name())).map(part).collect();
+            match self.link(parts, &plugins, Code::Optimised).await {
+                Ok(fresh) => optimised.push((graph, fresh)),
+                Err(refusal) => tracing::warn!("baseline code stays live: {}", refusal.reason),
+            }
+        }
+        let _one = self.changing.lock().await;
+        let now = self.live.load_full();
+        // What another change has replaced meanwhile is that change's to optimise.
+        let fresh = |graph: &Graph| optimised.iter().find(|(old, _)| old.is(graph)).map(|(_, fresh)| fresh.clone());
+        let services = now.services.as_ref().map(|graph| fresh(graph).unwrap_or_else(|| graph.clone()));
+        let providers = now.providers.iter().map(|(name, provider)| {
+            let provider = fresh(&provider.graph).map_or_else(|| provider.clone(), |graph| Arc::new(provider.with_graph(graph)));
+            (name.clone(), provider)
+        });
+        let providers = providers.collect();
+        self.set_live(Live { services, providers, loaded: now.loaded.clone() });
+        tracing::info!(graphs = optimised.len(), took_ms = begun.elapsed().as_millis() as u64, "optimised code is live");
+    }
+
+    async fn link(
+        &self,
+        parts: Vec<(Arc<plugin::Plugin>, Arc<[u8]>)>,
+        plugins: &Arc<LivePlugins>,
+        code: Code,
+    ) -> Result<Graph, Refusal> {
         let unit = self.checking_unit(plugins);
         let stats = |name: &str| self.stats.lock().entry(name.to_owned()).or_default().clone();
-        let graph = Graph::link(&self.engine, parts, self.providers.clone(), self.services.clone(), stats, unit.clone()).await;
+        let graph = Graph::link(&self.engine, code, parts, self.providers.clone(), self.services.clone(), stats, unit.clone()).await;
         unit.lock().end();
         Ok(graph?)
     }
@@ -391,6 +459,15 @@ impl From<SiteError> for Refusal {
             SiteError::NoLocales | SiteError::Locale(_) => Vec::new(),
         };
         Self { plugins, reason: error.to_string() }
+    }
+}
+
+/// Until the shop is gone.
+async fn optimise_what_hurried(shop: Weak<Shop>, mut hurried: mpsc::Receiver<()>) {
+    while hurried.recv().await.is_some() {
+        while let Ok(Some(())) = tokio::time::timeout(SETTLED, hurried.recv()).await {}
+        let Some(shop) = shop.upgrade() else { return };
+        shop.optimise().await;
     }
 }
 

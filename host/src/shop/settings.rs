@@ -18,6 +18,8 @@ pub struct Settings {
     pub server: ServerConfig,
     #[serde(default)]
     pub storage: StorageSettings,
+    #[serde(default)]
+    pub plugins: PluginSettings,
     /// Settings of plugins, by plugin.
     #[serde(default)]
     pub config: BTreeMap<String, toml::Table>,
@@ -45,6 +47,22 @@ pub struct ShopSettings {
 pub struct StorageSettings {
     /// `fjall` or `sled`; fixed once the store has been made.
     pub engine: EngineSetting,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct PluginSettings {
+    /// Whether a changed plugin goes live at once on code of a baseline
+    /// compiler, for the seconds that optimising takes. Two compilers are more
+    /// that a hostile plugin could try; `false` trusts Cranelift alone, and lets
+    /// changes wait for it.
+    pub baseline_code: bool,
+}
+
+impl Default for PluginSettings {
+    fn default() -> Self {
+        Self { baseline_code: true }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
