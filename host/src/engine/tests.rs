@@ -89,6 +89,23 @@ impl Bench {
         self.link(vec![(guests::plugin(&manifest), guests::remarked_front())]).await.expect("it links")
     }
 
+    /// Every misdeed of [`guests::many_faced`] ends its call alone.
+    async fn fails_alone(&self, graph: &Graph) {
+        for (face, kind) in [
+            ("trap", CallErrorKind::Trap),
+            ("recurse", CallErrorKind::Trap),
+            ("spin", CallErrorKind::Deadline),
+            ("memory", CallErrorKind::Memory),
+            ("b: table", CallErrorKind::Memory),
+            ("gigabyte", CallErrorKind::Output),
+            ("large", CallErrorKind::Output),
+            ("k: above output-bytes", CallErrorKind::Output),
+        ] {
+            assert_eq!(self.body(graph, face).await, Err(kind), "{face}");
+            assert!(self.body(graph, "").await.is_ok(), "after {face}");
+        }
+    }
+
     async fn body(&self, graph: &Graph, route: &str) -> Result<Vec<u8>, CallErrorKind> {
         match graph.call("front", &PluginCall::Web(request(route)), self.unit()).await {
             Ok(PluginAnswer::Web(response)) => Ok(response.body),
@@ -151,19 +168,7 @@ async fn records_cross_between_plugins() {
 async fn a_bad_guest_fails_alone_and_the_next_call_works() {
     let bench = Bench::new();
     let graph = bench.many_faced().await;
-    for (face, kind) in [
-        ("trap", CallErrorKind::Trap),
-        ("recurse", CallErrorKind::Trap),
-        ("spin", CallErrorKind::Deadline),
-        ("memory", CallErrorKind::Memory),
-        ("b: table", CallErrorKind::Memory),
-        ("gigabyte", CallErrorKind::Output),
-        ("large", CallErrorKind::Output),
-        ("k: above output-bytes", CallErrorKind::Output),
-    ] {
-        assert_eq!(bench.body(&graph, face).await, Err(kind), "{face}");
-        assert!(bench.body(&graph, "").await.is_ok(), "after {face}");
-    }
+    bench.fails_alone(&graph).await;
     assert_eq!(bench.stats.calls.load(Relaxed), 16);
     assert_eq!(bench.stats.failures(), 8);
     assert!(bench.stats.memory_bytes_peak.load(Relaxed) > 20 << 20);
@@ -179,17 +184,7 @@ async fn baseline_code_is_held_as_tight_and_makes_way_for_optimised() {
     let plugins = || vec![(guests::plugin(FRONT), guests::many_faced())];
     let graph = bench.link_with(Code::Soonest, plugins()).await.expect("it links");
     assert!(graph.is_baseline());
-    for (face, kind) in [
-        ("trap", CallErrorKind::Trap),
-        ("recurse", CallErrorKind::Trap),
-        ("spin", CallErrorKind::Deadline),
-        ("memory", CallErrorKind::Memory),
-        ("b: table", CallErrorKind::Memory),
-        ("gigabyte", CallErrorKind::Output),
-    ] {
-        assert_eq!(bench.body(&graph, face).await, Err(kind), "{face}");
-        assert!(bench.body(&graph, "").await.is_ok(), "after {face}");
-    }
+    bench.fails_alone(&graph).await;
     let plugins_that_call = vec![(guests::plugin(FRONT), guests::echoing_front()), (guests::plugin(NUMBERS), guests::numbers())];
     let fused = bench.link_with(Code::Soonest, plugins_that_call).await.expect("they link");
     assert_eq!(bench.body(&fused, "").await, Ok(vec![24]));

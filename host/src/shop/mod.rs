@@ -310,6 +310,9 @@ impl Shop {
                 Err(refusal) => tracing::warn!("baseline code stays live: {}", refusal.reason),
             }
         }
+        if optimised.is_empty() {
+            return;
+        }
         let _one = self.changing.lock().await;
         let now = self.live.load_full();
         // What another change has replaced meanwhile is that change's to optimise.
