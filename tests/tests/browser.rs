@@ -6,12 +6,14 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use fantoccini::wd::Capabilities;
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::{Value, json};
 use souk_tests::Shop;
 
+const PATIENCE: Duration = Duration::from_secs(30);
 const AXE: &str = include_str!("../browser/axe.min.js");
 
 /// A WebDriver server of its own.
@@ -71,12 +73,21 @@ impl Browser {
         self.client.goto(&url).await.unwrap();
     }
 
+    /// Clicks what leads to another page, and returns when this one is gone:
+    /// the next may have the same elements.
     async fn click(&self, css: &str) {
-        self.client.wait().for_element(Locator::Css(css)).await.unwrap_or_else(|error| panic!("{css}: {error}")).click().await.unwrap();
+        let element = self.client.wait().for_element(Locator::Css(css)).await.unwrap_or_else(|error| panic!("{css}: {error}"));
+        element.click().await.unwrap();
+        let gone = async {
+            while element.tag_name().await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, gone).await.unwrap_or_else(|_| panic!("{css} leads nowhere"));
     }
 
     async fn fill(&self, css: &str, text: &str) {
-        let field = self.client.find(Locator::Css(css)).await.unwrap_or_else(|error| panic!("{css}: {error}"));
+        let field = self.client.wait().for_element(Locator::Css(css)).await.unwrap_or_else(|error| panic!("{css}: {error}"));
         field.clear().await.unwrap();
         field.send_keys(text).await.unwrap();
     }
