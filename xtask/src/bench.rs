@@ -12,8 +12,8 @@ use crate::{plugins, up};
 pub fn bench(root: &Path, arguments: &[String]) -> Result<()> {
     let toolchain = Toolchain::find()?;
     up::build_workspace(root, &["--bin", "souk", "--bin", "souk-bench"])?;
-    plugins::build(root, toolchain, &root.join("plugins"), &[], &root.join("target/plugins"))?;
-    plugins::build(root, toolchain, &root.join("tests/guests"), &[], &root.join("target/guests"))?;
+    plugins::build(root, toolchain, &root.join("plugins"), &[], false, &root.join("target/plugins"))?;
+    plugins::build(root, toolchain, &root.join("tests/guests"), &[], false, &root.join("target/guests"))?;
     let mut bench = Command::new(root.join("target/release/souk-bench"));
     ensure!(bench.current_dir(root).args(arguments).status()?.success(), "the benchmark failed");
     Ok(())

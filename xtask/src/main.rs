@@ -9,7 +9,6 @@ mod up;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::Parser;
 
 use toolchain::Toolchain;
@@ -27,6 +26,9 @@ enum Command {
         /// A plugin outside the workspace `plugins/`, for instance `examples/hello`.
         #[arg(long)]
         path: Option<PathBuf>,
+        /// Compile soon rather than well, for a shop that is being worked on.
+        #[arg(long)]
+        quick: bool,
         /// Folder to put them in, for instance a store's `plugins`.
         #[arg(long, default_value = "target/plugins")]
         out: PathBuf,
@@ -50,7 +52,10 @@ fn main() -> ExitCode {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the repository");
     let done = match Command::parse() {
         Command::Up => up::up(root),
-        Command::Plugins { only, path, out } => build_plugins(root, &only, path, &out),
+        Command::Plugins { only, path, quick, out } => {
+            let source = path.unwrap_or_else(|| root.join("plugins"));
+            Toolchain::find().and_then(|toolchain| plugins::build(root, toolchain, &source, &only, quick, &out))
+        }
         Command::Test { filters } => test::test(root, &filters),
         Command::Bench { arguments } => bench::bench(root, &arguments),
     };
@@ -61,9 +66,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn build_plugins(root: &Path, only: &[String], path: Option<PathBuf>, out: &Path) -> Result<()> {
-    let source = path.unwrap_or_else(|| root.join("plugins"));
-    plugins::build(root, Toolchain::find()?, &source, only, out)
 }

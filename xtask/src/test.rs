@@ -16,12 +16,12 @@ pub fn test(root: &Path, filters: &[String]) -> Result<()> {
     // With the tests, so that test dependencies do not make it twice.
     up::build_workspace(root, &["--bins", "--tests"])?;
     // Where the tests look for components.
-    plugins::build(root, toolchain, &root.join("plugins"), &[], &root.join("target/plugins"))?;
+    plugins::build(root, toolchain, &root.join("plugins"), &[], false, &root.join("target/plugins"))?;
     let mut examples = Vec::new();
     for example in fs::read_dir(root.join("examples"))? {
         let example = example?.path();
         if example.join("Cargo.toml").exists() {
-            plugins::build(root, toolchain, &example, &[], &root.join("target/examples"))?;
+            plugins::build(root, toolchain, &example, &[], false, &root.join("target/examples"))?;
             examples.push(example.join("Cargo.toml").display().to_string());
         }
     }

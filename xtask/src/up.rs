@@ -17,7 +17,7 @@ pub fn up(root: &Path) -> Result<()> {
     eprintln!("· building the host (some minutes the first time)");
     build_workspace(root, &["--bin", "souk"])?;
     eprintln!("· building the plugins");
-    plugins::build(root, toolchain, &root.join("plugins"), &[], &shop.join("plugins"))?;
+    plugins::build(root, toolchain, &root.join("plugins"), &[], false, &shop.join("plugins"))?;
     let souk = root.join("target/release/souk");
     if !shop.join("souk.toml").exists() {
         eprintln!("· making a store from store-data/ in run/shop");

@@ -38,7 +38,7 @@ enum Command {
         #[arg(long, default_value = "plugins")]
         plugins: PathBuf,
         /// What builds one plugin: `{plugin}` and `{out}` are filled in.
-        #[arg(long, default_value = "cargo xtask plugins --only {plugin} --out {out}")]
+        #[arg(long, default_value = "cargo xtask plugins --quick --only {plugin} --out {out}")]
         build: String,
     },
     /// Look at plugins and run their commands.
