@@ -31,12 +31,6 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
-fn resident_mb(pid: u32) -> Result<f64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)
-}
-
 /// Everything compiled before, as on every day but the first.
 pub fn start(effort: Effort) -> Result<Vec<Figure>> {
     let mut folder = store();
@@ -68,9 +62,9 @@ pub fn memory(effort: Effort) -> Result<Vec<Figure>> {
     let mut fresh = Vec::new();
     for _ in 0..effort.rounds.min(3) {
         let shop = Shop::open();
-        fresh.push(resident_mb(shop.pid())?);
+        fresh.push(shop.resident_mib());
         block_on(mixed(address(&shop)?))?;
-        values.push(resident_mb(shop.pid())?);
+        values.push(shop.resident_mib());
     }
     let mut figure = Figure::plain("rss_mb", "MB", Mark::AtMost(250.0), values);
     figure.remark = format!("{:.0} MB before the first request", crate::figure::median(fresh));

@@ -20,7 +20,8 @@ pub struct Shop {
     pub ops: String,
 }
 
-fn root() -> PathBuf {
+/// Of the repository.
+pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
 }
 
@@ -95,6 +96,13 @@ impl Shop {
 
     pub fn pid(&self) -> u32 {
         self.server.id()
+    }
+
+    /// Memory of the server, in MiB.
+    pub fn resident_mib(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+        kib.expect("a line VmRSS") / 1024.0
     }
 
     pub fn folder(&self) -> PathBuf {

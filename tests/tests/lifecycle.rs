@@ -62,6 +62,29 @@ async fn plugins_are_swapped_under_load_without_a_failed_request() {
     assert!(served.load(Relaxed) > 1_000, "{served:?}");
 }
 
+/// A graph that is kept alive costs megabytes of code and memories, so forty of
+/// them would be seen. The first rounds fill the allocator's reserves.
+#[tokio::test]
+async fn replaced_versions_give_their_memory_back() {
+    const SPARE_MIB: f64 = 100.0;
+    let shop = Shop::open();
+    let client = client();
+    let mut settled_mib = 0.0;
+    for round in 1..=13 {
+        for plugin in ["api", "storefront", "catalog", "promotions", "discount-bxgy"] {
+            shop.set_version(plugin, &format!("1.{round}.0"));
+            for path in ["/api/v1/products?limit=5", "/en/products"] {
+                assert_eq!(client.get(format!("{}{path}", shop.url)).send().await.unwrap().status(), 200);
+            }
+        }
+        if round == 5 {
+            settled_mib = shop.resident_mib();
+        }
+    }
+    let mib = shop.resident_mib();
+    assert!(mib < settled_mib + SPARE_MIB, "{settled_mib} MiB after 25 swaps, {mib} MiB after 65");
+}
+
 #[tokio::test]
 async fn a_plugin_that_does_not_fit_stays_out_and_says_why() {
     let shop = Shop::open();

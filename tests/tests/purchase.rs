@@ -2,7 +2,7 @@
 //! impatient one does it, and as a thief does it.
 
 use serde_json::{Value, json};
-use souk_tests::Shop;
+use souk_tests::{Shop, client};
 use souk_tests::api::{Api, INSTANT};
 
 /// Puts this many on hand in a live shop.
@@ -110,6 +110,31 @@ async fn a_wanted_article_sells_exactly_its_stock() {
         assert_eq!(api.settled(token).await["status"], "placed");
     }
     assert_eq!(api.available(&sku).await, 0);
+    assert_stock_adds_up(&shop);
+}
+
+#[tokio::test]
+async fn a_shopper_who_has_paid_need_not_wait_for_the_providers_news() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(2).await;
+    let (cart, _) = api.cart(&sku, 1).await.unwrap();
+    let (status, placed) = api.order(&cart, "pay-sandbox").await.unwrap();
+    assert_eq!(status, 201, "{placed}");
+    let (token, payment) = (placed["token"].as_str().unwrap(), placed["payment_id"].as_str().unwrap());
+    let order = format!("/orders/{token}");
+    let client = client();
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let post = async |path: String, body| client.post(format!("{}{path}", shop.url)).header(form.0, form.1).body(body).send().await.unwrap().status();
+    let check = async || api.send("POST", &format!("{order}/payments/check"), Value::Null).await.1["status"].clone();
+
+    assert_eq!(check().await, "payment-pending", "nothing is paid yet");
+    // The provider has the money, and says so only later.
+    assert_eq!(post(format!("/pay-sandbox/{payment}"), "decision=late").await, 303);
+    assert_eq!(api.send("GET", &order, Value::Null).await.1["status"], "payment-pending");
+    assert_eq!(post(format!("/en{order}/check"), "").await, 303);
+    assert_eq!(api.send("GET", &order, Value::Null).await.1["status"], "placed");
+    assert_eq!(check().await, "placed", "asked again, nothing happens twice");
     assert_stock_adds_up(&shop);
 }
 

@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
 use crate::toolchain::{Toolchain, inner};
 use crate::{plugins, up};
 
+const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+
 /// `filters` go to every nextest run, for instance `-E 'test(cart)'`.
 pub fn test(root: &Path, filters: &[String]) -> Result<()> {
     ensure_nextest()?;
+    ensure_schemathesis(root)?;
     let toolchain = Toolchain::find()?;
     // With the tests, so that test dependencies do not make it twice.
     up::build_workspace(root, &["--bins", "--tests"])?;
@@ -50,6 +53,21 @@ pub fn test(root: &Path, filters: &[String]) -> Result<()> {
         }
     }
     ensure!(failed.is_empty(), "failed: {}", failed.join("; "));
+    Ok(())
+}
+
+/// Tries the API by its OpenAPI document. In a folder of its own, because it
+/// brings half of Python's libraries along.
+fn ensure_schemathesis(root: &Path) -> Result<()> {
+    let folder = root.join("target/tools/schemathesis");
+    if folder.join("bin/schemathesis").exists() {
+        return Ok(());
+    }
+    eprintln!("· installing {SCHEMATHESIS}");
+    let run = |program: &Path, arguments: &[&str]| Command::new(program).args(arguments).status().is_ok_and(|status| status.success());
+    let installed = run(Path::new("python3"), &["-m", "venv", &folder.display().to_string()])
+        && run(&folder.join("bin/pip"), &["install", "--quiet", "--disable-pip-version-check", SCHEMATHESIS]);
+    ensure!(installed, "{SCHEMATHESIS} cannot be installed; it needs Python 3 with `venv` (Debian: python3-venv)");
     Ok(())
 }
 

@@ -39,7 +39,7 @@ impl web::Guest for Api {
             "address-form" => orders::address_form(&request),
             "create-cart" => carts::create(&request),
             "place-order" => orders::place(&request),
-            "order" | "cancel-order" | "pay-order" => orders::handle(&request),
+            "order" | "cancel-order" | "pay-order" | "check-payment" => orders::handle(&request),
             _ => carts::handle(&request),
         })
     }

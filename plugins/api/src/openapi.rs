@@ -128,6 +128,7 @@ pub fn document() -> Value {
             "/api/v1/orders/{token}/payments": { "post": created_at(change_to(
                 "payOrder", "Another payment, after one that was declined", &["token"], object(json!({ "payment_method": text() })), reference("Order"),
             )) },
+            "/api/v1/orders/{token}/payments/check": { "post": change_to("checkPayment", "Asks the payment provider what became of the newest payment", &["token"], Value::Null, reference("Order")) },
             "/api/v1/countries": get("listCountries", "Where the shop delivers to", json!([]), list(object(json!({ "code": text(), "name": text() })))),
             "/api/v1/countries/{country}/address-form": get("getAddressForm", "The fields of an address, in their order", parameters(&["country"]), list(object(json!({
                 "name": text(), "label": text(), "required": { "type": "boolean" }, "pattern": text(), "example": text(), "autocomplete": text(),

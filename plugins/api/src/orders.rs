@@ -68,6 +68,12 @@ pub fn handle(request: &Request) -> Result<Response, Problem> {
             payment::retry(&open.id, &retry.payment_method, &request.locale).map_err(refused)?;
             Ok(Response { await_effects: true, ..view(order)?.with_status(201) })
         }
+        "check-payment" => {
+            if let Some(newest) = payment::latest(token) {
+                payment::refresh(&newest.id);
+            }
+            view(orders::by_token(token).unwrap_or(order))
+        }
         _ => view(order),
     }
 }

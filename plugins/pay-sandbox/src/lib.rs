@@ -233,6 +233,10 @@ fn create(create: Create) -> Result<serde_json::Value, effects::Failure> {
     let record = match load(&create.payment_id).map_err(again)? {
         Some(record) => record,
         None => {
+            let is_instant = create.variant == INSTANT;
+            if is_instant && !config::load::<Settings>().map_err(effects::Failure::Retry)?.instant {
+                return Err(effects::Failure::Refused("this shop does not offer payments without a page".into()));
+            }
             let record = Record {
                 payment_id: create.payment_id,
                 order_number: create.order_number,
@@ -240,7 +244,7 @@ fn create(create: Create) -> Result<serde_json::Value, effects::Failure> {
                 currency: create.currency,
                 locale: create.locale,
                 return_url: create.return_url,
-                state: if create.variant == INSTANT { State::Captured } else { State::Open },
+                state: if is_instant { State::Captured } else { State::Open },
             };
             PAYMENTS.put(&record.payment_id, &record).map_err(again)?;
             record

@@ -14,11 +14,15 @@ fn perform(kind: &str, key: &str, payload: serde_json::Value) -> Result<serde_js
 }
 
 fn start(variant: &str) -> serde_json::Value {
+    try_start(variant).unwrap()
+}
+
+fn try_start(variant: &str) -> Result<serde_json::Value, effects::Failure> {
     let payload = serde_json::json!({
         "payment_id": "p1", "variant": variant, "order_number": "7K3M-9QPX", "amount": 4200, "currency": "CNY", "locale": "zh-CN",
         "return_url": "https://shop.example/orders/token", "notify_url": "https://shop.example/payments/pay-sandbox/notify", "description": "",
     });
-    perform("payment.create", "p1/create", payload).unwrap()
+    perform("payment.create", "p1/create", payload)
 }
 
 fn decide_on(decision: &str) -> Response {
@@ -100,11 +104,20 @@ fn money_goes_back_once_and_only_if_there_was_some() {
     assert_eq!(state(), payment_method::State::Cancelled);
 
     testing::reset();
+    testing::set_config(serde_json::json!({ "instant": true }));
     assert_eq!(start(INSTANT)["status"], "captured");
     assert_eq!(perform("payment.cancel", "p1/cancel", named()).unwrap()["status"], "captured");
     let refunded = perform("payment.refund", "p1/refund", named()).unwrap();
     assert_eq!(refunded, perform("payment.refund", "p1/refund", named()).unwrap());
     assert_eq!(state(), payment_method::State::Refunded);
+}
+
+#[test]
+fn paying_without_a_page_is_refused_where_it_is_not_offered() {
+    testing::set_config(serde_json::json!({ "instant": false }));
+    assert!(matches!(try_start(INSTANT), Err(effects::Failure::Refused(_))));
+    assert_eq!(state(), payment_method::State::Unknown);
+    assert_eq!(start("")["status"], "action-required");
 }
 
 #[test]

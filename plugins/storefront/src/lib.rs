@@ -46,6 +46,7 @@ impl web::Guest for Storefront {
             "checkout-place" => checkout::place(&request),
             "order" => Ok(order::page(&request)),
             "order-retry" => order::retry(&request),
+            "order-check" => Ok(order::check(&request)),
             "order-cancel" => Ok(order::cancel(&request)),
             "robots" => Ok(robots()),
             "sitemap" => Ok(sitemap()),

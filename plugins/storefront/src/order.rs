@@ -44,6 +44,16 @@ pub fn retry(request: &Request) -> Result<Response, Problem> {
     Ok(Response { await_effects: true, ..next })
 }
 
+/// Asks the provider now, for a shopper who has paid and does not see it here.
+pub fn check(request: &Request) -> Response {
+    let site = Site::of(request);
+    let token = request.param("token");
+    if let Some(last) = payment::latest(token) {
+        payment::refresh(&last.id);
+    }
+    web::redirect(&site.link(&format!("/orders/{token}")))
+}
+
 pub fn cancel(request: &Request) -> Response {
     let site = Site::of(request);
     let token = request.param("token");
@@ -135,6 +145,9 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
                             (method_choice(site, &methods))
                             button.full.plain[pay_url.is_some()] { (site.say("Pay this way", "使用此方式支付")) }
                         }
+                    }
+                    @if pending && payment.is_some_and(|payment| matches!(payment.status, Paying::ActionRequired | Paying::Unknown)) {
+                        form method="post" action=(link("/check")) { button.plain { (site.say("I have paid: ask the provider", "我已支付，查询结果")) } }
                     }
                     @if pending {
                         form method="post" action=(link("/cancel")) { button.plain { (site.say("Cancel the order", "取消订单")) } }
