@@ -29,8 +29,8 @@ pub struct Runtime {
 impl Runtime {
     /// Opens the store and brings its plugins to life. Nothing runs in the
     /// background before [`Runner::start`].
-    pub async fn open(folder: StoreFolder, code: Code) -> Result<Arc<Self>> {
-        let settings = Arc::new(Settings::read(&folder.0)?);
+    pub async fn open(folder: StoreFolder, settings: Settings, code: Code) -> Result<Arc<Self>> {
+        let settings = Arc::new(settings);
         std::fs::create_dir_all(folder.data()).with_context(|| folder.data().display().to_string())?;
         let store = Store::open(&folder.documents(), settings.storage.engine.into())?;
         let services = Arc::new(Services::open(&folder.data(), &folder.secrets(), settings.facts(settings.base_url()), store.clone())?);

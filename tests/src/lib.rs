@@ -64,14 +64,21 @@ pub fn catalogue() -> PathBuf {
     root().join("store-data/catalogue")
 }
 
-/// Puts a built plugin of `tests/guests` into a store.
+/// Puts a built plugin of `tests/guests` into a store, with all it asks for.
 pub fn install_guest(store: &TempDir, guest: &str) {
-    copy(&root().join("target/guests").join(guest), &store.path().join("store/plugins").join(guest));
+    place(store, &root().join("target/guests").join(guest), guest);
 }
 
-/// Puts a built example into a store made by [`store`].
+/// Puts a built example into a store made by [`store`], with all it asks for.
 pub fn install(store: &TempDir, example: &str) {
-    copy(&root().join("target/examples").join(example), &store.path().join("store/plugins").join(example));
+    place(store, &root().join("target/examples").join(example), example);
+}
+
+fn place(store: &TempDir, from: &Path, name: &str) {
+    let folder = store.path().join("store");
+    copy(from, &folder.join("plugins").join(name));
+    let granted = souk().args(["plugin", "grant", "--yes", name, "--store"]).arg(folder).output().unwrap();
+    assert!(granted.status.success(), "{}", String::from_utf8_lossy(&granted.stderr));
 }
 
 impl Shop {
@@ -125,12 +132,18 @@ impl Shop {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// The same, of which what it says on either stream is wanted, and whether it did it.
+    pub fn says(&self, arguments: &[&str]) -> (bool, String) {
+        let output = self.souk(arguments);
+        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    }
+
     /// `souk plugin list`, one plugin.
     pub fn report(&self, plugin: &str) -> serde_json::Value {
         self.find(plugin).unwrap_or_else(|| panic!("no plugin {plugin}"))
     }
 
-    fn find(&self, plugin: &str) -> Option<serde_json::Value> {
+    pub fn find(&self, plugin: &str) -> Option<serde_json::Value> {
         let output = self.souk(&["plugin", "list", "--json"]);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let list: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
@@ -155,6 +168,16 @@ impl Shop {
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
         panic!("it never came to that: {}", self.report(plugin));
+    }
+
+    pub fn until_gone(&self, plugin: &str) {
+        for _ in 0..600 {
+            if self.find(plugin).is_none() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("it never went: {}", self.report(plugin));
     }
 
     /// As a power cut does it to a process.
@@ -190,7 +213,7 @@ pub fn replace(path: &Path, bytes: &[u8]) {
     fs::rename(beside, path).unwrap();
 }
 
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap_or_else(|error| panic!("{}: {error}", from.display())).flatten() {
         let target = to.join(entry.file_name());

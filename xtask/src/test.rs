@@ -20,6 +20,7 @@ pub fn test(root: &Path, filters: &[String]) -> Result<()> {
     up::build_workspace(root, &["--bins", "--tests"])?;
     // Where the tests look for components.
     plugins::build(root, toolchain, &root.join("plugins"), &[], false, &root.join("target/plugins"))?;
+    plugins::build(root, toolchain, &root.join("tests/guests"), &[], false, &root.join("target/guests"))?;
     let mut examples = Vec::new();
     for example in fs::read_dir(root.join("examples"))? {
         let example = example?.path();

@@ -24,6 +24,11 @@ pub fn up(root: &Path) -> Result<()> {
         let mut init = Command::new(&souk);
         init.args(["store", "init", "--from"]).arg(root.join("store-data")).arg("--store").arg(&shop);
         ensure!(init.status()?.success(), "`souk store init` failed; remove run/shop before another try");
+    } else {
+        // These plugins are the operator's own source.
+        let mut grant = Command::new(&souk);
+        grant.args(["plugin", "grant", "--yes", "--store"]).arg(&shop);
+        ensure!(grant.status()?.success(), "`souk plugin grant` failed");
     }
     eprintln!("· serving; Ctrl-C stops it");
     let mut serve = Command::new(&souk);

@@ -16,6 +16,7 @@ use crate::engine::GuestState;
 use crate::engine::bindings::Caller;
 use crate::engine::bindings::named_imports::souk::host::http_client::Host;
 use crate::engine::bindings::souk::host::http_client::{Error, Request, Response};
+use crate::shop::powers::PowerKind;
 
 pub const OWN_NAME: &str = "shop.internal";
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -222,7 +223,15 @@ impl Host for GuestState {
                 return answer;
             }
         }
-        let answer = self.services.http.fetch(&caller.manifest.http.hosts, request.clone()).await;
+        let mut answer = self.services.http.fetch(&caller.manifest.http.hosts, request.clone()).await;
+        if let Err(Error::NotGranted(reason)) = &mut answer
+            && let Ok(url) = Url::parse(&request.url)
+        {
+            let denied = caller.denied.iter().filter(|power| power.kind == PowerKind::Http).map(|power| power.subject.clone());
+            if check(&denied.collect(), &url).is_ok() {
+                *reason = format!("{} was asked for and denied by the operator (`souk plugin grant {}`)", request.url, caller.name());
+            }
+        }
         self.unit.lock().fetch_record(caller.name(), &request, answer.clone());
         answer
     }

@@ -16,13 +16,15 @@ use tokio::net::{UnixListener, UnixStream};
 use crate::engine::Code;
 use crate::runtime::Runtime;
 use crate::shop::PluginReport;
-use crate::shop::settings::StoreFolder;
+use crate::shop::settings::{Settings, StoreFolder};
 
 const MESSAGE_BYTES_MAX: u64 = 1 << 30;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Question {
     Plugins,
+    /// Looks at the plugins' folder now.
+    Reload,
     /// Runs a plugin's command, and those that want to run after it.
     Command { name: String, arguments: Vec<(String, String)>, input: Vec<u8> },
     Backup { destination: std::path::PathBuf },
@@ -49,12 +51,16 @@ pub async fn ask(folder: &StoreFolder, question: Question) -> Result<Answer> {
             answer.map_err(|message| anyhow!(message))
         }
         Err(_) => {
-            let runtime = Runtime::open(folder.clone(), Code::Optimised).await?;
+            let runtime = Runtime::open(folder.clone(), Settings::read(&folder.0)?, Code::Optimised).await?;
             let answer = answer(&runtime, question).await;
             runtime.runner.stop().await;
             answer
         }
     }
+}
+
+pub async fn is_served(folder: &StoreFolder) -> bool {
+    UnixStream::connect(folder.control_socket()).await.is_ok()
 }
 
 /// Listens until the returned guard is dropped.
@@ -95,6 +101,10 @@ impl Drop for Guard {
 async fn answer(runtime: &Runtime, question: Question) -> Result<Answer> {
     Ok(match question {
         Question::Plugins => Answer::Plugins(runtime.shop.report()),
+        Question::Reload => {
+            runtime.shop.reload().await;
+            Answer::Plugins(runtime.shop.report())
+        }
         Question::Command { name, arguments, input } => Answer::Outputs(run_commands(runtime, name, arguments, input).await?),
         Question::Backup { destination } => {
             let store = runtime.store.clone();

@@ -2,17 +2,17 @@
 //! asks the server that has the store open, and prints.
 
 mod control;
+mod plugin;
 mod serve;
 mod store;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::shop::PluginReport;
 use crate::shop::settings::StoreFolder;
 use control::{Answer, Question};
 
@@ -41,9 +41,9 @@ enum Command {
         #[arg(long, default_value = "cargo xtask plugins --quick --only {plugin} --out {out}")]
         build: String,
     },
-    /// Look at plugins and run their commands.
+    /// Look at plugins, grant what they ask for, install, go back, pack, sign.
     #[command(subcommand)]
-    Plugin(PluginCommand),
+    Plugin(plugin::PluginCommand),
     /// Make, fill, check and copy stores.
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -63,29 +63,6 @@ impl StoreArgument {
     fn folder(&self) -> StoreFolder {
         StoreFolder(self.folder.clone())
     }
-}
-
-#[derive(Subcommand)]
-enum PluginCommand {
-    /// Version, state, routes, links, calls, time, memory and failures of each.
-    List {
-        #[command(flatten)]
-        store: StoreArgument,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Run a command that a plugin's manifest offers, as one unit of work.
-    Run {
-        #[command(flatten)]
-        store: StoreArgument,
-        command: String,
-        /// Input; `-` is standard input, none is empty.
-        #[arg(long)]
-        input: Option<PathBuf>,
-        /// `name=value`
-        arguments: Vec<String>,
-    },
 }
 
 #[derive(Subcommand)]
@@ -130,25 +107,7 @@ async fn run(command: Command) -> Result<()> {
     match command {
         Command::Serve { store } => serve::serve(store.folder(), None).await,
         Command::Dev { store, plugins, build } => serve::serve(store.folder(), Some(serve::Dev { plugins, build })).await,
-        Command::Plugin(PluginCommand::List { store, json }) => {
-            let Answer::Plugins(plugins) = control::ask(&store.folder(), Question::Plugins).await? else { return Err(out_of_place()) };
-            if json { println!("{}", serde_json::to_string_pretty(&plugins)?) } else { print_plugins(&plugins) }
-            Ok(())
-        }
-        Command::Plugin(PluginCommand::Run { store, command, input, arguments }) => {
-            let arguments = arguments
-                .iter()
-                .map(|argument| argument.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned())).with_context(|| format!("`{argument}`: write name=value")))
-                .collect::<Result<Vec<_>>>()?;
-            let input = match input {
-                Some(path) if path.as_os_str() == "-" => std::io::read_to_string(std::io::stdin())?.into_bytes(),
-                Some(path) => std::fs::read(&path).with_context(|| path.display().to_string())?,
-                None => Vec::new(),
-            };
-            let output = store::run_command(&store.folder(), command, arguments, input).await?;
-            std::io::stdout().write_all(&output)?;
-            Ok(())
-        }
+        Command::Plugin(command) => plugin::run(command).await,
         Command::Store(command) => store::run(command).await,
         Command::Dead(DeadCommand::List { store }) => {
             let Answer::Text(text) = control::ask(&store.folder(), Question::DeadLetters).await? else { return Err(out_of_place()) };
@@ -162,22 +121,4 @@ async fn run(command: Command) -> Result<()> {
 
 fn out_of_place() -> anyhow::Error {
     anyhow::anyhow!("the server gave another kind of answer: is it of this version?")
-}
-
-fn print_plugins(plugins: &[PluginReport]) {
-    println!("{:<18} {:<9} {:<9} {:<7} {:>6} {:>9} {:>9} {:>7} {:>8}  links", "plugin", "version", "state", "kind", "routes", "calls", "ms", "MiB", "failures");
-    for p in plugins {
-        let state = match (&p.problem, p.version.is_empty()) {
-            (None, _) => "live",
-            (Some(_), false) => "older",
-            (Some(_), true) => "refused",
-        };
-        println!(
-            "{:<18} {:<9} {:<9} {:<7} {:>6} {:>9} {:>9} {:>7} {:>8}  {}",
-            p.name, p.version, state, p.kind, p.routes, p.calls, p.wall_ms, p.memory_mib_peak, p.failures, p.links.join(", ")
-        );
-        if let Some(problem) = &p.problem {
-            println!("  ! {problem}");
-        }
-    }
 }

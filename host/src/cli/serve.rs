@@ -13,7 +13,7 @@ use crate::engine::Code;
 use crate::engine::bindings::souk::host::config::ShopFacts;
 use crate::front::server::Server;
 use crate::runtime::Runtime;
-use crate::shop::settings::StoreFolder;
+use crate::shop::settings::{GrantSetting, Settings, StoreFolder};
 use crate::work::Plugins as _;
 
 pub struct Dev {
@@ -23,7 +23,12 @@ pub struct Dev {
 
 pub async fn serve(folder: StoreFolder, dev: Option<Dev>) -> Result<()> {
     let begun = Instant::now();
-    let runtime = Runtime::open(folder, Code::Soonest).await?;
+    let mut settings = Settings::read(&folder.0)?;
+    if dev.is_some() {
+        // Whoever is at work on plugins changes what they ask for all the time.
+        settings.plugins.grants = GrantSetting::Implied;
+    }
+    let runtime = Runtime::open(folder, settings, Code::Soonest).await?;
     runtime.runner.start().await?;
     runtime.services.search.start(runtime.shop.live()).await;
     let server = Server::start(runtime.clone(), runtime.front_options()).await?;

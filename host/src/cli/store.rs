@@ -159,7 +159,7 @@ async fn init(folder: &StoreFolder, from: &Path) -> Result<()> {
 }
 
 async fn fill(folder: &StoreFolder, from: &Path, imports: Imports) -> Result<()> {
-    let runtime = crate::runtime::Runtime::open(folder.clone(), crate::engine::Code::Optimised).await?;
+    let runtime = crate::runtime::Runtime::open(folder.clone(), Settings::read(&folder.0)?, crate::engine::Code::Optimised).await?;
     runtime.runner.start().await?;
     for step in imports.steps {
         let input = match &step.file {
@@ -256,7 +256,7 @@ fn copy_folder(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// Whole or not at all under its name.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).with_context(|| folder.display().to_string())?;
     file.write_all(bytes)?;

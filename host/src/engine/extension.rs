@@ -20,7 +20,7 @@ use super::{CallError, CallErrorKind, Graph, GuestState};
 use crate::shop::manifest::FailurePolicy;
 use crate::shop::plugin::Plugin;
 use crate::work::SharedUnit;
-use crate::work::unit::ReadOnly;
+use crate::work::unit::Visit;
 
 /// The providers that are live. Swapping one does not touch the graphs that
 /// call it.
@@ -31,16 +31,17 @@ pub struct Provider {
     pub name: String,
     pub graph: Graph,
     breaker: Arc<Breaker>,
+    reports: Arc<Reports>,
 }
 
 impl Provider {
     pub fn new(name: String, graph: Graph) -> Self {
-        Self { name, graph, breaker: Arc::default() }
+        Self { name, graph, breaker: Arc::default(), reports: Arc::default() }
     }
 
     /// The same version with other code: what it has failed at still counts.
     pub fn with_graph(&self, graph: Graph) -> Self {
-        Self { name: self.name.clone(), graph, breaker: self.breaker.clone() }
+        Self { name: self.name.clone(), graph, breaker: self.breaker.clone(), reports: self.reports.clone() }
     }
 }
 
@@ -114,7 +115,6 @@ impl Point {
     async fn call(&self, ty: &ComponentFunc, parameters: &[Val], unit: SharedUnit) -> Val {
         let all = self.providers.0.load_full();
         let providers = all.get(&*self.interface).map_or(&[][..], Vec::as_slice);
-        let read_only = ReadOnly::enter(&unit);
         let addressed = match (ty.params().next(), parameters.first()) {
             (Some(("provider", _)), Some(Val::String(name))) => Some(name),
             _ => None,
@@ -126,7 +126,6 @@ impl Point {
             },
             None => self.ask_all(providers, parameters, &unit).await,
         };
-        drop(read_only);
         Val::Result(match answer {
             Ok(value) => Ok(Some(Box::new(value))),
             Err(failure) => Err(Some(Box::new(failure))),
@@ -152,7 +151,9 @@ impl Point {
             return Err(failure(&provider.name, "failed", "switched off for some seconds after repeated failures".into()));
         }
         let begun = Instant::now();
+        let visit = Visit::begin(unit);
         let answer = provider.graph.call_extension(&provider.name, &self.interface, &self.function, parameters, unit.clone(), self.deadline).await;
+        drop(visit);
         // A host without room says nothing about the provider.
         if !matches!(&answer, Err(error) if error.kind == CallErrorKind::Overloaded) {
             provider.breaker.record(answer.is_ok());
@@ -179,11 +180,13 @@ impl Point {
         }
     }
 
+    /// Once a second for each provider: what fails on every page would fill the log.
     fn report(&self, provider: &Provider, error: &CallError, took: Duration) {
+        let Some(unreported) = provider.reports.next(Instant::now()) else { return };
         let missing = error.kind == CallErrorKind::NotFound;
         tracing::warn!(
             plugin = %provider.name, point = %self.interface, function = %self.function, caller = %self.caller,
-            policy = ?self.policy, kind = ?error.kind, took_us = took.as_micros() as u64, missing, error = %error.message,
+            policy = ?self.policy, kind = ?error.kind, took_us = took.as_micros() as u64, missing, unreported, error = %error.message,
             "extension provider failed"
         );
     }
@@ -212,6 +215,25 @@ fn failure(provider: &str, kind: &str, message: String) -> Val {
         ("kind".into(), Val::Enum(kind.to_owned())),
         ("message".into(), Val::String(message)),
     ])
+}
+
+/// When a provider's failure was last reported, and how many were not since.
+#[derive(Default)]
+struct Reports(Mutex<(Option<Instant>, u64)>);
+
+impl Reports {
+    const INTERVAL: Duration = Duration::from_secs(1);
+
+    /// The number that went unreported, if one may be reported now.
+    fn next(&self, now: Instant) -> Option<u64> {
+        let mut reports = self.0.lock();
+        if reports.0.is_some_and(|last| now - last < Self::INTERVAL) {
+            reports.1 += 1;
+            return None;
+        }
+        reports.0 = Some(now);
+        Some(std::mem::take(&mut reports.1))
+    }
 }
 
 /// Switches a provider off for a while when most of its recent calls failed, so

@@ -54,6 +54,8 @@ pub fn plugin(manifest: &str) -> Arc<Plugin> {
     let manifest: Manifest = toml::from_str(manifest).expect("the manifest parses");
     Arc::new(Plugin {
         digest: String::new(),
+        publisher: String::new(),
+        denied: Default::default(),
         // Seen by this plugin alone: tells whether the host knows its caller.
         config_document: format!("{{\"plugin\":\"{}\"}}", manifest.name),
         config: HashMap::new(),

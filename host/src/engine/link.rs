@@ -95,9 +95,25 @@ struct Registered {
     exports: Vec<(String, ItemKind)>,
 }
 
+/// What a component needs and gives, interfaces of types alone left out.
+pub struct Interfaces {
+    pub imports: Vec<String>,
+    pub exports: Vec<String>,
+}
+
+impl Interfaces {
+    pub fn of(plugin: &str, component: &[u8]) -> Result<Self, LinkError> {
+        let mut graph = CompositionGraph::new();
+        let Registered { imports, exports, .. } = register(&mut graph, plugin, component)?;
+        let types = graph.types();
+        let names = |items: Vec<(String, ItemKind)>| items.into_iter().filter(|(_, kind)| has_functions(types, *kind)).map(|(name, _)| name).collect();
+        Ok(Self { imports: names(imports), exports: names(exports) })
+    }
+}
+
 pub(super) fn compose(plugins: &[(Arc<Plugin>, Arc<[u8]>)]) -> Result<Composition, LinkError> {
     let mut graph = CompositionGraph::new();
-    let registered = plugins.iter().map(|(plugin, bytes)| register(&mut graph, plugin, bytes)).collect::<Result<Vec<_>, _>>()?;
+    let registered = plugins.iter().map(|(plugin, bytes)| register(&mut graph, plugin.name(), bytes)).collect::<Result<Vec<_>, _>>()?;
     let providers = providers(graph.types(), &registered)?;
     let order = order(graph.types(), &registered, &providers)?;
 
@@ -180,8 +196,8 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn register(graph: &mut CompositionGraph, plugin: &Plugin, bytes: &Arc<[u8]>) -> Result<Registered, LinkError> {
-    let name = plugin.name().to_owned();
+fn register(graph: &mut CompositionGraph, plugin: &str, bytes: &[u8]) -> Result<Registered, LinkError> {
+    let name = plugin.to_owned();
     let not_a_component = |reason: String| LinkError::NotAComponent { plugin: name.clone(), reason };
     let package = Package::from_bytes(&name, None, bytes.to_vec(), graph.types_mut()).map_err(|e| not_a_component(format!("{e:#}")))?;
     let world = &graph.types()[package.ty()];

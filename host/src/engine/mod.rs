@@ -29,7 +29,7 @@ use code::Compilers;
 pub use code::Code;
 pub use extension::{Provider, Providers};
 pub use graph::Graph;
-pub use link::LinkError;
+pub use link::{Interfaces, LinkError};
 pub use state::GuestState;
 pub use stats::PluginStats;
 

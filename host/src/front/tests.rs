@@ -71,6 +71,8 @@ fn plugin(manifest: &str, assets: Vec<Arc<Asset>>) -> SitePlugin {
     let plugin = Plugin {
         manifest: toml::from_str(manifest).unwrap(),
         digest: String::new(),
+        publisher: String::new(),
+        denied: Default::default(),
         config_document: "{}".into(),
         config: HashMap::new(),
         asset_urls: HashMap::new(),

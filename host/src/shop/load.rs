@@ -8,8 +8,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
+use super::grants::{self, Grants};
 use super::manifest::{Manifest, Setting, SettingKind};
 use super::plugin::Plugin;
+use super::powers::{self, Power};
 use crate::front::assets::{self, Asset};
 
 const COMPONENT_BYTES_MAX: u64 = 64 << 20;
@@ -25,34 +27,65 @@ pub struct Loaded {
     pub fingerprint: [u8; 32],
 }
 
-pub fn load(folder: &Path, settings: Option<&toml::Table>) -> Result<Loaded> {
-    let manifest_text = read_limited(&folder.join("plugin.toml"), MANIFEST_BYTES_MAX)?;
-    let component = read_limited(&folder.join("plugin.wasm"), COMPONENT_BYTES_MAX)?;
-    let manifest_text = String::from_utf8(manifest_text).context("plugin.toml is not UTF-8")?;
-    let manifest: Manifest = toml::from_str(&manifest_text).context("plugin.toml")?;
-    let name = manifest.name.clone();
+/// The files of a version that say what it is, read and checked on their own.
+pub struct Files {
+    pub manifest: Manifest,
+    pub component: Vec<u8>,
+    /// Hex SHA-256, as the manifest's.
+    pub component_digest: String,
+    pub manifest_digest: String,
+}
+
+impl Files {
+    pub fn read(folder: &Path) -> Result<Self> {
+        let manifest_text = read_limited(&folder.join("plugin.toml"), MANIFEST_BYTES_MAX)?;
+        let component = read_limited(&folder.join("plugin.wasm"), COMPONENT_BYTES_MAX)?;
+        Self::of(&manifest_text, component)
+    }
+
+    pub fn of(manifest_text: &[u8], component: Vec<u8>) -> Result<Self> {
+        let manifest: Manifest = toml::from_str(std::str::from_utf8(manifest_text).context("plugin.toml is not UTF-8")?).context("plugin.toml")?;
+        let problems = problems(&manifest);
+        ensure!(problems.is_empty(), "plugin.toml: {}", problems.join("; "));
+        let digest = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
+        Ok(Self { manifest, component_digest: digest(&component), manifest_digest: digest(manifest_text), component })
+    }
+
+    pub fn asked(&self) -> Result<BTreeSet<Power>> {
+        Ok(powers::asked(&self.manifest, &self.component)?)
+    }
+}
+
+/// Without `grants`, all that is asked for is given.
+pub fn load(folder: &Path, settings: Option<&toml::Table>, grants: Option<&Grants>) -> Result<Loaded> {
+    let files = Files::read(folder)?;
+    let name = files.manifest.name.clone();
     let folder_name = folder.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     ensure!(folder_name == name, "plugin.toml names the plugin `{name}`, but its folder is `{folder_name}`: rename one of them");
-    let problems = problems(&manifest);
-    ensure!(problems.is_empty(), "plugin.toml: {}", problems.join("; "));
-    let config = configure(&manifest, settings)?;
+    let denied = grants.map_or(Ok(BTreeSet::new()), |grants| grants.admit(&files))?;
+    let publisher = grants.and_then(|grants| grants.publisher_of(&files)).unwrap_or(grants::UNSIGNED).to_owned();
+    let config = configure(&files.manifest, settings)?;
+    let config_document = serde_json::to_string(&config)?;
     let assets = assets::load(&name, &folder.join("assets"))?;
 
     let mut fingerprint = blake3::Hasher::new();
-    for part in [manifest_text.as_bytes(), &component, serde_json::to_string(&config)?.as_bytes()] {
-        fingerprint.update(blake3::hash(part).as_bytes());
+    let denials = denied.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    for part in [&files.manifest_digest, &files.component_digest, &config_document, &denials, &publisher] {
+        fingerprint.update(blake3::hash(part.as_bytes()).as_bytes());
     }
     assets.iter().for_each(|asset| {
         fingerprint.update(blake3::hash(asset.url.as_bytes()).as_bytes());
     });
     let plugin = Plugin {
-        digest: hex::encode(Sha256::digest(&component)),
-        config_document: serde_json::to_string(&config)?,
+        digest: files.component_digest,
+        publisher,
+        config_document,
         config: config.iter().map(|(name, value)| (name.clone(), value.to_string())).collect::<HashMap<_, _>>(),
         asset_urls: assets.iter().map(|asset| (asset.path.clone(), asset.url.clone())).collect(),
-        manifest,
+        manifest: powers::without(files.manifest, &denied),
+        denied,
     };
-    Ok(Loaded { plugin: Arc::new(plugin), component: component.into(), assets, fingerprint: *fingerprint.finalize().as_bytes() })
+    Ok(Loaded { plugin: Arc::new(plugin), component: files.component.into(), assets, fingerprint: *fingerprint.finalize().as_bytes() })
 }
 
 fn read_limited(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {

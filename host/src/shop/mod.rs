@@ -5,14 +5,20 @@
 //! linked and checked beside what runs, and swapped in whole, or not at all.
 //! It is what `work` calls plugins through; it does not know what they do.
 
+pub mod bundle;
+pub mod grants;
 pub mod load;
 pub mod manifest;
 pub mod plugin;
+pub mod powers;
+mod probation;
 pub mod settings;
+pub mod versions;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -27,9 +33,12 @@ use crate::front::{Site, SiteError};
 use crate::store::Store;
 use crate::work::unit::{Kind as UnitKind, Limits, Shopper, Start};
 use crate::work::{self, LivePlugins, PluginAnswer, PluginCall, Plugins, SharedUnit, Unit};
+use grants::Grants;
 use load::Loaded;
 use manifest::Kind;
-use settings::Settings;
+use probation::{Counts, Probations};
+use settings::{GrantSetting, Settings};
+use versions::Versions;
 
 /// How often idle instances are looked for.
 const REAP_INTERVAL: Duration = Duration::from_secs(10);
@@ -50,6 +59,9 @@ pub struct Shop {
     stats: Mutex<HashMap<String, Arc<PluginStats>>>,
     /// Why the version on disk of a plugin is not the one that is live.
     problems: Mutex<BTreeMap<String, String>>,
+    /// Versions that have only just gone live. Only a shop that is served has some.
+    probations: Mutex<Probations>,
+    served: AtomicBool,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
     /// What changes are linked with.
@@ -78,8 +90,12 @@ pub struct PluginReport {
     pub version: String,
     pub digest: String,
     pub kind: String,
+    /// Who vouches for it: a trusted publisher, or `unsigned`.
+    pub publisher: String,
     /// Why the version on disk is not live.
     pub problem: Option<String>,
+    /// The version that was taken back for this one, and why.
+    pub taken_back: Option<String>,
     pub routes: usize,
     /// Plugins whose services it calls, and extension points it provides.
     pub links: Vec<String>,
@@ -124,6 +140,8 @@ impl Shop {
             plugins: tokio::sync::watch::Sender::new(Arc::default()),
             stats: Mutex::default(),
             problems: Mutex::default(),
+            probations: Mutex::default(),
+            served: AtomicBool::new(false),
             changing: tokio::sync::Mutex::default(),
             code,
             hurried,
@@ -204,27 +222,81 @@ impl Shop {
         }
         if !reload.changed.is_empty() {
             tracing::info!(plugins = reload.changed.join(", "), took_ms = reload.took.as_millis() as u64, "plugins are live");
+            if self.served.load(Relaxed) {
+                self.watch_over(&reload.changed, &live).await;
+            }
         }
         reload
+    }
+
+    async fn keep_all_versions(&self) {
+        let _one = self.changing.lock().await;
+        self.keep_versions(self.live.load().loaded.keys().cloned().collect()).await;
+    }
+
+    async fn watch_over(&self, changed: &[String], before: &Live) {
+        for name in changed {
+            let counts = self.counts(name);
+            let mut probations = self.probations.lock();
+            match counts.filter(|_| before.loaded.contains_key(name)) {
+                Some(counts) => probations.begin(name, counts, Instant::now()),
+                None => probations.end(name),
+            }
+        }
+        self.keep_versions(changed.to_vec()).await;
+    }
+
+    async fn keep_versions(&self, plugins: Vec<String>) {
+        let folder = self.folder.clone();
+        let live = self.live.load_full();
+        let kept = tokio::task::spawn_blocking(move || {
+            for name in plugins.iter().filter(|name| live.loaded.contains_key(*name)) {
+                if let Err(error) = Versions::of(&folder, name).went_live() {
+                    tracing::warn!(plugin = name, "this version cannot be gone back to later: {error:#}");
+                }
+            }
+        });
+        let _ = kept.await;
+    }
+
+    fn counts(&self, plugin: &str) -> Option<Counts> {
+        let live = self.live.load();
+        let graph = live.providers.get(plugin).map(|p| &p.graph).or(live.services.as_ref())?;
+        let stats = self.stats.lock();
+        let calls = graph.plugins().filter_map(|p| stats.get(p.name())).map(|s| s.calls.load(Relaxed)).sum();
+        Some(Counts { calls, failures: stats.get(plugin).map_or(0, |s| s.failures()) })
+    }
+
+    /// Takes versions back that fail in their first minutes.
+    async fn judge(&self) {
+        let on_probation = self.probations.lock().plugins();
+        for plugin in on_probation {
+            let Some(counts) = self.counts(&plugin) else { continue };
+            let Some(reason) = self.probations.lock().judge(&plugin, counts, Instant::now()) else { continue };
+            let versions = Versions::of(&self.folder, &plugin);
+            let why = reason.clone();
+            let back = tokio::task::spawn_blocking(move || versions.roll_back(Some(&why))).await;
+            match back.map_err(anyhow::Error::from).flatten() {
+                Ok(version) => tracing::error!(plugin, %version, "went back to an earlier version: {reason}"),
+                Err(error) => tracing::error!(plugin, "{reason}; there is nothing to go back to: {error:#}"),
+            }
+        }
     }
 
     /// Reads what has changed; unchanged plugins keep what was loaded.
     fn read_folder(&self, before: &BTreeMap<String, Loaded>) -> (BTreeMap<String, Loaded>, BTreeMap<String, String>) {
         let (mut loaded, mut broken) = (BTreeMap::new(), BTreeMap::new());
-        let entries = match std::fs::read_dir(&self.folder) {
-            Ok(entries) => entries,
+        let read = self.grants().and_then(|grants| Ok((grants, grants::plugin_folders(&self.folder)?)));
+        let (grants, folders) = match read {
+            Ok(read) => read,
             Err(error) => {
-                tracing::error!(folder = %self.folder.display(), %error, "the plugins' folder cannot be read: nothing is changed");
+                tracing::error!(folder = %self.folder.display(), "nothing is changed: {error:#}");
                 return (before.clone(), broken);
             }
         };
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            // Half-written folders of `souk plugin install` and `cargo xtask plugins`.
-            if name.starts_with('.') || !entry.file_type().is_ok_and(|ty| ty.is_dir()) {
-                continue;
-            }
-            match load::load(&entry.path(), self.settings.config.get(&name)) {
+        for folder in folders {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            match load::load(&folder, self.settings.config.get(&name), grants.as_ref()) {
                 Ok(fresh) => {
                     let unchanged = before.get(&name).filter(|old| old.fingerprint == fresh.fingerprint);
                     loaded.insert(name, unchanged.cloned().unwrap_or(fresh));
@@ -235,6 +307,20 @@ impl Shop {
             }
         }
         (loaded, broken)
+    }
+
+    /// None where they are not asked for. The first time, whatever is there is
+    /// granted what it asks for.
+    fn grants(&self) -> anyhow::Result<Option<Grants>> {
+        if self.settings.plugins.grants == GrantSetting::Implied {
+            return Ok(None);
+        }
+        if let Some(grants) = Grants::read(&self.folder)? {
+            return Ok(Some(grants));
+        }
+        let grants = Grants::of_folder(&self.folder)?;
+        grants.write(&self.folder)?;
+        Ok(Some(grants))
     }
 
     /// Links, checks, and only then swaps.
@@ -384,8 +470,14 @@ impl Shop {
         }
     }
 
+    fn taken_back(&self, plugin: &str) -> Option<String> {
+        let history = Versions::of(&self.folder, plugin).history().ok()?;
+        let [.., failed, now] = &history[..] else { return None };
+        let reason = failed.failed.as_ref()?;
+        Some(format!("{} was taken back for {}: {reason}", failed.version, now.version))
+    }
+
     pub fn report(&self) -> Vec<PluginReport> {
-        use std::sync::atomic::Ordering::Relaxed;
         let live = self.live.load();
         let problems = self.problems.lock();
         let names: BTreeSet<&String> = live.loaded.keys().chain(problems.keys()).collect();
@@ -400,7 +492,9 @@ impl Shop {
                 version: loaded.map(|l| l.plugin.manifest.version.to_string()).unwrap_or_default(),
                 digest: loaded.map(|l| l.plugin.digest.clone()).unwrap_or_default(),
                 kind: loaded.map(|l| format!("{:?}", l.plugin.manifest.kind).to_lowercase()).unwrap_or_default(),
+                publisher: loaded.map(|l| l.plugin.publisher.clone()).unwrap_or_default(),
                 problem: problems.get(name).cloned(),
+                taken_back: self.taken_back(name),
                 routes: loaded.map_or(0, |l| l.plugin.manifest.routes.len()),
                 links: links.map(str::to_owned).collect(),
                 calls: stats.map_or(0, |s| s.calls.load(Relaxed)),

@@ -57,12 +57,27 @@ pub struct PluginSettings {
     /// that a hostile plugin could try; `false` trusts Cranelift alone, and lets
     /// changes wait for it.
     pub baseline_code: bool,
+    pub grants: GrantSetting,
+    /// Public keys of those whose bundles are trusted, by the names that you
+    /// give them.
+    pub publishers: BTreeMap<String, String>,
 }
 
 impl Default for PluginSettings {
     fn default() -> Self {
-        Self { baseline_code: true }
+        Self { baseline_code: true, grants: GrantSetting::default(), publishers: BTreeMap::new() }
     }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GrantSetting {
+    /// A plugin does what it was granted, and is not live before it was.
+    #[default]
+    Required,
+    /// Whatever lies in `plugins/` may do what it asks for: for a shop whose
+    /// plugins are all your own.
+    Implied,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -109,6 +124,14 @@ impl Settings {
         }
         if jiff::tz::TimeZone::get(&shop.time_zone).is_err() {
             problems.push(format!("shop.time-zone is `{}`: give an IANA name, for instance Asia/Shanghai", shop.time_zone));
+        }
+        for (name, key) in &self.plugins.publishers {
+            if let Err(error) = super::bundle::public_key(key) {
+                problems.push(format!("plugins.publishers.{name}: {error:#}"));
+            }
+            if name == super::grants::UNSIGNED {
+                problems.push(format!("plugins.publishers.{name}: give the publisher another name"));
+            }
         }
         if shop.locales.is_empty() {
             problems.push("shop.locales is empty: give at least one, for instance [\"zh-CN\", \"en\"]".into());

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use notify::{RecursiveMode, Watcher};
@@ -14,13 +15,18 @@ const QUIET: Duration = Duration::from_millis(40);
 /// … or when changes have gone on for so long.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// How often versions on probation are looked at.
+const JUDGED: Duration = Duration::from_millis(250);
+
 impl Shop {
     /// Follows the folder for as long as the shop and the returned watcher live.
+    /// From now on versions that go live are kept, and are on probation.
     pub fn watch(self: &Arc<Self>) -> notify::Result<notify::RecommendedWatcher> {
         // One waiting signal is enough: a reload looks at the whole folder.
         let (changed, mut changes) = mpsc::channel(1);
+        let folder = self.folder.clone();
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(|path| is_relevant(path))) {
+            if event.is_ok_and(|event| !event.kind.is_access() && event.paths.iter().any(|path| is_relevant(&folder, path))) {
                 let _ = changed.try_send(());
             }
         })?;
@@ -38,11 +44,26 @@ impl Shop {
                 shop.reload().await;
             }
         });
+        self.served.store(true, Relaxed);
+        let shop = Arc::downgrade(self);
+        tokio::spawn(async move {
+            if let Some(shop) = shop.upgrade() {
+                shop.keep_all_versions().await;
+            }
+            let mut interval = tokio::time::interval(JUDGED);
+            loop {
+                interval.tick().await;
+                let Some(shop) = shop.upgrade() else { return };
+                shop.judge().await;
+            }
+        });
         Ok(watcher)
     }
 }
 
-/// Names with a leading dot are work in progress: a rename makes them real.
-fn is_relevant(path: &Path) -> bool {
-    !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+/// Names with a leading dot are work in progress, which a rename makes real,
+/// and versions that are kept.
+fn is_relevant(folder: &Path, path: &Path) -> bool {
+    let below = path.strip_prefix(folder).unwrap_or(path);
+    !below.components().any(|part| part.as_os_str().to_string_lossy().starts_with('.'))
 }

@@ -191,6 +191,8 @@ fn plugins<const N: usize>(manifests: [(&str, &str); N]) -> LivePlugins {
         let plugin = Plugin {
             manifest,
             digest: String::new(),
+            publisher: String::new(),
+            denied: Default::default(),
             config_document: "{}".into(),
             config: Default::default(),
             asset_urls: Default::default(),

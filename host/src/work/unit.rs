@@ -101,14 +101,20 @@ pub struct Unit {
     pub live: Arc<LivePlugins>,
     limits: &'static Limits,
     read_only: u32,
-    operations: u32,
-    bytes: u64,
-    log_lines: u32,
-    log_bytes: u32,
+    spent: Spent,
     session: Session,
     fetches: Fetches,
     pub(super) staged: Staged,
     held: Vec<Box<dyn std::any::Any + Send>>,
+}
+
+/// Counted against [`Limits`].
+#[derive(Debug, Default)]
+struct Spent {
+    operations: u32,
+    bytes: u64,
+    log_lines: u32,
+    log_bytes: u32,
 }
 
 /// What the runner has to see to after the commit.
@@ -160,10 +166,7 @@ impl Unit {
             limits: start.limits,
             // A self-check runs against live data before its version is live.
             read_only: u32::from(start.kind == Kind::SelfCheck),
-            operations: 0,
-            bytes: 0,
-            log_lines: 0,
-            log_bytes: 0,
+            spent: Spent::default(),
             session: Session { shopper: start.shopper, ..Session::default() },
             fetches: Fetches::default(),
             staged: Staged::default(),
@@ -227,16 +230,16 @@ impl Unit {
     /// `operations_max` in a unit.
     pub fn charge(&mut self, operations: u32, operations_max: u32) -> Result<(), UnitError> {
         let max = operations_max.max(self.limits.operations_min);
-        self.operations = self.operations.saturating_add(operations);
-        if self.operations > max {
+        self.spent.operations = self.spent.operations.saturating_add(operations);
+        if self.spent.operations > max {
             return Err(UnitError::Quota(format!("more than {max} storage operations in one unit (limits.storage-operations)")));
         }
         Ok(())
     }
 
     pub fn charge_bytes(&mut self, bytes: usize) -> Result<(), UnitError> {
-        self.bytes = self.bytes.saturating_add(bytes as u64);
-        if self.bytes > self.limits.bytes_max {
+        self.spent.bytes = self.spent.bytes.saturating_add(bytes as u64);
+        if self.spent.bytes > self.limits.bytes_max {
             return Err(UnitError::Quota(format!("more than {} bytes read and written in one unit", self.limits.bytes_max)));
         }
         Ok(())
@@ -284,9 +287,10 @@ impl Unit {
 
     /// Whether a log line of so many bytes may still be written.
     pub fn log_line(&mut self, bytes: usize) -> bool {
-        self.log_lines = self.log_lines.saturating_add(1);
-        self.log_bytes = self.log_bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-        self.log_lines <= self.limits.log_lines_max && self.log_bytes <= self.limits.log_bytes_max
+        let spent = &mut self.spent;
+        spent.log_lines = spent.log_lines.saturating_add(1);
+        spent.log_bytes = spent.log_bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        spent.log_lines <= self.limits.log_lines_max && spent.log_bytes <= self.limits.log_bytes_max
     }
 
     /// Dropped when the unit ends, however it ends.
@@ -305,20 +309,30 @@ impl Unit {
     }
 }
 
-/// While it lives, the unit may only be read: held by the engine around calls
-/// of extension points.
-pub struct ReadOnly(SharedUnit);
+/// A guest in somebody else's unit: while it lives, the unit may only be read,
+/// and what is spent counts for the visitor, so that one that spends all it may
+/// takes nothing from its host. Held by the engine around each call of an
+/// extension provider.
+pub struct Visit {
+    unit: SharedUnit,
+    spent_before: Spent,
+}
 
-impl ReadOnly {
-    pub fn enter(unit: &SharedUnit) -> Self {
-        unit.lock().read_only += 1;
-        Self(unit.clone())
+impl Visit {
+    pub fn begin(unit: &SharedUnit) -> Self {
+        let mut visited = unit.lock();
+        visited.read_only += 1;
+        let spent_before = std::mem::take(&mut visited.spent);
+        drop(visited);
+        Self { unit: unit.clone(), spent_before }
     }
 }
 
-impl Drop for ReadOnly {
+impl Drop for Visit {
     fn drop(&mut self) {
-        self.0.lock().read_only -= 1;
+        let mut visited = self.unit.lock();
+        visited.read_only -= 1;
+        visited.spent = std::mem::take(&mut self.spent_before);
     }
 }
 

@@ -30,6 +30,8 @@ fn plugin(name: &str, indexes: &str) -> Arc<Plugin> {
     Arc::new(Plugin {
         manifest,
         digest: String::new(),
+        publisher: String::new(),
+        denied: Default::default(),
         config_document: "{}".into(),
         config: HashMap::new(),
         asset_urls: HashMap::new(),

@@ -1,0 +1,354 @@
+//! `souk plugin`: look at plugins, grant what they ask for, install, go back,
+//! pack and sign. Everything but `list` and `run` works on the store's folder;
+//! a server that has it open takes the change up by itself.
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Subcommand;
+
+use super::control::{self, Answer, Question};
+use super::{StoreArgument, out_of_place, store};
+use crate::shop::PluginReport;
+use crate::shop::bundle::{self, Bundle};
+use crate::shop::grants::{Grants, UNSIGNED, plugin_folders};
+use crate::shop::load::Files;
+use crate::shop::powers::{Power, beyond};
+use crate::shop::settings::{Settings, StoreFolder};
+use crate::shop::versions::Versions;
+
+#[derive(Subcommand)]
+pub enum PluginCommand {
+    /// Version, state, publisher, routes, links, calls, time, memory and failures of each.
+    List {
+        #[command(flatten)]
+        store: StoreArgument,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a command that a plugin's manifest offers, as one unit of work.
+    Run {
+        #[command(flatten)]
+        store: StoreArgument,
+        command: String,
+        /// Input; `-` is standard input, none is empty.
+        #[arg(long)]
+        input: Option<PathBuf>,
+        /// `name=value`
+        arguments: Vec<String>,
+    },
+    /// Show what a plugin in the store asks for, and let it.
+    Grant {
+        #[command(flatten)]
+        store: StoreArgument,
+        /// All that ask for more than they were granted, unless given.
+        plugins: Vec<String>,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Take a plugin's grants away: it is not live until it is granted again.
+    Revoke {
+        #[command(flatten)]
+        store: StoreArgument,
+        plugin: String,
+    },
+    /// Put a bundle into the store: shows what it asks for and what is new in it.
+    Install {
+        #[command(flatten)]
+        store: StoreArgument,
+        /// A `.souk` file.
+        bundle: PathBuf,
+        /// Take it although no publisher that you trust has signed it.
+        #[arg(long)]
+        unsigned: bool,
+        #[command(flatten)]
+        consent: Consent,
+    },
+    /// Take a plugin out of the store. Its documents stay.
+    Remove {
+        #[command(flatten)]
+        store: StoreArgument,
+        plugin: String,
+    },
+    /// The versions of a plugin that are kept, and when they were live.
+    Versions {
+        #[command(flatten)]
+        store: StoreArgument,
+        plugin: String,
+    },
+    /// Make a kept version the live one.
+    Promote {
+        #[command(flatten)]
+        store: StoreArgument,
+        plugin: String,
+        version: String,
+    },
+    /// Back to the version that was live before this one.
+    Rollback {
+        #[command(flatten)]
+        store: StoreArgument,
+        plugin: String,
+    },
+    /// Check a plugin's folder as a shop would: manifest, component, powers.
+    Check { folder: PathBuf },
+    /// Make a publisher's key; prints the public part.
+    Key { file: PathBuf },
+    /// Pack a plugin's folder into a bundle.
+    Pack {
+        folder: PathBuf,
+        /// `<name>-<version>.souk` unless given.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Sign it with this key of `souk plugin key`.
+        #[arg(long)]
+        key: Option<PathBuf>,
+    },
+}
+
+#[derive(clap::Args)]
+pub struct Consent {
+    /// Do not ask.
+    #[arg(long, visible_alias = "grant")]
+    yes: bool,
+    /// Withhold a power, as it is shown in brackets, for instance `http api.example.com`.
+    #[arg(long)]
+    deny: Vec<Power>,
+}
+
+pub async fn run(command: PluginCommand) -> Result<()> {
+    match command {
+        PluginCommand::List { store, json } => {
+            let Answer::Plugins(plugins) = control::ask(&store.folder(), Question::Plugins).await? else { return Err(out_of_place()) };
+            if json { println!("{}", serde_json::to_string_pretty(&plugins)?) } else { print_plugins(&plugins) }
+            Ok(())
+        }
+        PluginCommand::Run { store, command, input, arguments } => run_command(&store.folder(), command, input, &arguments).await,
+        PluginCommand::Grant { store, plugins, consent } => grant(&store.folder(), plugins, &consent).await,
+        PluginCommand::Revoke { store, plugin } => {
+            let plugins = store.folder().plugins();
+            let mut grants = granted(&plugins)?;
+            ensure!(grants.revoke(&plugin), "`{plugin}` has no grants");
+            grants.write(&plugins)
+        }
+        PluginCommand::Install { store, bundle, unsigned, consent } => install(&store.folder(), &bundle, unsigned, &consent).await,
+        PluginCommand::Remove { store, plugin } => remove(&store.folder(), &plugin),
+        PluginCommand::Versions { store, plugin } => versions(&store.folder(), &plugin),
+        PluginCommand::Promote { store, plugin, version } => {
+            let folder = store.folder();
+            Versions::of(&folder.plugins(), &plugin).promote(&version)?;
+            tell_whether_live(&folder, &plugin).await
+        }
+        PluginCommand::Rollback { store, plugin } => {
+            let folder = store.folder();
+            Versions::of(&folder.plugins(), &plugin).roll_back(None)?;
+            tell_whether_live(&folder, &plugin).await
+        }
+        PluginCommand::Check { folder } => check(&folder),
+        PluginCommand::Key { file } => {
+            println!("{}", bundle::written(&bundle::make_secret_key(&file)?.verifying_key()));
+            eprintln!("Keep {} secret. Shops that trust you write into souk.toml:\n[plugins.publishers]\nyour-name = \"the line above\"", file.display());
+            Ok(())
+        }
+        PluginCommand::Pack { folder, out, key } => pack(&folder, out, key.as_deref()),
+    }
+}
+
+async fn run_command(folder: &StoreFolder, command: String, input: Option<PathBuf>, arguments: &[String]) -> Result<()> {
+    let arguments = arguments
+        .iter()
+        .map(|argument| argument.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned())).with_context(|| format!("`{argument}`: write name=value")))
+        .collect::<Result<Vec<_>>>()?;
+    let input = match input {
+        Some(path) if path.as_os_str() == "-" => std::io::read_to_string(std::io::stdin())?.into_bytes(),
+        Some(path) => std::fs::read(&path).with_context(|| path.display().to_string())?,
+        None => Vec::new(),
+    };
+    let output = store::run_command(folder, command, arguments, input).await?;
+    std::io::stdout().write_all(&output)?;
+    Ok(())
+}
+
+fn granted(plugins: &Path) -> Result<Grants> {
+    match Grants::read(plugins)? {
+        Some(grants) => Ok(grants),
+        None => Grants::of_folder(plugins),
+    }
+}
+
+async fn grant(folder: &StoreFolder, named: Vec<String>, consent: &Consent) -> Result<()> {
+    let plugins = folder.plugins();
+    let mut grants = granted(&plugins)?;
+    let all = named.is_empty();
+    let folders: Vec<PathBuf> = if all { plugin_folders(&plugins)? } else { named.iter().map(|name| plugins.join(name)).collect() };
+    for of in folders {
+        let files = match Files::read(&of) {
+            Ok(files) => files,
+            // Its other faults are told by the list.
+            Err(_) if all => continue,
+            Err(error) => return Err(error),
+        };
+        if all && grants.admit(&files).is_ok() {
+            continue;
+        }
+        agree(&mut grants, &files, UNSIGNED, consent)?;
+        grants.write(&plugins)?;
+        tell_whether_live(folder, &files.manifest.name).await?;
+    }
+    Ok(())
+}
+
+/// Shows what a version asks for, and writes down what it is given.
+fn agree(grants: &mut Grants, files: &Files, publisher: &str, consent: &Consent) -> Result<()> {
+    let (name, version) = (&files.manifest.name, &files.manifest.version);
+    let asked = files.asked()?;
+    let denied: BTreeSet<Power> = consent.deny.iter().cloned().collect();
+    for power in &denied {
+        ensure!(asked.contains(power), "`{name}` does not ask for `{power}`");
+        ensure!(power.is_separable(), "`{name}` cannot do without `{power}`: grant it, or leave the plugin out");
+    }
+    let before = grants.of(name);
+    println!("{name} {version}, {}", if publisher == UNSIGNED { "signed by nobody that you trust".into() } else { format!("signed by {publisher}") });
+    if !files.manifest.description.is_empty() {
+        println!("  {}", files.manifest.description);
+    }
+    let known = before.map(|grant| grant.powers.union(&grant.denied).cloned().collect()).unwrap_or_default();
+    let fresh: BTreeSet<&Power> = beyond(&known, &asked).into_iter().collect();
+    let show = |title: String, powers: &mut dyn Iterator<Item = &Power>| {
+        let lines: Vec<String> = powers.map(|power| format!("  {} {}  [{power}]", if denied.contains(power) { "✗" } else { "·" }, power.in_plain_words())).collect();
+        if !lines.is_empty() {
+            println!("{title}\n{}", lines.join("\n"));
+        }
+    };
+    match before {
+        Some(grant) => {
+            show(format!("New since version {}, it asks to:", grant.version), &mut fresh.iter().copied());
+            show("As before, it asks to:".into(), &mut asked.iter().filter(|power| !fresh.contains(power)));
+        }
+        None => show("It asks to:".into(), &mut asked.iter()),
+    }
+    if asked.is_empty() {
+        println!("It asks for nothing.");
+    }
+    if !consent.yes {
+        ensure!(std::io::stdin().is_terminal(), "nobody is here to answer: look at the above, and say --yes");
+        print!("Let it? [y/N] ");
+        std::io::stdout().flush()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        ensure!(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()), "nothing was changed");
+    }
+    grants.give(files, asked, denied, publisher);
+    Ok(())
+}
+
+async fn install(folder: &StoreFolder, path: &Path, unsigned: bool, consent: &Consent) -> Result<()> {
+    let settings = Settings::read(&folder.0)?;
+    let bundle = Bundle::read(path)?;
+    let publisher = bundle.key.as_ref().and_then(|key| settings.plugins.publishers.iter().find(|(_, trusted)| *trusted == key)).map(|(name, _)| name.as_str());
+    if publisher.is_none() && !unsigned {
+        match &bundle.key {
+            Some(key) => bail!(
+                "it is signed with {key}, which is none of the keys under [plugins.publishers] in souk.toml. If you trust its owner, add it there; --unsigned takes it as it is."
+            ),
+            None => bail!("it is not signed. --unsigned takes it as it is; it will be shown as such."),
+        }
+    }
+    let plugins = folder.plugins();
+    let mut grants = granted(&plugins)?;
+    agree(&mut grants, &bundle.files()?, publisher.unwrap_or(UNSIGNED), consent)?;
+    let unpacked = tempfile::Builder::new().prefix(".unpacked").tempdir_in(&plugins)?;
+    bundle.write_to(unpacked.path())?;
+    let versions = Versions::of(&plugins, &bundle.name);
+    let id = versions.keep(unpacked.path())?;
+    grants.write(&plugins)?;
+    versions.promote(&id)?;
+    tell_whether_live(folder, &bundle.name).await
+}
+
+fn remove(folder: &StoreFolder, plugin: &str) -> Result<()> {
+    let plugins = folder.plugins();
+    let path = plugins.join(plugin);
+    Files::read(&path)?;
+    Versions::of(&plugins, plugin).keep(&path)?;
+    // Out of sight with one rename; what others need is kept live, and the list says so.
+    let away = tempfile::Builder::new().prefix(".removed").tempdir_in(&plugins)?;
+    std::fs::rename(&path, away.path().join(plugin)).with_context(|| path.display().to_string())
+}
+
+fn versions(folder: &StoreFolder, plugin: &str) -> Result<()> {
+    let versions = Versions::of(&folder.plugins(), plugin);
+    let history = versions.history()?;
+    for (id, _) in versions.kept()? {
+        let times: Vec<String> = history.iter().filter(|entry| entry.id == id).map(|entry| entry.at.strftime("%F %R").to_string()).collect();
+        let live = if history.last().is_some_and(|last| last.id == id) { "live since" } else { "was live" };
+        println!("{id:<24} {}", if times.is_empty() { "never live".into() } else { format!("{live} {} UTC", times.join(", ")) });
+        for reason in history.iter().filter(|entry| entry.id == id).filter_map(|entry| entry.failed.as_ref()) {
+            println!("  ! taken back: {reason}");
+        }
+    }
+    Ok(())
+}
+
+/// A server that has the store open takes the change up now.
+async fn tell_whether_live(folder: &StoreFolder, plugin: &str) -> Result<()> {
+    let wanted = Files::read(&folder.plugins().join(plugin))?;
+    let version = &wanted.manifest.version;
+    if !control::is_served(folder).await {
+        println!("{plugin} {version} is in place. It is live when the shop is next opened.");
+        return Ok(());
+    }
+    let Answer::Plugins(all) = control::ask(folder, Question::Reload).await? else { return Err(out_of_place()) };
+    let report = all.iter().find(|report| report.name == plugin).with_context(|| format!("the shop does not see `{plugin}`"))?;
+    if let Some(problem) = &report.problem {
+        bail!("{plugin} {version} is not live: {problem}");
+    }
+    println!("{plugin} {version} is live.");
+    Ok(())
+}
+
+fn check(folder: &Path) -> Result<()> {
+    let files = Files::read(folder)?;
+    let (name, version) = (&files.manifest.name, &files.manifest.version);
+    crate::front::assets::load(name, &folder.join("assets"))?;
+    println!("{name} {version}: {} KiB", files.component.len() / 1024);
+    for power in files.asked()? {
+        println!("  · {}  [{power}]", power.in_plain_words());
+    }
+    Ok(())
+}
+
+fn pack(folder: &Path, out: Option<PathBuf>, key: Option<&Path>) -> Result<()> {
+    let files = Files::read(folder)?;
+    files.asked()?;
+    let key = key.map(bundle::read_secret_key).transpose()?;
+    let out = out.unwrap_or_else(|| format!("{}-{}.souk", files.manifest.name, files.manifest.version).into());
+    let mut bytes = Vec::new();
+    bundle::pack(folder, key.as_ref(), &mut bytes)?;
+    store::write_whole(&out, &bytes)?;
+    println!("{} ({} KiB{})", out.display(), bytes.len() / 1024, if key.is_some() { ", signed" } else { ", not signed" });
+    Ok(())
+}
+
+fn print_plugins(plugins: &[PluginReport]) {
+    println!(
+        "{:<18} {:<9} {:<8} {:<9} {:<10} {:>6} {:>9} {:>9} {:>5} {:>8}  links",
+        "plugin", "version", "state", "kind", "publisher", "routes", "calls", "ms", "MiB", "failures"
+    );
+    for p in plugins {
+        let state = match (&p.problem, p.version.is_empty()) {
+            (None, _) => "live",
+            (Some(_), false) => "older",
+            (Some(_), true) => "refused",
+        };
+        println!(
+            "{:<18} {:<9} {:<8} {:<9} {:<10} {:>6} {:>9} {:>9} {:>5} {:>8}  {}",
+            p.name, p.version, state, p.kind, p.publisher, p.routes, p.calls, p.wall_ms, p.memory_mib_peak, p.failures, p.links.join(", ")
+        );
+        for note in p.problem.iter().chain(&p.taken_back) {
+            println!("  ! {note}");
+        }
+    }
+}

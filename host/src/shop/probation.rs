@@ -1,0 +1,79 @@
+//! The first minutes of a version: one that fails too often goes back by itself
+//! to the version before it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long a version is on probation.
+const PROBATION: Duration = Duration::from_secs(120);
+/// Failures that say nothing yet.
+const FAILURES_MIN: u64 = 5;
+/// One call in so many may fail.
+const CALLS_PER_FAILURE: u64 = 10;
+
+/// Counted since the host began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counts {
+    /// Of the graph that the plugin is in: what is called by other plugins is
+    /// not counted by itself.
+    pub calls: u64,
+    pub failures: u64,
+}
+
+#[derive(Default)]
+pub struct Probations(BTreeMap<String, (Counts, Instant)>);
+
+impl Probations {
+    pub fn begin(&mut self, plugin: &str, counts: Counts, now: Instant) {
+        self.0.insert(plugin.to_owned(), (counts, now));
+    }
+
+    pub fn end(&mut self, plugin: &str) {
+        self.0.remove(plugin);
+    }
+
+    pub fn plugins(&self) -> Vec<String> {
+        self.0.keys().cloned().collect()
+    }
+
+    /// Why this plugin must go back; asked from time to time. A probation ends
+    /// with the answer, or with its time.
+    pub fn judge(&mut self, plugin: &str, counts: Counts, now: Instant) -> Option<String> {
+        let (before, begun) = *self.0.get(plugin)?;
+        let (calls, failures) = (counts.calls.saturating_sub(before.calls), counts.failures.saturating_sub(before.failures));
+        if failures >= FAILURES_MIN && failures * CALLS_PER_FAILURE >= calls {
+            self.end(plugin);
+            let seconds = (now - begun).as_secs_f32();
+            return Some(format!("it failed {failures} times in {calls} calls, {seconds:.0} s after it went live"));
+        }
+        if now - begun >= PROBATION {
+            self.end(plugin);
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenth_of_the_calls_is_too_much_and_a_few_are_not() {
+        let now = Instant::now();
+        let counts = |calls: u64, failures: u64| Counts { calls: 1_000 + calls, failures: 50 + failures };
+        for (calls, failures, goes_back) in [(4, 4, false), (5, 5, true), (50, 5, true), (51, 5, false), (1_000, 99, false), (1_000, 100, true)] {
+            let mut probations = Probations::default();
+            probations.begin("a", counts(0, 0), now);
+            assert_eq!(probations.judge("a", counts(calls, failures), now).is_some(), goes_back, "{failures} of {calls}");
+        }
+    }
+
+    #[test]
+    fn it_ends_with_its_time() {
+        let now = Instant::now();
+        let mut probations = Probations::default();
+        probations.begin("a", Counts { calls: 0, failures: 0 }, now);
+        assert!(probations.judge("a", Counts { calls: 10, failures: 0 }, now + PROBATION).is_none());
+        assert!(probations.judge("a", Counts { calls: 10, failures: 10 }, now + PROBATION).is_none());
+    }
+}

@@ -1,0 +1,23 @@
+//! A plugin of the shop's own graph that means harm.
+
+#[path = "../../hostile/src/misdeeds.rs"]
+mod misdeeds;
+
+use souk_sdk::web::{self, Guest, Request, Response};
+
+struct Hostile;
+
+impl Guest for Hostile {
+    fn handle(request: Request) -> Response {
+        let page = |body: String| web::response(200, "text/plain", body.into_bytes());
+        match request.param("misdeed") {
+            "split-the-response" => page("x".into()).with_header("x-a", "a\r\nset-cookie: souk_session=stolen").with_header("x\r\ny", "b"),
+            "overwrite-the-cookie" => page("x".into()).with_header("set-cookie", "souk_session=stolen; path=/"),
+            "claim-a-length" => page("x".into()).with_header("content-length", "1000").with_header("transfer-encoding", "chunked"),
+            "no-such-status" => page("x".into()).with_status(999),
+            misdeed => page(misdeeds::commit(misdeed)),
+        }
+    }
+}
+
+souk_sdk::export!(Hostile: web::handler);

@@ -1,0 +1,52 @@
+//! A provider of discounts that means harm.
+
+mod misdeeds;
+
+use std::cell::Cell;
+
+use serde::Deserialize;
+use souk_sdk::config;
+use souk_sdk::extend::discount::{Answer, Cart, Effect, Failure, Guest, Portion, Proposal, Rejection, Stacking};
+
+struct Hostile;
+
+#[derive(Deserialize)]
+struct Settings {
+    misdeed: String,
+}
+
+thread_local! {
+    static CALLS: Cell<u32> = const { Cell::new(0) };
+}
+
+impl Guest for Hostile {
+    fn propose(cart: Cart) -> Result<Vec<Answer>, Failure> {
+        let Ok(Settings { misdeed }) = config::load() else { return Ok(Vec::new()) };
+        let portions = |quantity: u32| cart.lines.iter().map(|line| Portion { line_id: line.id.clone(), quantity }).collect::<Vec<_>>();
+        let proposal = |effect| {
+            let (provider, id, title) = ("discount-coupon".into(), "HOSTILE".into(), "<script>alert(1)</script>".into());
+            Answer::Propose(Proposal { provider, id, title, code: None, effect, stacking: Stacking::Combines, limit: None })
+        };
+        Ok(match misdeed.as_str() {
+            "forge-an-identity" => vec![Answer::Reject(Rejection { provider: "discount-coupon".into(), code: "FORGED".into(), reason: "forged".into() })],
+            "more-than-everything" => vec![proposal(Effect::Percent((4_000_000, portions(1_000_000))))],
+            "html-in-a-title" => vec![proposal(Effect::Percent((10_000, portions(1))))],
+            "behave-for-a-while" => {
+                let calls = CALLS.get() + 1;
+                CALLS.set(calls);
+                assert!(calls <= 5, "enough of it");
+                Vec::new()
+            }
+            "huge-answer" => {
+                let reason = "x".repeat(1 << 20);
+                (0..40).map(|_| Answer::Reject(Rejection { provider: String::new(), code: "X".into(), reason: reason.clone() })).collect()
+            }
+            other => {
+                misdeeds::commit(other);
+                Vec::new()
+            }
+        })
+    }
+}
+
+souk_sdk::export!(Hostile: extend::discount);

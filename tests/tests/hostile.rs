@@ -1,0 +1,164 @@
+//! Plugins that mean harm, in a shop that goes on selling. What they try is in
+//! `tests/guests/hostile`.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use souk_tests::api::{Api, INSTANT};
+use souk_tests::{Shop, client, copy, install_guest, replace, root, store};
+
+/// Shoppers who look, fill carts and buy until they are told to stop.
+struct Shoppers {
+    done: Arc<AtomicBool>,
+    served: Arc<AtomicU64>,
+    loops: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Shoppers {
+    async fn enter(shop: &Shop) -> Self {
+        let (done, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (sku, price) = Api::of(shop).buyable(3).await;
+        let loops = (0..4)
+            .map(|_| {
+                let (api, client, url, sku) = (Api::of(shop), client(), shop.url.clone(), sku.clone());
+                let (done, served) = (done.clone(), served.clone());
+                tokio::spawn(async move {
+                    while !done.load(Relaxed) {
+                        assert_eq!(client.get(format!("{url}/en/products")).send().await.unwrap().status(), 200);
+                        let (_, cart) = api.cart(&sku, 2).await.unwrap();
+                        let amount = |field: &str| cart["totals"][field]["amount"].as_i64().unwrap();
+                        assert_eq!(amount("subtotal"), price * 2, "{cart}");
+                        assert_eq!(amount("total"), amount("subtotal") - amount("discount") + amount("shipping") + amount("tax_added"), "{cart}");
+                        served.fetch_add(1, Relaxed);
+                    }
+                })
+            })
+            .collect();
+        Self { done, served, loops }
+    }
+
+    /// Panics where one of them was not served.
+    async fn leave(self) {
+        self.done.store(true, Relaxed);
+        for shopper in self.loops {
+            shopper.await.unwrap();
+        }
+        assert!(self.served.load(Relaxed) > 0);
+    }
+}
+
+/// Puts the hostile provider in place of what was there, with this misdeed.
+fn provider(shop: &Shop, version: &str, misdeed: &str) {
+    let (from, to) = (root().join("target/guests/hostile"), shop.plugin("hostile"));
+    copy(&from, &to);
+    let manifest = fs::read_to_string(from.join("plugin.toml")).unwrap();
+    let manifest = manifest.replace("1.0.0", version).replace("\"none\"", &format!("\"{misdeed}\""));
+    replace(&to.join("plugin.toml"), manifest.as_bytes());
+    let (granted, said) = shop.says(&["plugin", "grant", "--yes", "hostile"]);
+    assert!(granted, "{said}");
+    shop.until("hostile", |report| report["version"] == version && report["problem"].is_null());
+}
+
+fn take_out(shop: &Shop) {
+    fs::rename(shop.plugin("hostile"), shop.folder().join("taken-out")).unwrap();
+    fs::remove_dir_all(shop.folder().join("taken-out")).unwrap();
+    shop.until_gone("hostile");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_means_harm_is_left_out_and_the_shop_sells() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let (sku, price) = api.buyable(3).await;
+    let shoppers = Shoppers::enter(&shop).await;
+    for misdeed in [
+        "trap",
+        "abort",
+        "loop",
+        "loop-in-the-host",
+        "recursion",
+        "memory-bomb",
+        "huge-answer",
+        "huge-log-line",
+        "a-million-log-lines",
+        "storage-flood",
+        "scan-without-end",
+        "too-much-randomness",
+        "fetch-what-is-not-granted",
+        "forge-an-identity",
+        "more-than-everything",
+        "html-in-a-title",
+    ] {
+        provider(&shop, "1.0.0", misdeed);
+        let (cart, filled) = api.cart(&sku, 1).await.unwrap();
+        let discount = filled["totals"]["discount"]["amount"].as_i64().unwrap();
+        assert!((0..=price).contains(&discount), "{misdeed}: {filled}");
+        assert!(filled["rejected"].as_array().unwrap().iter().all(|rejected| rejected["code"] != "FORGED"), "{misdeed}: {filled}");
+        let (status, placed) = api.order(&cart, INSTANT).await.unwrap();
+        assert_eq!(status, 201, "{misdeed}: {placed}");
+        let page = client().get(format!("{}/en/orders/{}", shop.url, placed["token"].as_str().unwrap())).send().await.unwrap().text().await.unwrap();
+        assert!(!page.contains("<script>alert"), "{misdeed}");
+        take_out(&shop);
+    }
+    shoppers.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_fails_in_its_first_minutes_goes_back_by_itself() {
+    let shop = Shop::open();
+    let shoppers = Shoppers::enter(&shop).await;
+    provider(&shop, "1.0.0", "none");
+    provider(&shop, "1.1.0", "behave-for-a-while");
+    shop.until("hostile", |report| report["version"] == "1.0.0");
+    let report = shop.report("hostile");
+    assert!(report["taken_back"].as_str().unwrap().starts_with("1.1.0 was taken back for 1.0.0: it failed"), "{report}");
+    let (_, versions) = shop.says(&["plugin", "versions", "hostile"]);
+    assert!(versions.contains("taken back"), "{versions}");
+    shoppers.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_means_harm_harms_only_its_own_request() {
+    let store = store();
+    install_guest(&store, "hostile-service");
+    let shop = Shop::serve(store);
+    let shoppers = Shoppers::enter(&shop).await;
+    let client = client();
+    for (misdeed, status, says) in [
+        ("trap", 500, ""),
+        ("abort", 500, ""),
+        ("loop", 504, ""),
+        ("loop-in-the-host", 504, ""),
+        ("recursion", 500, ""),
+        ("memory-bomb", 500, ""),
+        ("huge-answer", 500, ""),
+        ("huge-log-line", 500, ""),
+        ("a-million-log-lines", 200, "done"),
+        ("a-million-events", 200, "refused"),
+        ("an-event-of-another", 200, "refused"),
+        ("storage-flood", 200, "refused"),
+        ("storage-volume", 200, "refused"),
+        ("huge-key", 200, "refused"),
+        ("huge-document", 200, "refused"),
+        ("scan-without-end", 200, ""),
+        ("leave-the-namespace", 200, "0 got through"),
+        ("read-the-catalogue", 200, "0 documents"),
+        ("fetch-what-is-not-granted", 200, "0 got through"),
+        ("inject-into-a-request", 200, "0 got through"),
+        ("too-much-randomness", 504, ""),
+        ("session-flood", 200, "refused"),
+        ("split-the-response", 200, "x"),
+        ("overwrite-the-cookie", 200, "x"),
+        ("claim-a-length", 200, "x"),
+        ("no-such-status", 500, ""),
+    ] {
+        let answer = client.get(format!("{}/hostile/{misdeed}", shop.url)).send().await.unwrap();
+        let (got, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let body = answer.text().await.unwrap();
+        assert_eq!(got, status, "{misdeed}: {body}");
+        assert!(body.contains(says), "{misdeed}: {body}");
+        assert!(!headers.values().any(|value| value.to_str().unwrap_or_default().contains("stolen")), "{misdeed}: {headers:?}");
+    }
+    shoppers.leave().await;
+}

@@ -1,0 +1,147 @@
+//! What a retailer does with plugins of strangers: look, grant, install, go back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use souk_tests::api::Api;
+use souk_tests::{Shop, copy, replace, root};
+
+/// A copy of the example whose files can be changed.
+fn tea_time(folder: &Path, version: &str, more: &str) -> PathBuf {
+    let copied = folder.join(version);
+    copy(&root().join("target/examples/tea-time"), &copied);
+    let manifest = copied.join("plugin.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let line = text.lines().find(|line| line.starts_with("version")).unwrap().to_owned();
+    // Before the first table.
+    replace(&manifest, text.replace(&line, &format!("version = \"{version}\"\n{more}")).as_bytes());
+    copied
+}
+
+/// Puts a folder in place as a retailer does it by hand.
+fn drop_in(shop: &Shop, from: &Path) {
+    let to = shop.plugin("tea-time");
+    copy(from, &shop.folder().join("plugins/.dropping"));
+    let _ = fs::remove_dir_all(&to);
+    fs::rename(shop.folder().join("plugins/.dropping"), to).unwrap();
+}
+
+async fn discount(api: &Api) -> i64 {
+    let (sku, _) = api.buyable(1).await;
+    let (_, cart) = api.send("POST", "/carts", Value::Null).await;
+    let path = format!("/carts/{}", cart["id"].as_str().unwrap());
+    api.send("POST", &format!("{path}/lines"), json!({ "sku": sku, "quantity": 1 })).await;
+    api.send("POST", &format!("{path}/codes"), json!({ "code": "TEATIME" })).await.1["totals"]["discount"]["amount"].as_i64().unwrap()
+}
+
+fn live_version(shop: &Shop) -> String {
+    shop.report("tea-time")["version"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_plugin_does_nothing_before_it_is_granted_what_it_asks_for() {
+    let (shop, folder) = (Shop::open(), tempfile::tempdir().unwrap());
+    let api = Api::of(&shop);
+    drop_in(&shop, &tea_time(folder.path(), "0.1.0", ""));
+    shop.until("tea-time", |report| report["problem"].as_str().is_some_and(|problem| problem.contains("souk plugin grant tea-time")));
+    assert_eq!(discount(&api).await, 0);
+
+    // Nobody says yes: what it asks for is shown, and nothing happens.
+    let (granted, said) = shop.says(&["plugin", "grant", "tea-time"]);
+    assert!(!granted && said.contains("take part wherever the shop asks for: discount"), "{said}");
+    assert_eq!(discount(&api).await, 0);
+    let (granted, said) = shop.says(&["plugin", "grant", "tea-time", "--yes"]);
+    assert!(granted && said.contains("tea-time 0.1.0 is live"), "{said}");
+    assert!(discount(&api).await > 0);
+
+    // Another version that asks for no more goes live by itself, one that does waits.
+    drop_in(&shop, &tea_time(folder.path(), "0.1.1", ""));
+    shop.until("tea-time", |report| report["version"] == "0.1.1" && report["problem"].is_null());
+    drop_in(&shop, &tea_time(folder.path(), "0.2.0", "http.hosts = [\"collector.example\", \"api.example\"]"));
+    shop.until("tea-time", |report| report["problem"].as_str().is_some_and(|problem| problem.contains("http collector.example")));
+    assert_eq!(live_version(&shop), "0.1.1");
+    let (granted, said) = shop.says(&["plugin", "grant", "tea-time", "--yes", "--deny", "http collector.example"]);
+    assert!(granted && said.contains("New since version 0.1.0") && said.contains("✗ send data to collector.example"), "{said}");
+    assert_eq!(live_version(&shop), "0.2.0");
+    // What it cannot do without, and what it does not ask for, cannot be withheld.
+    for (power, says) in [("provide souk:extend/discount", "cannot do without"), ("secret x", "does not ask for"), ("fly", "is no power")] {
+        let (granted, said) = shop.says(&["plugin", "grant", "tea-time", "--yes", "--deny", power]);
+        assert!(!granted && said.contains(says), "{said}");
+    }
+
+    let (revoked, said) = shop.says(&["plugin", "revoke", "tea-time"]);
+    assert!(revoked, "{said}");
+    shop.until("tea-time", |report| report["problem"].is_string());
+}
+
+#[tokio::test]
+async fn bundles_are_taken_from_those_who_are_trusted_and_only_whole() {
+    let (shop, folder) = (Shop::open(), tempfile::tempdir().unwrap());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let source = tea_time(folder.path(), "0.1.0", "").display().to_string();
+    let here = |arguments: &[&str]| {
+        let output = std::process::Command::new(root().join("target/release/souk")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let key = here(&["plugin", "key", &path("acme.key")]);
+    here(&["plugin", "check", &source]);
+    here(&["plugin", "pack", &source, "--key", &path("acme.key"), "--out", &path("signed.souk")]);
+    here(&["plugin", "pack", &source, "--out", &path("unsigned.souk")]);
+    let install = |name: &str, more: &[&str]| shop.says(&[&["plugin", "install", &path(name), "--grant"], more].concat());
+
+    let (installed, said) = install("signed.souk", &[]);
+    assert!(!installed && said.contains(&key), "{said}");
+    let (installed, said) = install("unsigned.souk", &[]);
+    assert!(!installed && said.contains("--unsigned"), "{said}");
+    let settings = shop.folder().join("souk.toml");
+    let text = fs::read_to_string(&settings).unwrap();
+    replace(&settings, format!("{text}\n[plugins.publishers]\nacme = \"{key}\"\n").as_bytes());
+
+    // Every sixty-fourth byte, one after the other.
+    let good = fs::read(path("signed.souk")).unwrap();
+    for place in (0..good.len()).step_by((good.len() / 64).max(1)) {
+        let mut bad = good.clone();
+        bad[place] ^= 0x40;
+        fs::write(path("bad.souk"), bad).unwrap();
+        let (installed, said) = install("bad.souk", &["--unsigned"]);
+        assert!(!installed, "byte {place}: {said}");
+    }
+    assert!(shop.find("tea-time").is_none());
+
+    let (installed, said) = install("signed.souk", &[]);
+    assert!(installed && said.contains("signed by acme") && said.contains("is live"), "{said}");
+    assert_eq!(shop.report("tea-time")["publisher"], "acme");
+    assert!(discount(&Api::of(&shop)).await > 0);
+    // The same version, from nobody: shown as such.
+    let (installed, said) = install("unsigned.souk", &["--unsigned"]);
+    assert!(installed, "{said}");
+    assert_eq!(shop.report("tea-time")["publisher"], "unsigned");
+}
+
+#[tokio::test]
+async fn versions_are_gone_back_to_in_one_step() {
+    let (shop, folder) = (Shop::open(), tempfile::tempdir().unwrap());
+    for version in ["1.0.0", "1.1.0"] {
+        drop_in(&shop, &tea_time(folder.path(), version, ""));
+        let (granted, said) = shop.says(&["plugin", "grant", "tea-time", "--yes"]);
+        assert!(granted && said.contains(version), "{said}");
+    }
+    for (step, now) in [(&["rollback", "tea-time"][..], "1.0.0"), (&["promote", "tea-time", "1.1.0"], "1.1.0"), (&["rollback", "tea-time"], "1.0.0")] {
+        let (done, said) = shop.says(&[&["plugin"], step].concat());
+        assert!(done && said.contains(&format!("tea-time {now} is live")), "{said}");
+        assert_eq!(live_version(&shop), now);
+    }
+    let (_, said) = shop.says(&["plugin", "versions", "tea-time"]);
+    assert!(said.contains("1.0.0-") && said.contains("1.1.0-") && said.contains("live since"), "{said}");
+    let (done, said) = shop.says(&["plugin", "promote", "tea-time", "7.0.0"]);
+    assert!(!done && said.contains("1.1.0-"), "{said}");
+
+    let (removed, said) = shop.says(&["plugin", "remove", "tea-time"]);
+    assert!(removed, "{said}");
+    shop.until_gone("tea-time");
+    let (done, said) = shop.says(&["plugin", "promote", "tea-time", "1.1.0"]);
+    assert!(done, "{said}");
+    assert!(discount(&Api::of(&shop)).await > 0);
+}
