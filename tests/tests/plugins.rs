@@ -28,15 +28,21 @@ fn drop_in(shop: &Shop, from: &Path) {
 }
 
 async fn discount(api: &Api) -> i64 {
-    let (sku, _) = api.buyable(1).await;
+    discount_with(api, "TEATIME").await.1
+}
+
+/// Price of one piece, and what the code takes off it.
+async fn discount_with(api: &Api, code: &str) -> (i64, i64) {
+    let (sku, price) = api.buyable(1).await;
     let (_, cart) = api.send("POST", "/carts", Value::Null).await;
     let path = format!("/carts/{}", cart["id"].as_str().unwrap());
     api.send("POST", &format!("{path}/lines"), json!({ "sku": sku, "quantity": 1 })).await;
-    api.send("POST", &format!("{path}/codes"), json!({ "code": "TEATIME" })).await.1["totals"]["discount"]["amount"].as_i64().unwrap()
+    let (_, cart) = api.send("POST", &format!("{path}/codes"), json!({ "code": code })).await;
+    (price, cart["totals"]["discount"]["amount"].as_i64().unwrap())
 }
 
-fn live_version(shop: &Shop) -> String {
-    shop.report("tea-time")["version"].as_str().unwrap().to_owned()
+fn live_version(shop: &Shop, plugin: &str) -> String {
+    shop.report(plugin)["version"].as_str().unwrap().to_owned()
 }
 
 #[tokio::test]
@@ -60,10 +66,10 @@ async fn a_plugin_does_nothing_before_it_is_granted_what_it_asks_for() {
     shop.until("tea-time", |report| report["version"] == "0.1.1" && report["problem"].is_null());
     drop_in(&shop, &tea_time(folder.path(), "0.2.0", "http.hosts = [\"collector.example\", \"api.example\"]"));
     shop.until("tea-time", |report| report["problem"].as_str().is_some_and(|problem| problem.contains("http collector.example")));
-    assert_eq!(live_version(&shop), "0.1.1");
+    assert_eq!(live_version(&shop, "tea-time"), "0.1.1");
     let (granted, said) = shop.says(&["plugin", "grant", "tea-time", "--yes", "--deny", "http collector.example"]);
     assert!(granted && said.contains("New since version 0.1.0") && said.contains("✗ send data to collector.example"), "{said}");
-    assert_eq!(live_version(&shop), "0.2.0");
+    assert_eq!(live_version(&shop, "tea-time"), "0.2.0");
     // What it cannot do without, and what it does not ask for, cannot be withheld.
     for (power, says) in [("provide souk:extend/discount", "cannot do without"), ("secret x", "does not ask for"), ("fly", "is no power")] {
         let (granted, said) = shop.says(&["plugin", "grant", "tea-time", "--yes", "--deny", power]);
@@ -73,6 +79,31 @@ async fn a_plugin_does_nothing_before_it_is_granted_what_it_asks_for() {
     let (revoked, said) = shop.says(&["plugin", "revoke", "tea-time"]);
     assert!(revoked, "{said}");
     shop.until("tea-time", |report| report["problem"].is_string());
+    assert_eq!(discount(&api).await, 0);
+    // One that others need stays, and the list says for whom.
+    let (revoked, said) = shop.says(&["plugin", "revoke", "catalog"]);
+    assert!(revoked, "{said}");
+    shop.until("catalog", |report| report["problem"].as_str().is_some_and(|problem| problem.contains("souk:commerce/catalog")));
+    assert_eq!(live_version(&shop, "catalog"), "0.1.0");
+}
+
+/// Plugins in other languages, built with those languages' own tools.
+#[tokio::test]
+async fn discounts_are_written_in_javascript_and_python_too() {
+    let examples = ["tea-time-js", "tea-time-py"].map(|name| (name, root().join("target/examples").join(name)));
+    let (built, missing): (Vec<_>, Vec<_>) = examples.into_iter().partition(|(_, folder)| folder.join("plugin.wasm").exists());
+    missing.iter().for_each(|(name, _)| eprintln!("{name} is not built: its language is not here"));
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    for (name, folder) in built {
+        copy(&folder, &shop.plugin(name));
+        let (granted, said) = shop.says(&["plugin", "grant", name, "--yes"]);
+        assert!(granted && said.contains("is live"), "{said}");
+        let code = name.replace('-', "").to_uppercase();
+        let (price, off) = discount_with(&api, &code).await;
+        assert_eq!(off, (price + 5) / 10, "{name}");
+        assert_eq!(shop.report(name)["failures"], 0);
+    }
 }
 
 #[tokio::test]
@@ -131,7 +162,7 @@ async fn versions_are_gone_back_to_in_one_step() {
     for (step, now) in [(&["rollback", "tea-time"][..], "1.0.0"), (&["promote", "tea-time", "1.1.0"], "1.1.0"), (&["rollback", "tea-time"], "1.0.0")] {
         let (done, said) = shop.says(&[&["plugin"], step].concat());
         assert!(done && said.contains(&format!("tea-time {now} is live")), "{said}");
-        assert_eq!(live_version(&shop), now);
+        assert_eq!(live_version(&shop, "tea-time"), now);
     }
     let (_, said) = shop.says(&["plugin", "versions", "tea-time"]);
     assert!(said.contains("1.0.0-") && said.contains("1.1.0-") && said.contains("live since"), "{said}");

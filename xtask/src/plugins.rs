@@ -46,6 +46,9 @@ const QUICK: [&str; 7] = [
 
 /// Builds the plugins under `source` (all, or those named), or the one plugin that it is, into `out`.
 pub fn build(root: &Path, toolchain: Toolchain, source: &Path, only: &[String], quick: bool, out: &Path) -> Result<()> {
+    if source.join(SCRIPT).exists() {
+        return build_by_script(source, out);
+    }
     let mut sources = find(source)?;
     for name in only {
         let known = || sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -87,6 +90,36 @@ pub fn build(root: &Path, toolchain: Toolchain, source: &Path, only: &[String], 
         }
     }
     Ok(())
+}
+
+/// Of a plugin in another language, which leaves its component beside its manifest.
+const SCRIPT: &str = "build.sh";
+
+fn build_by_script(source: &Path, out: &Path) -> Result<()> {
+    let name = read_toml::<Package>(&source.join("plugin.toml"))?.name;
+    let built = process::Command::new("sh").arg(SCRIPT).current_dir(source).stdout(process::Stdio::null()).status();
+    ensure!(built.context("sh does not start")?.success(), "{}: {SCRIPT} failed", source.display());
+    fs::create_dir_all(out)?;
+    let component = fs::read(source.join("plugin.wasm"))?;
+    if publish(&Source { folder: source.to_owned(), package: name.clone(), name: name.clone() }, &component, out)? {
+        eprintln!("  {name} ({} KiB)", component.len() / 1024);
+    }
+    Ok(())
+}
+
+/// The program that a script needs and that is not here, or is too old.
+pub fn lacks(source: &Path) -> Option<&'static str> {
+    let (program, arguments) = if source.join("package.json").exists() {
+        ("node", ["-e", "const [a, b] = process.versions.node.split('.'); process.exit(a > 20 || a == 20 && b >= 19 ? 0 : 1)"])
+    } else if source.join("requirements.txt").exists() {
+        ("python3", ["-m", "ensurepip"])
+    } else {
+        return None;
+    };
+    let mut command = process::Command::new(program);
+    command.args(arguments).args(if program == "python3" { &["--version"][..] } else { &[] });
+    let runs = command.stdout(process::Stdio::null()).stderr(process::Stdio::null()).status().is_ok_and(|status| status.success());
+    (!runs).then_some(program)
 }
 
 fn find(source: &Path) -> Result<Vec<Source>> {

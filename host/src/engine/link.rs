@@ -24,7 +24,7 @@ pub(super) const EXTENSION_PACKAGE: &str = "souk:extend/";
 /// Why plugins do not fit together. Nothing has changed when it is returned.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    #[error("plugin `{plugin}`: not a component that Souk can load: {reason}. Build it with `cargo xtask plugins`.")]
+    #[error("plugin `{plugin}`: not a component that Souk can load: {reason}. docs/plugins.md says how one is built.")]
     NotAComponent { plugin: String, reason: String },
     #[error("plugin `{plugin}` imports `{interface}`, which no installed plugin exports. Install a plugin that provides it, or remove `{plugin}`.")]
     MissingProvider { plugin: String, interface: String },
@@ -202,7 +202,9 @@ fn register(graph: &mut CompositionGraph, plugin: &str, bytes: &[u8]) -> Result<
     let package = Package::from_bytes(&name, None, bytes.to_vec(), graph.types_mut()).map_err(|e| not_a_component(format!("{e:#}")))?;
     let world = &graph.types()[package.ty()];
     let list = |items: &mut dyn Iterator<Item = (&String, &ItemKind)>| items.map(|(n, k)| (n.clone(), *k)).collect::<Vec<_>>();
-    let (imports, exports) = (list(&mut world.imports.iter()), list(&mut world.exports.iter()));
+    // Names without a package are a language's own, for instance its set-up.
+    let has_package = |(name, _): &(&String, &ItemKind)| name.contains('/');
+    let (imports, exports) = (list(&mut world.imports.iter()), list(&mut world.exports.iter().filter(has_package)));
     if let Some((item, _)) = imports.iter().find(|(_, kind)| !matches!(kind, ItemKind::Instance(_))) {
         return Err(not_a_component(format!("it imports `{item}` directly; imports come as interfaces")));
     }

@@ -65,6 +65,11 @@ pub fn path(plugins: &Path) -> PathBuf {
     plugins.join("grants.toml")
 }
 
+/// A plugin without any grant: not even an earlier version of it stays live.
+#[derive(Debug, thiserror::Error)]
+#[error("it was never granted anything. `souk plugin grant {0}` shows what it asks for, and lets it.")]
+pub struct NotGranted(pub String);
+
 impl Grants {
     /// `None` where nothing was ever granted.
     pub fn read(plugins: &Path) -> Result<Option<Self>> {
@@ -142,7 +147,7 @@ impl Grants {
             return Ok(grant.denied.clone());
         }
         let Some(grant) = self.of(name) else {
-            bail!("it was never granted anything. `souk plugin grant {name}` shows what it asks for, and lets it.");
+            return Err(NotGranted(name.clone()).into());
         };
         let asked = files.asked()?;
         let known: BTreeSet<Power> = grant.powers.union(&grant.denied).cloned().collect();

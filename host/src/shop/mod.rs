@@ -33,7 +33,7 @@ use crate::front::{Site, SiteError};
 use crate::store::Store;
 use crate::work::unit::{Kind as UnitKind, Limits, Shopper, Start};
 use crate::work::{self, LivePlugins, PluginAnswer, PluginCall, Plugins, SharedUnit, Unit};
-use grants::Grants;
+use grants::{Grants, NotGranted};
 use load::Loaded;
 use manifest::Kind;
 use probation::{Counts, Probations};
@@ -185,13 +185,13 @@ impl Shop {
         let live = self.live.load_full();
         let mut reload = Reload::default();
         let (mut wanted, broken) = self.read_folder(&live.loaded);
-        let mut problems: BTreeMap<String, String> = broken;
-        // What does not load stays as it was.
-        for name in problems.keys() {
+        // What does not load stays as it was; what may not be live goes.
+        for name in broken.iter().filter(|(_, error)| !error.is::<NotGranted>()).map(|(name, _)| name) {
             if let Some(loaded) = live.loaded.get(name) {
                 wanted.insert(name.clone(), loaded.clone());
             }
         }
+        let mut problems: BTreeMap<String, String> = broken.into_iter().map(|(name, error)| (name, format!("{error:#}"))).collect();
         while changes(&live.loaded, &wanted).next().is_some() {
             match self.try_swap(&live, &wanted).await {
                 Ok(()) => {
@@ -284,7 +284,7 @@ impl Shop {
     }
 
     /// Reads what has changed; unchanged plugins keep what was loaded.
-    fn read_folder(&self, before: &BTreeMap<String, Loaded>) -> (BTreeMap<String, Loaded>, BTreeMap<String, String>) {
+    fn read_folder(&self, before: &BTreeMap<String, Loaded>) -> (BTreeMap<String, Loaded>, BTreeMap<String, anyhow::Error>) {
         let (mut loaded, mut broken) = (BTreeMap::new(), BTreeMap::new());
         let read = self.grants().and_then(|grants| Ok((grants, grants::plugin_folders(&self.folder)?)));
         let (grants, folders) = match read {
@@ -302,7 +302,7 @@ impl Shop {
                     loaded.insert(name, unchanged.cloned().unwrap_or(fresh));
                 }
                 Err(error) => {
-                    broken.insert(name, format!("{error:#}"));
+                    broken.insert(name, error);
                 }
             }
         }
