@@ -33,6 +33,15 @@ fn souk() -> Command {
     command
 }
 
+/// Runs `souk` without a store: whether it did that, and what it said.
+pub fn souk_says(arguments: &[&str]) -> (bool, String) {
+    said(souk().args(arguments).output().unwrap())
+}
+
+fn said(output: Output) -> (bool, String) {
+    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
 /// A store with the shop's catalogue and all built plugins, not served.
 pub fn store() -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -132,10 +141,9 @@ impl Shop {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// The same, of which what it says on either stream is wanted, and whether it did it.
+    /// Whether it did that, and what it said on either stream.
     pub fn says(&self, arguments: &[&str]) -> (bool, String) {
-        let output = self.souk(arguments);
-        (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+        said(self.souk(arguments))
     }
 
     /// `souk plugin list`, one plugin.

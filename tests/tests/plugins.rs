@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use souk_tests::api::Api;
-use souk_tests::{Shop, copy, replace, root};
+use souk_tests::{Shop, copy, replace, root, souk_says};
 
 /// A copy of the example whose files can be changed.
 fn tea_time(folder: &Path, version: &str, more: &str) -> PathBuf {
@@ -87,6 +87,33 @@ async fn a_plugin_does_nothing_before_it_is_granted_what_it_asks_for() {
     assert_eq!(live_version(&shop, "catalog"), "0.1.0");
 }
 
+/// As the guide says it, with what the command prints.
+#[test]
+fn a_new_plugin_passes_its_test_builds_and_goes_live() {
+    let (shop, folder) = (Shop::open(), tempfile::tempdir().unwrap());
+    // Where the standard library has been built already.
+    let target = root().join("target/outside").display().to_string();
+    for kind in ["discount", "page", "subscriber"] {
+        let name = format!("my-{kind}");
+        let project = folder.path().join(&name).display().to_string();
+        let (made, said) = souk_says(&["plugin", "new", &project, "--kind", kind]);
+        assert!(made, "{said}");
+        let mut cargo = std::process::Command::new("cargo");
+        cargo.args(["test", "--release", "--config", "profile.release.lto=false", "--target-dir", &target]).current_dir(&project);
+        let tested = cargo.env_remove("CARGO_INCREMENTAL").output().unwrap();
+        assert!(tested.status.success(), "{kind}: {}{}", String::from_utf8_lossy(&tested.stdout), String::from_utf8_lossy(&tested.stderr));
+        assert!(String::from_utf8_lossy(&tested.stdout).contains("1 passed"), "{kind}");
+        let out = shop.folder().join("plugins").display().to_string();
+        let (built, said) = souk_says(&["plugin", "build", &project, "--out", &out, "--target-dir", &target]);
+        assert!(built, "{kind}: {said}");
+        let (granted, said) = shop.says(&["plugin", "grant", &name, "--yes"]);
+        assert!(granted && said.contains("is live"), "{said}");
+    }
+    assert_eq!(shop.run("count-orders", &[]), 0);
+    let (made, said) = souk_says(&["plugin", "new", "My_Plugin"]);
+    assert!(!made && said.contains("lower-case"), "{said}");
+}
+
 /// Plugins in other languages, built with those languages' own tools.
 #[tokio::test]
 async fn discounts_are_written_in_javascript_and_python_too() {
@@ -112,9 +139,9 @@ async fn bundles_are_taken_from_those_who_are_trusted_and_only_whole() {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let source = tea_time(folder.path(), "0.1.0", "").display().to_string();
     let here = |arguments: &[&str]| {
-        let output = std::process::Command::new(root().join("target/release/souk")).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        let (done, said) = souk_says(arguments);
+        assert!(done, "{arguments:?}: {said}");
+        said.lines().next().unwrap_or_default().to_owned()
     };
     let key = here(&["plugin", "key", &path("acme.key")]);
     here(&["plugin", "check", &source]);

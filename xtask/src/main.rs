@@ -1,9 +1,7 @@
 //! `cargo xtask`: all of Souk's build logic.
 
 mod bench;
-mod plugins;
 mod test;
-mod toolchain;
 mod up;
 
 use std::path::{Path, PathBuf};
@@ -11,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use toolchain::Toolchain;
+use souk_build::Build;
 
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
@@ -53,8 +51,11 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Up => up::up(root),
         Command::Plugins { only, path, quick, out } => {
-            let source = path.unwrap_or_else(|| root.join("plugins"));
-            Toolchain::find().and_then(|toolchain| plugins::build(root, toolchain, &source, &only, quick, &out))
+            // Plugins outside the workspace share a target folder.
+            let outside = root.join("target/outside");
+            let target = path.as_ref().filter(|path| path.join("plugin.toml").exists()).map(|_| outside.as_path());
+            let source = path.clone().unwrap_or_else(|| root.join("plugins"));
+            Build { only: &only, quick, target, ..Build::new(&source, &out) }.run()
         }
         Command::Test { filters } => test::test(root, &filters),
         Command::Bench { arguments } => bench::bench(root, &arguments),

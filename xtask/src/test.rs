@@ -6,8 +6,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::toolchain::{Toolchain, inner};
-use crate::{plugins, up};
+use souk_build::{Build, inner};
+
+use crate::up;
 
 const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 
@@ -15,22 +16,22 @@ const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 pub fn test(root: &Path, filters: &[String]) -> Result<()> {
     ensure_nextest()?;
     ensure_schemathesis(root)?;
-    let toolchain = Toolchain::find()?;
     // With the tests, so that test dependencies do not make it twice.
     up::build_workspace(root, &["--bins", "--tests"])?;
     // Where the tests look for components.
-    plugins::build(root, toolchain, &root.join("plugins"), &[], false, &root.join("target/plugins"))?;
-    plugins::build(root, toolchain, &root.join("tests/guests"), &[], false, &root.join("target/guests"))?;
+    Build::new(&root.join("plugins"), &root.join("target/plugins")).run()?;
+    Build::new(&root.join("tests/guests"), &root.join("target/guests")).run()?;
+    let (outside, built_examples) = (root.join("target/outside"), root.join("target/examples"));
     let mut examples = Vec::new();
     for example in fs::read_dir(root.join("examples"))? {
         let example = example?.path();
         if example.join("Cargo.toml").exists() {
-            plugins::build(root, toolchain, &example, &[], false, &root.join("target/examples"))?;
+            Build { target: Some(&outside), ..Build::new(&example, &built_examples) }.run()?;
             examples.push(example.join("Cargo.toml").display().to_string());
-        } else if let Some(program) = plugins::lacks(&example) {
+        } else if let Some(program) = souk_build::lacks(&example) {
             eprintln!("· {} is left out: it needs a newer `{program}`", example.display());
         } else {
-            plugins::build(root, toolchain, &example, &[], false, &root.join("target/examples"))?;
+            Build::new(&example, &built_examples).run()?;
         }
     }
 

@@ -5,19 +5,18 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::plugins;
-use crate::toolchain::{Toolchain, inner};
+use souk_build::{Build, Toolchain, inner};
 
 /// Does not return while the shop is served: where there is `exec` it becomes
 /// the server, so that signals and the exit code are the server's own.
 pub fn up(root: &Path) -> Result<()> {
     let shop = root.join("run/shop");
     eprintln!("· checking the toolchain for plugins");
-    let toolchain = Toolchain::find()?;
+    Toolchain::find()?;
     eprintln!("· building the host (some minutes the first time)");
     build_workspace(root, &["--bin", "souk"])?;
     eprintln!("· building the plugins");
-    plugins::build(root, toolchain, &root.join("plugins"), &[], false, &shop.join("plugins"))?;
+    Build::new(&root.join("plugins"), &shop.join("plugins")).run()?;
     let souk = root.join("target/release/souk");
     if !shop.join("souk.toml").exists() {
         eprintln!("· making a store from store-data/ in run/shop");

@@ -2,6 +2,7 @@
 //! asks the server that has the store open, and prints.
 
 mod control;
+mod new;
 mod plugin;
 mod serve;
 mod store;
@@ -34,12 +35,9 @@ enum Command {
     Dev {
         #[command(flatten)]
         store: StoreArgument,
-        /// The workspace of the plugins' sources.
+        /// The plugins' sources: a workspace, or the folder of one plugin.
         #[arg(long, default_value = "plugins")]
         plugins: PathBuf,
-        /// What builds one plugin: `{plugin}` and `{out}` are filled in.
-        #[arg(long, default_value = "cargo xtask plugins --quick --only {plugin} --out {out}")]
-        build: String,
     },
     /// Look at plugins, grant what they ask for, install, go back, pack, sign.
     #[command(subcommand)]
@@ -106,7 +104,7 @@ pub fn main() -> ExitCode {
 async fn run(command: Command) -> Result<()> {
     match command {
         Command::Serve { store } => serve::serve(store.folder(), None).await,
-        Command::Dev { store, plugins, build } => serve::serve(store.folder(), Some(serve::Dev { plugins, build })).await,
+        Command::Dev { store, plugins } => serve::serve(store.folder(), Some(&plugins)).await,
         Command::Plugin(command) => plugin::run(command).await,
         Command::Store(command) => store::run(command).await,
         Command::Dead(DeadCommand::List { store }) => {

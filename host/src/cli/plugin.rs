@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
+use souk_build::Build;
 
 use super::control::{self, Answer, Question};
-use super::{StoreArgument, out_of_place, store};
+use super::{StoreArgument, new, out_of_place, store};
 use crate::shop::PluginReport;
 use crate::shop::bundle::{self, Bundle};
 use crate::shop::grants::{Grants, UNSIGNED, plugin_folders};
@@ -92,6 +93,27 @@ pub enum PluginCommand {
         store: StoreArgument,
         plugin: String,
     },
+    /// Begin a plugin: a project that builds, with a test.
+    New {
+        /// Its last part is the plugin's name.
+        folder: PathBuf,
+        #[arg(long, value_enum, default_value = "discount")]
+        kind: new::Kind,
+    },
+    /// Compile a plugin and wrap it as a component.
+    Build {
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+        /// For instance a store's `plugins`; `target/souk` beside the source unless given.
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// Soon rather than well.
+        #[arg(long)]
+        quick: bool,
+        /// Cargo's folder; `target` beside the source unless given.
+        #[arg(long)]
+        target_dir: Option<PathBuf>,
+    },
     /// Check a plugin's folder as a shop would: manifest, component, powers.
     Check { folder: PathBuf },
     /// Make a publisher's key; prints the public part.
@@ -145,6 +167,11 @@ pub async fn run(command: PluginCommand) -> Result<()> {
             let folder = store.folder();
             Versions::of(&folder.plugins(), &plugin).roll_back(None)?;
             tell_whether_live(&folder, &plugin).await
+        }
+        PluginCommand::New { folder, kind } => new::new(&folder, kind),
+        PluginCommand::Build { folder, out, quick, target_dir } => {
+            let out = out.unwrap_or_else(|| folder.join("target/souk"));
+            Build { quick, target: target_dir.as_deref(), ..Build::new(&folder, &out) }.run()
         }
         PluginCommand::Check { folder } => check(&folder),
         PluginCommand::Key { file } => {

@@ -1,11 +1,12 @@
 //! `souk serve` and `souk dev`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use notify::{RecursiveMode, Watcher};
+use souk_build::Build;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::control;
@@ -16,15 +17,11 @@ use crate::runtime::Runtime;
 use crate::shop::settings::{GrantSetting, Settings, StoreFolder};
 use crate::work::Plugins as _;
 
-pub struct Dev {
-    pub plugins: PathBuf,
-    pub build: String,
-}
-
-pub async fn serve(folder: StoreFolder, dev: Option<Dev>) -> Result<()> {
+/// With the folder of plugins' sources, as `souk dev`.
+pub async fn serve(folder: StoreFolder, sources: Option<&Path>) -> Result<()> {
     let begun = Instant::now();
     let mut settings = Settings::read(&folder.0)?;
-    if dev.is_some() {
+    if sources.is_some() {
         // Whoever is at work on plugins changes what they ask for all the time.
         settings.plugins.grants = GrantSetting::Implied;
     }
@@ -43,7 +40,7 @@ pub async fn serve(folder: StoreFolder, dev: Option<Dev>) -> Result<()> {
     let base_url = runtime.services.shop.load().base_url.clone();
     let control = control::listen(runtime.clone())?;
     let watcher = runtime.shop.watch()?;
-    let building = dev.map(|dev| build_on_change(dev, runtime.folder.plugins())).transpose()?;
+    let building = sources.map(|sources| build_on_change(sources, runtime.folder.plugins())).transpose()?;
     for plugin in runtime.shop.report().iter().filter(|plugin| plugin.problem.is_some()) {
         eprintln!("! {}: {}", plugin.name, plugin.problem.as_deref().unwrap_or_default());
     }
@@ -75,8 +72,8 @@ pub async fn serve(folder: StoreFolder, dev: Option<Dev>) -> Result<()> {
 }
 
 /// Builds the plugin whose source changed; the shop's own watcher swaps it.
-fn build_on_change(dev: Dev, out: PathBuf) -> Result<notify::RecommendedWatcher> {
-    let root = dev.plugins.canonicalize().with_context(|| format!("{}: where are the plugins' sources?", dev.plugins.display()))?;
+fn build_on_change(sources: &Path, out: PathBuf) -> Result<notify::RecommendedWatcher> {
+    let root = sources.canonicalize().with_context(|| format!("{}: where are the plugins' sources?", sources.display()))?;
     let (changed, mut changes) = tokio::sync::mpsc::unbounded_channel();
     let watched = root.clone();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -89,35 +86,37 @@ fn build_on_change(dev: Dev, out: PathBuf) -> Result<notify::RecommendedWatcher>
         }
     })?;
     watcher.watch(&root, RecursiveMode::Recursive)?;
-    let build = Arc::new(dev.build);
     let out = out.canonicalize()?;
     tokio::spawn(async move {
         while let Some(first) = changes.recv().await {
-            let mut plugins = std::collections::BTreeSet::from([first]);
+            let mut plugins = BTreeSet::from([first]);
             // An editor writes in several steps.
             while let Ok(Some(next)) = tokio::time::timeout(Duration::from_millis(60), changes.recv()).await {
                 plugins.insert(next);
             }
-            for plugin in plugins {
+            let (root, out) = (root.clone(), out.clone());
+            let built = tokio::task::spawn_blocking(move || {
                 let begun = Instant::now();
-                let line = build.replace("{plugin}", &plugin).replace("{out}", &out.display().to_string());
-                let status = tokio::process::Command::new("sh").arg("-c").arg(&line).status().await;
-                match status {
-                    Ok(status) if status.success() => eprintln!("· {plugin} built in {} ms", begun.elapsed().as_millis()),
-                    Ok(_) => eprintln!("! {plugin} does not build; the shop keeps the last good one"),
-                    Err(error) => eprintln!("! `{line}` does not start: {error}"),
+                // One plugin alone has no name in a workspace.
+                let only: Vec<String> = plugins.into_iter().flatten().collect();
+                match (Build { only: &only, quick: true, ..Build::new(&root, &out) }.run()) {
+                    Ok(()) => eprintln!("· built in {} ms", begun.elapsed().as_millis()),
+                    Err(error) => eprintln!("! {error:#}; the shop keeps the last good one"),
                 }
-            }
+            });
+            let _ = built.await;
         }
     });
     Ok(watcher)
 }
 
-/// `promotions` for `<root>/promotions/src/lib.rs`.
-fn plugin_of(root: &Path, path: &Path) -> Option<String> {
-    let mut parts = path.strip_prefix(root).ok()?.components().map(|part| part.as_os_str().to_string_lossy());
-    let plugin = parts.next()?.into_owned();
-    let rest: Vec<_> = parts.collect();
-    let source = rest.first().is_some_and(|part| ["src", "assets", "plugin.toml", "Cargo.toml"].contains(&part.as_ref()));
-    (source && !rest.iter().any(|part| part.starts_with('.') || part.ends_with('~')) && root.join(&plugin).join("Cargo.toml").exists()).then_some(plugin)
+/// `promotions` for `<root>/promotions/src/lib.rs`; no name where the root is
+/// itself a plugin; nothing for what is no source.
+fn plugin_of(root: &Path, path: &Path) -> Option<Option<String>> {
+    let mut parts: Vec<_> = path.strip_prefix(root).ok()?.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let plugin = if root.join("plugin.toml").exists() { None } else { (!parts.is_empty()).then(|| parts.remove(0).into_owned()) };
+    let is_source = parts.first().is_some_and(|part| ["src", "assets", "plugin.toml", "Cargo.toml"].contains(&part.as_ref()));
+    let is_file_of_an_editor = parts.iter().any(|part| part.starts_with('.') || part.ends_with('~'));
+    let is_plugin = plugin.as_ref().is_none_or(|plugin| root.join(plugin).join("Cargo.toml").exists());
+    (is_source && !is_file_of_an_editor && is_plugin).then_some(plugin)
 }

@@ -95,7 +95,7 @@ fn read_limited(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| path.display().to_string())
 }
 
-fn is_kebab(name: &str) -> bool {
+pub fn is_kebab(name: &str) -> bool {
     (1..=40).contains(&name.len())
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && !name.ends_with('-')

@@ -1,16 +1,20 @@
-//! `cargo xtask plugins`: compiles guests, wraps them as components and puts
-//! them where a running shop may be watching.
+//! Compiles plugins, wraps them as components, and puts them where a running
+//! shop may be watching. Used by `souk plugin build`, `souk dev` and
+//! `cargo xtask plugins`; knows nothing of the host.
+
+mod toolchain;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::{fs, process};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use wit_component::ComponentEncoder;
 
-use crate::toolchain::{TARGET, Toolchain};
+pub use toolchain::{Toolchain, inner};
+use toolchain::TARGET;
 
 /// A plugin's source.
 struct Source {
@@ -44,52 +48,69 @@ const QUICK: [&str; 7] = [
     "profile.quick.panic='abort'",
 ];
 
-/// Builds the plugins under `source` (all, or those named), or the one plugin that it is, into `out`.
-pub fn build(root: &Path, toolchain: Toolchain, source: &Path, only: &[String], quick: bool, out: &Path) -> Result<()> {
-    if source.join(SCRIPT).exists() {
-        return build_by_script(source, out);
-    }
-    let mut sources = find(source)?;
-    for name in only {
-        let known = || sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
-        ensure!(sources.iter().any(|source| source.name == *name), "no plugin `{name}`; there are: {}", known());
-    }
-    if !only.is_empty() {
-        sources.retain(|source| only.contains(&source.name));
-    }
-    if sources.is_empty() {
-        return Ok(());
+/// What to build, and how.
+pub struct Build<'a> {
+    /// A workspace of plugins, or the folder of one.
+    pub source: &'a Path,
+    /// Names of plugins in the workspace; all of them if empty.
+    pub only: &'a [String],
+    /// Soon rather than well: for a shop that is being worked on.
+    pub quick: bool,
+    /// Cargo's folder; `target` beside the source unless given. Where the
+    /// standard library has to be built, it is built once in each.
+    pub target: Option<&'a Path>,
+    /// A folder of its own for each plugin is put here.
+    pub out: &'a Path,
+}
+
+impl<'a> Build<'a> {
+    pub fn new(source: &'a Path, out: &'a Path) -> Self {
+        Self { source, only: &[], quick: false, target: None, out }
     }
 
-    // A workspace keeps `release` for native tests. Plugins outside of one share
-    // a target folder, because the standard library may have to be built in it.
-    let (careful, target) = if source.join("plugin.toml").exists() {
-        ("release", root.join("target/outside"))
-    } else {
-        ("guest", source.join("target"))
-    };
-    let profile = if quick { "quick" } else { careful };
-    let mut cargo = toolchain.cargo_build();
-    if quick {
-        cargo.args(QUICK.iter().flat_map(|setting| ["--config", setting]));
-    }
-    cargo.args(["--profile", profile]);
-    cargo.arg("--manifest-path").arg(source.join("Cargo.toml")).arg("--target-dir").arg(&target);
-    for source in &sources {
-        cargo.arg("--package").arg(&source.package);
-    }
-    ensure!(cargo.status().context("cargo does not start")?.success(), "the plugins do not compile");
-
-    fs::create_dir_all(out)?;
-    for source in &sources {
-        let module = target.join(TARGET).join(profile).join(source.package.replace('-', "_")).with_extension("wasm");
-        let component = componentize(&module)
-            .with_context(|| format!("plugin `{}` does not make a component", source.name))?;
-        if publish(source, &component, out)? {
-            eprintln!("  {} ({} KiB)", source.name, component.len() / 1024);
+    /// Prints the plugins that have changed.
+    pub fn run(&self) -> Result<()> {
+        if self.source.join(SCRIPT).exists() {
+            return build_by_script(self.source, self.out);
         }
+        let mut sources = find(self.source)?;
+        for name in self.only {
+            let known = || sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
+            ensure!(sources.iter().any(|source| source.name == *name), "no plugin `{name}`; there are: {}", known());
+        }
+        if !self.only.is_empty() {
+            sources.retain(|source| self.only.contains(&source.name));
+        }
+        if sources.is_empty() {
+            return Ok(());
+        }
+
+        // A workspace keeps `release` for native tests.
+        let careful = if self.source.join("plugin.toml").exists() { "release" } else { "guest" };
+        let profile = if self.quick { "quick" } else { careful };
+        let target = self.target.map_or_else(|| self.source.join("target"), Path::to_owned);
+        let mut cargo = Toolchain::find()?.cargo_build();
+        if self.quick {
+            cargo.args(QUICK.iter().flat_map(|setting| ["--config", setting]));
+        }
+        cargo.args(["--profile", profile]);
+        cargo.arg("--manifest-path").arg(self.source.join("Cargo.toml")).arg("--target-dir").arg(&target);
+        for source in &sources {
+            cargo.arg("--package").arg(&source.package);
+        }
+        let compiled = cargo.status().context("cargo does not start")?.success();
+        ensure!(compiled, "{} does not compile", if sources.len() == 1 { "the plugin" } else { "one of the plugins" });
+
+        fs::create_dir_all(self.out)?;
+        for source in &sources {
+            let module = target.join(TARGET).join(profile).join(source.package.replace('-', "_")).with_extension("wasm");
+            let component = componentize(&module).with_context(|| format!("plugin `{}` does not make a component", source.name))?;
+            if publish(source, &component, self.out)? {
+                eprintln!("  {} ({} KiB)", source.name, component.len() / 1024);
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Of a plugin in another language, which leaves its component beside its manifest.
@@ -109,17 +130,16 @@ fn build_by_script(source: &Path, out: &Path) -> Result<()> {
 
 /// The program that a script needs and that is not here, or is too old.
 pub fn lacks(source: &Path) -> Option<&'static str> {
-    let (program, arguments) = if source.join("package.json").exists() {
-        ("node", ["-e", "const [a, b] = process.versions.node.split('.'); process.exit(a > 20 || a == 20 && b >= 19 ? 0 : 1)"])
+    let (program, proof): (_, &[&str]) = if source.join("package.json").exists() {
+        ("node", &["-e", "const [a, b] = process.versions.node.split('.'); process.exit(a > 20 || a == 20 && b >= 19 ? 0 : 1)"])
     } else if source.join("requirements.txt").exists() {
-        ("python3", ["-m", "ensurepip"])
+        ("python3", &["-m", "ensurepip", "--version"])
     } else {
         return None;
     };
-    let mut command = process::Command::new(program);
-    command.args(arguments).args(if program == "python3" { &["--version"][..] } else { &[] });
-    let runs = command.stdout(process::Stdio::null()).stderr(process::Stdio::null()).status().is_ok_and(|status| status.success());
-    (!runs).then_some(program)
+    let mut proof_of = process::Command::new(program);
+    proof_of.args(proof).stdout(process::Stdio::null()).stderr(process::Stdio::null());
+    if proof_of.status().is_ok_and(|status| status.success()) { None } else { Some(program) }
 }
 
 fn find(source: &Path) -> Result<Vec<Source>> {
@@ -206,18 +226,8 @@ fn is_not_found(error: &anyhow::Error) -> bool {
 /// Swaps two folders so that there is no instant without a plugin.
 #[cfg(target_os = "linux")]
 fn exchange(fresh: &Path, target: &Path) -> Result<()> {
-    use std::ffi::CString;
-    use std::os::unix::ffi::OsStrExt;
-    let [from, to] = [fresh, target].map(|path| CString::new(path.as_os_str().as_bytes()));
-    let (from, to) = (from?, to?);
-    // SAFETY: both are strings that end in NUL and outlive the call.
-    let done = unsafe {
-        libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), libc::RENAME_EXCHANGE)
-    };
-    if done != 0 {
-        bail!("{} cannot be replaced: {}", target.display(), std::io::Error::last_os_error());
-    }
-    Ok(())
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, fresh, CWD, target, RenameFlags::EXCHANGE).with_context(|| format!("{} cannot be replaced", target.display()))
 }
 
 #[cfg(not(target_os = "linux"))]

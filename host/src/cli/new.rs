@@ -1,0 +1,79 @@
+//! `souk plugin new`: a project that builds and is tested, with the SDK and the
+//! contracts of this very host beside it, so that nothing has to be fetched
+//! from anywhere but crates.io.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use include_dir::{Dir, include_dir};
+
+static WIT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../wit");
+static SDK: Dir = include_dir!("$CARGO_MANIFEST_DIR/../sdk/src");
+static TEMPLATES: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates");
+const SDK_MANIFEST: &str = include_str!("../../../sdk/Cargo.toml");
+const SDK_BUILD: &str = include_str!("../../../sdk/build.rs");
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Kind {
+    /// Takes part wherever the shop asks for discounts.
+    Discount,
+    /// Answers web requests under a path of its own.
+    Page,
+    /// Hears events, and offers the operator a command.
+    Subscriber,
+}
+
+pub fn new(folder: &Path, kind: Kind) -> Result<()> {
+    let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    ensure!(
+        crate::shop::load::is_kebab(name),
+        "`{name}` is no name for a plugin: use 1 to 40 lower-case letters, digits and single hyphens, a letter first"
+    );
+    ensure!(!folder.exists(), "{} is there already", folder.display());
+    let filled = |path: &str| -> Result<String> {
+        let file = TEMPLATES.get_file(path).with_context(|| format!("no template {path}"))?;
+        let text = file.contents_utf8().with_context(|| format!("{path} is not text"))?;
+        Ok(text.replace("{name}", name).replace("{Type}", &camel(name)).replace("{CODE}", &name.replace('-', "").to_uppercase()))
+    };
+    let kind = kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+
+    let hidden = folder.join(".souk");
+    write_tree(&WIT, &hidden.join("wit"))?;
+    write_tree(&SDK, &hidden.join("sdk/src"))?;
+    fs::write(hidden.join("sdk/build.rs"), SDK_BUILD)?;
+    fs::write(hidden.join("sdk/Cargo.toml"), outside_of_workspace(SDK_MANIFEST))?;
+    fs::create_dir(folder.join("src"))?;
+    fs::write(folder.join("Cargo.toml"), filled("Cargo.toml")?)?;
+    fs::write(folder.join("plugin.toml"), filled(&format!("{kind}/plugin.toml"))?)?;
+    fs::write(folder.join("src/lib.rs"), filled(&format!("{kind}/lib.rs"))?)?;
+    fs::write(folder.join(".gitignore"), "/target\n")?;
+    println!(
+        "{0} is ready.\n\n  cargo test --manifest-path {0}/Cargo.toml     its test, natively\n  souk plugin build {0}                         the component, into {0}/target/souk\n  souk plugin pack {0}/target/souk/{name}       one file for a shop",
+        folder.display()
+    );
+    Ok(())
+}
+
+fn camel(name: &str) -> String {
+    name.split('-').filter_map(|word| Some(word.get(..1)?.to_uppercase() + word.get(1..)?)).collect()
+}
+
+/// What the SDK takes from its workspace here, written out; its own tests stay here.
+fn outside_of_workspace(manifest: &str) -> String {
+    let manifest = manifest.split("[dev-dependencies]").next().unwrap_or(manifest);
+    let written = [
+        ("version.workspace = true", concat!("version = \"", env!("CARGO_PKG_VERSION"), "\"")),
+        ("rust-version.workspace = true", concat!("rust-version = \"", env!("CARGO_PKG_RUST_VERSION"), "\"")),
+        ("edition.workspace = true", "edition = \"2024\""),
+        ("license.workspace = true", concat!("license = \"", env!("CARGO_PKG_LICENSE"), "\"")),
+    ];
+    let line = |line: &str| written.iter().find(|(from, _)| *from == line).map_or(line, |(_, to)| to).to_owned();
+    manifest.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn write_tree(tree: &Dir, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    tree.extract(folder).with_context(|| folder.display().to_string())
+}
