@@ -116,6 +116,7 @@ async fn a_plugin_that_does_not_fit_stays_out_and_says_why() {
     let manifest = shop.plugin("api").join("plugin.toml");
     let text = fs::read_to_string(&manifest).unwrap();
     replace(&manifest, text.replace("path = \"/api/v1/categories\"", "path = \"/robots.txt\"").as_bytes());
+    assert!(!shop.says(&["plugin", "grant", "api", "--yes"]).0, "it is granted, and still not live");
     shop.until("api", |report| report["problem"].as_str().is_some_and(|p| p.contains("storefront")));
     assert!(sells().await);
 

@@ -87,6 +87,69 @@ async fn a_plugin_does_nothing_before_it_is_granted_what_it_asks_for() {
     assert_eq!(live_version(&shop, "catalog"), "0.1.0");
 }
 
+/// Keeps another version beside the live one, without making it live.
+fn keep(shop: &Shop, folder: &Path, source: &Path) {
+    let bundle = folder.join("kept.souk").display().to_string();
+    let (packed, said) = souk_says(&["plugin", "pack", &source.display().to_string(), "--out", &bundle]);
+    assert!(packed, "{said}");
+    let (kept, said) = shop.says(&["plugin", "keep", &bundle, "--unsigned", "--yes"]);
+    assert!(kept, "{said}");
+}
+
+#[tokio::test]
+async fn a_version_is_tried_beside_the_live_one() {
+    let (shop, folder) = (Shop::open(), tempfile::tempdir().unwrap());
+    let api = Api::of(&shop);
+    drop_in(&shop, &tea_time(folder.path(), "1.0.0", ""));
+    assert!(shop.says(&["plugin", "grant", "tea-time", "--yes"]).0);
+    let (price, off) = discount_with(&api, "TEATIME").await;
+    let doubled = tea_time(folder.path(), "2.0.0", "");
+    let manifest = fs::read_to_string(doubled.join("plugin.toml")).unwrap();
+    replace(&doubled.join("plugin.toml"), manifest.replace("default = 10", "default = 20").as_bytes());
+    keep(&shop, folder.path(), &doubled);
+    assert_eq!(live_version(&shop, "tea-time"), "1.0.0");
+
+    let (tried, said) = shop.says(&["plugin", "try", "tea-time", "2.0.0"]);
+    assert!(tried && said.contains("tried beside 1.0.0"), "{said}");
+    assert_eq!(discount(&api).await, off, "nothing of a shadow is used");
+    shop.until("tea-time", |report| report["trial"]["different"].as_u64().is_some_and(|different| different > 0));
+    let (_, said) = shop.says(&["plugin", "trial", "tea-time"]);
+    assert!(said.contains("2.0.0 as a shadow") && said.contains("20 % off") && said.contains("10 % off"), "{said}");
+
+    let (tried, said) = shop.says(&["plugin", "try", "tea-time", "2.0.0", "--canary", "100"]);
+    assert!(tried, "{said}");
+    assert_eq!(discount(&api).await, price / 5);
+    assert!(shop.says(&["plugin", "trial", "tea-time", "--end"]).0);
+    assert_eq!(discount(&api).await, off);
+    let (promoted, said) = shop.says(&["plugin", "promote", "tea-time", "2.0.0"]);
+    assert!(promoted, "{said}");
+    assert_eq!(discount(&api).await, price / 5);
+    let (tried, said) = shop.says(&["plugin", "try", "catalog", "0.1.0"]);
+    assert!(!tried && said.contains("is not tried"), "{said}");
+}
+
+#[tokio::test]
+async fn a_canary_that_fails_is_taken_away_and_no_shopper_sees_it() {
+    let (shop, folder) = (Shop::open(), tempfile::tempdir().unwrap());
+    let api = Api::of(&shop);
+    copy(&root().join("target/guests/hostile"), &shop.plugin("hostile"));
+    assert!(shop.says(&["plugin", "grant", "hostile", "--yes"]).0);
+    let bad = folder.path().join("bad");
+    copy(&shop.plugin("hostile"), &bad);
+    let manifest = fs::read_to_string(bad.join("plugin.toml")).unwrap();
+    replace(&bad.join("plugin.toml"), manifest.replace("1.0.0", "1.1.0").replace("\"none\"", "\"trap\"").as_bytes());
+    keep(&shop, folder.path(), &bad);
+    let (tried, said) = shop.says(&["plugin", "try", "hostile", "1.1.0", "--canary", "100"]);
+    assert!(tried, "{said}");
+    for _ in 0..5 {
+        discount(&api).await;
+    }
+    shop.until("hostile", |report| report["trial"].is_null() && report["trial_problem"].as_str().is_some_and(|why| why.contains("the trial of 1.1.0 is over")));
+    // The live version has answered all along: nothing of it was switched off or taken back.
+    let report = shop.report("hostile");
+    assert_eq!((&report["version"], &report["problem"], &report["taken_back"]), (&json!("1.0.0"), &Value::Null, &Value::Null));
+}
+
 /// As the guide says it, with what the command prints.
 #[test]
 fn a_new_plugin_passes_its_test_builds_and_goes_live() {

@@ -12,13 +12,14 @@ use souk_build::Build;
 
 use super::control::{self, Answer, Question};
 use super::{StoreArgument, new, out_of_place, store};
+use crate::engine::{Mode, TrialReport};
 use crate::shop::PluginReport;
 use crate::shop::bundle::{self, Bundle};
 use crate::shop::grants::{Grants, UNSIGNED, plugin_folders};
 use crate::shop::load::Files;
 use crate::shop::powers::{Power, beyond};
 use crate::shop::settings::{Settings, StoreFolder};
-use crate::shop::versions::Versions;
+use crate::shop::versions::{OnTrial, Versions};
 
 #[derive(Subcommand)]
 pub enum PluginCommand {
@@ -86,6 +87,40 @@ pub enum PluginCommand {
         store: StoreArgument,
         plugin: String,
         version: String,
+    },
+    /// Try a kept version beside the live one, for providers of extension points:
+    /// as a shadow, whose answers are only compared, or for a part of the shoppers.
+    Try {
+        #[command(flatten)]
+        store: StoreArgument,
+        plugin: String,
+        version: String,
+        /// It answers for so many shoppers in a hundred, instead of as a shadow.
+        #[arg(long, value_parser = clap::value_parser!(u8).range(1..=100))]
+        canary: Option<u8>,
+    },
+    /// How the version on trial does; with `--end`, ends the trial.
+    Trial {
+        #[command(flatten)]
+        store: StoreArgument,
+        plugin: String,
+        #[arg(long)]
+        end: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Keep a bundle's version without making it live: see `try` and `promote`.
+    Keep {
+        #[command(flatten)]
+        store: StoreArgument,
+        /// A `.souk` file.
+        bundle: PathBuf,
+        /// Take it although no publisher that you trust has signed it.
+        #[arg(long)]
+        unsigned: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Back to the version that was live before this one.
     Rollback {
@@ -155,7 +190,21 @@ pub async fn run(command: PluginCommand) -> Result<()> {
             ensure!(grants.revoke(&plugin), "`{plugin}` has no grants");
             grants.write(&plugins)
         }
-        PluginCommand::Install { store, bundle, unsigned, consent } => install(&store.folder(), &bundle, unsigned, &consent).await,
+        PluginCommand::Install { store, bundle, unsigned, consent } => {
+            let (name, id) = keep(&store.folder(), &bundle, unsigned, &consent)?;
+            Versions::of(&store.folder().plugins(), &name).promote(&id)?;
+            tell_whether_live(&store.folder(), &name).await
+        }
+        PluginCommand::Keep { store, bundle, unsigned, consent } => {
+            let (name, id) = keep(&store.folder(), &bundle, unsigned, &consent)?;
+            println!("{name} {id} is kept. `souk plugin try` tries it, `souk plugin promote` makes it live.");
+            Ok(())
+        }
+        PluginCommand::Try { store, plugin, version, canary } => {
+            let mode = canary.map_or(Mode::Shadow, |percent| Mode::Canary { percent });
+            begin_trial(&store.folder(), &plugin, &version, mode).await
+        }
+        PluginCommand::Trial { store, plugin, end, json } => trial(&store.folder(), &plugin, end, json).await,
         PluginCommand::Remove { store, plugin } => remove(&store.folder(), &plugin),
         PluginCommand::Versions { store, plugin } => versions(&store.folder(), &plugin),
         PluginCommand::Promote { store, plugin, version } => {
@@ -271,7 +320,8 @@ fn agree(grants: &mut Grants, files: &Files, publisher: &str, consent: &Consent)
     Ok(())
 }
 
-async fn install(folder: &StoreFolder, path: &Path, unsigned: bool, consent: &Consent) -> Result<()> {
+/// Puts the version of a bundle among those that are kept: its plugin and its id.
+fn keep(folder: &StoreFolder, path: &Path, unsigned: bool, consent: &Consent) -> Result<(String, String)> {
     let settings = Settings::read(&folder.0)?;
     let bundle = Bundle::read(path)?;
     let publisher = bundle.key.as_ref().and_then(|key| settings.plugins.publishers.iter().find(|(_, trusted)| *trusted == key)).map(|(name, _)| name.as_str());
@@ -288,11 +338,62 @@ async fn install(folder: &StoreFolder, path: &Path, unsigned: bool, consent: &Co
     agree(&mut grants, &bundle.files()?, publisher.unwrap_or(UNSIGNED), consent)?;
     let unpacked = tempfile::Builder::new().prefix(".unpacked").tempdir_in(&plugins)?;
     bundle.write_to(unpacked.path())?;
-    let versions = Versions::of(&plugins, &bundle.name);
-    let id = versions.keep(unpacked.path())?;
+    let id = Versions::of(&plugins, &bundle.name).keep(unpacked.path())?;
     grants.write(&plugins)?;
-    versions.promote(&id)?;
-    tell_whether_live(folder, &bundle.name).await
+    Ok((bundle.name, id))
+}
+
+async fn begin_trial(folder: &StoreFolder, plugin: &str, version: &str, mode: Mode) -> Result<()> {
+    let versions = Versions::of(&folder.plugins(), plugin);
+    let (id, version) = versions.find(version)?;
+    versions.try_out(Some(&OnTrial { id, mode }))?;
+    if !control::is_served(folder).await {
+        println!("{plugin} {version} is tried when the shop is next served.");
+        return Ok(());
+    }
+    let report = report(folder, Question::Reload, plugin).await?;
+    if report.trial.is_none() {
+        versions.try_out(None)?;
+        bail!("{plugin} {version} is not tried: {}", report.trial_problem.as_deref().unwrap_or("the plugin is not live"));
+    }
+    println!("{plugin} {version} is tried beside {}.", report.version);
+    Ok(())
+}
+
+async fn trial(folder: &StoreFolder, plugin: &str, end: bool, json: bool) -> Result<()> {
+    let report = report(folder, Question::Plugins, plugin).await?;
+    if end {
+        Versions::of(&folder.plugins(), plugin).try_out(None)?;
+        if control::is_served(folder).await {
+            control::ask(folder, Question::Reload).await?;
+        }
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&report.trial)?);
+        return Ok(());
+    }
+    let Some(trial) = report.trial else { bail!("{}", report.trial_problem.unwrap_or_else(|| format!("no version of `{plugin}` is on trial"))) };
+    println!("{} {}", trial_line(&trial), if end { "(ended)" } else { "" });
+    for example in &trial.examples {
+        println!("\n{} asked  {}\n  {}  {}\n  {}  {}", example.function, example.asked, report.version, example.live, trial.version, example.trial);
+    }
+    Ok(())
+}
+
+fn trial_line(trial: &TrialReport) -> String {
+    let counts = format!("{} calls, {} failed", trial.calls, trial.failures);
+    match trial.mode {
+        Mode::Shadow => format!(
+            "{} as a shadow: {counts}, {} answered otherwise, {} skipped; {} µs a call, the live version {} µs",
+            trial.version, trial.different, trial.skipped, trial.trial_us, trial.live_us
+        ),
+        Mode::Canary { percent } => format!("{} for {percent} % of the shoppers: {counts}", trial.version),
+    }
+}
+
+async fn report(folder: &StoreFolder, question: Question, plugin: &str) -> Result<PluginReport> {
+    let Answer::Plugins(all) = control::ask(folder, question).await? else { return Err(out_of_place()) };
+    all.into_iter().find(|report| report.name == plugin).with_context(|| format!("the shop does not see `{plugin}`"))
 }
 
 fn remove(folder: &StoreFolder, plugin: &str) -> Result<()> {
@@ -327,8 +428,7 @@ async fn tell_whether_live(folder: &StoreFolder, plugin: &str) -> Result<()> {
         println!("{plugin} {version} is in place. It is live when the shop is next opened.");
         return Ok(());
     }
-    let Answer::Plugins(all) = control::ask(folder, Question::Reload).await? else { return Err(out_of_place()) };
-    let report = all.iter().find(|report| report.name == plugin).with_context(|| format!("the shop does not see `{plugin}`"))?;
+    let report = report(folder, Question::Reload, plugin).await?;
     if let Some(problem) = &report.problem {
         bail!("{plugin} {version} is not live: {problem}");
     }
@@ -374,7 +474,10 @@ fn print_plugins(plugins: &[PluginReport]) {
             "{:<18} {:<9} {:<8} {:<9} {:<10} {:>6} {:>9} {:>9} {:>5} {:>8}  {}",
             p.name, p.version, state, p.kind, p.publisher, p.routes, p.calls, p.wall_ms, p.memory_mib_peak, p.failures, p.links.join(", ")
         );
-        for note in p.problem.iter().chain(&p.taken_back) {
+        if let Some(trial) = &p.trial {
+            println!("  ? {}", trial_line(trial));
+        }
+        for note in p.problem.iter().chain(&p.taken_back).chain(&p.trial_problem) {
             println!("  ! {note}");
         }
     }

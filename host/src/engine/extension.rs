@@ -16,6 +16,7 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, Linker, Val};
 
 use super::link::without_version;
+use super::trial::{Asked, Mode, Trial};
 use super::{CallError, CallErrorKind, Graph, GuestState};
 use crate::shop::manifest::FailurePolicy;
 use crate::shop::plugin::Plugin;
@@ -32,16 +33,52 @@ pub struct Provider {
     pub graph: Graph,
     breaker: Arc<Breaker>,
     reports: Arc<Reports>,
+    trial: Option<Arc<Trial>>,
 }
 
 impl Provider {
     pub fn new(name: String, graph: Graph) -> Self {
-        Self { name, graph, breaker: Arc::default(), reports: Arc::default() }
+        Self { name, graph, breaker: Arc::default(), reports: Arc::default(), trial: None }
+    }
+
+    /// The same, with another version beside it, or with none any more.
+    pub fn with_trial(&self, trial: Option<Arc<Trial>>) -> Self {
+        Self { trial, ..self.with_graph(self.graph.clone()) }
+    }
+
+    pub fn trial(&self) -> Option<&Arc<Trial>> {
+        self.trial.as_ref()
     }
 
     /// The same version with other code: what it has failed at still counts.
     pub fn with_graph(&self, graph: Graph) -> Self {
-        Self { name: self.name.clone(), graph, breaker: self.breaker.clone(), reports: self.reports.clone() }
+        Self { name: self.name.clone(), graph, breaker: self.breaker.clone(), reports: self.reports.clone(), trial: self.trial.clone() }
+    }
+
+    /// Its answer or its refusal, marked with its name.
+    pub(super) async fn ask(&self, interface: &str, function: &str, parameters: &[Val], unit: &SharedUnit, deadline: Duration) -> Result<Result<Val, Val>, CallError> {
+        let visit = Visit::begin(unit);
+        let answer = self.graph.call_extension(&self.name, interface, function, parameters, unit.clone(), deadline).await;
+        drop(visit);
+        match answer? {
+            Val::Result(Ok(Some(mut value))) => {
+                sign(&mut value, &self.name);
+                Ok(Ok(*value))
+            }
+            Val::Result(Err(Some(mut refused))) => {
+                sign(&mut refused, &self.name);
+                if let Val::Record(fields) = &mut *refused
+                    && let Some((_, kind)) = fields.iter_mut().find(|(name, _)| name == "kind")
+                {
+                    *kind = Val::Enum("refused".into());
+                }
+                Ok(Err(*refused))
+            }
+            _ => {
+                let message = "its answer has not the shape of an extension point".into();
+                Err(CallError { plugin: Some(self.name.clone()), kind: CallErrorKind::Output, message })
+            }
+        }
     }
 }
 
@@ -145,38 +182,50 @@ impl Point {
         Ok(Val::List(joined))
     }
 
-    /// One provider's answer, marked with its name; or the failure to hand on.
+    /// One provider's answer, or the failure to hand on.
     async fn ask(&self, provider: &Provider, parameters: &[Val], unit: &SharedUnit) -> Result<Val, Val> {
+        if let Some(answer) = self.ask_canary(provider, parameters, unit).await {
+            return answer;
+        }
         if provider.breaker.is_open() {
             return Err(failure(&provider.name, "failed", "switched off for some seconds after repeated failures".into()));
         }
         let begun = Instant::now();
-        let visit = Visit::begin(unit);
-        let answer = provider.graph.call_extension(&provider.name, &self.interface, &self.function, parameters, unit.clone(), self.deadline).await;
-        drop(visit);
+        let answer = provider.ask(&self.interface, &self.function, parameters, unit, self.deadline).await;
+        let took = begun.elapsed();
         // A host without room says nothing about the provider.
         if !matches!(&answer, Err(error) if error.kind == CallErrorKind::Overloaded) {
             provider.breaker.record(answer.is_ok());
         }
-        match answer {
-            Ok(Val::Result(Ok(Some(mut value)))) => {
-                sign(&mut value, &provider.name);
-                Ok(*value)
-            }
-            Ok(Val::Result(Err(Some(mut refused)))) => {
-                sign(&mut refused, &provider.name);
-                if let Val::Record(fields) = &mut *refused
-                    && let Some((_, kind)) = fields.iter_mut().find(|(name, _)| name == "kind")
-                {
-                    *kind = Val::Enum("refused".into());
-                }
-                Err(*refused)
-            }
-            Ok(_) => Err(failure(&provider.name, "failed", "its answer has not the shape of an extension point".into())),
-            Err(error) => {
-                self.report(provider, &error, begun.elapsed());
-                Err(failure(&provider.name, "failed", error.message))
-            }
+        let answer = answer.unwrap_or_else(|error| {
+            self.report(provider, &error, took);
+            Err(failure(&provider.name, "failed", error.message))
+        });
+        if let Some(trial) = provider.trial.as_ref().filter(|trial| trial.mode == Mode::Shadow) {
+            trial.shadow(self.asked(parameters, unit), answer.clone(), took);
+        }
+        answer
+    }
+
+    /// What the version on trial answers, if this unit is one of its own. Where
+    /// it fails the live version is asked, and the shopper sees nothing of it.
+    async fn ask_canary(&self, provider: &Provider, parameters: &[Val], unit: &SharedUnit) -> Option<Result<Val, Val>> {
+        let trial = provider.trial.as_ref().filter(|trial| trial.answers_for(unit.lock().shopper_or_request()))?;
+        let begun = Instant::now();
+        let answer = trial.provider.ask(&self.interface, &self.function, parameters, unit, self.deadline).await;
+        trial.record(answer.is_ok());
+        answer.inspect_err(|error| self.report(&trial.provider, error, begun.elapsed())).ok()
+    }
+
+    fn asked(&self, parameters: &[Val], unit: &SharedUnit) -> Asked {
+        let unit = unit.lock();
+        Asked {
+            interface: self.interface.clone(),
+            function: self.function.clone(),
+            parameters: parameters.to_vec(),
+            deadline: self.deadline,
+            now_ms: unit.now_ms,
+            request_id: unit.request_id.clone(),
         }
     }
 

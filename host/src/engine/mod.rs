@@ -14,6 +14,7 @@ mod instance;
 mod link;
 mod state;
 mod stats;
+mod trial;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ pub use graph::Graph;
 pub use link::{Interfaces, LinkError};
 pub use state::GuestState;
 pub use stats::PluginStats;
+pub use trial::{Mode, Trial, TrialReport, UnitMaker};
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -57,11 +57,10 @@ impl Files {
 }
 
 /// Without `grants`, all that is asked for is given.
-pub fn load(folder: &Path, settings: Option<&toml::Table>, grants: Option<&Grants>) -> Result<Loaded> {
+pub fn load(folder: &Path, expected: &str, settings: Option<&toml::Table>, grants: Option<&Grants>) -> Result<Loaded> {
     let files = Files::read(folder)?;
     let name = files.manifest.name.clone();
-    let folder_name = folder.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-    ensure!(folder_name == name, "plugin.toml names the plugin `{name}`, but its folder is `{folder_name}`: rename one of them");
+    ensure!(expected == name, "plugin.toml names the plugin `{name}`, but its folder is `{expected}`: rename one of them");
     let denied = grants.map_or(Ok(BTreeSet::new()), |grants| grants.admit(&files))?;
     let publisher = grants.and_then(|grants| grants.publisher_of(&files)).unwrap_or(grants::UNSIGNED).to_owned();
     let config = configure(&files.manifest, settings)?;

@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::capability::Services;
-use crate::engine::{CallError, CallErrorKind, Code, Engine, Graph, LinkError, PluginStats, Provider, Providers};
+use crate::engine::{CallError, CallErrorKind, Code, Engine, Graph, LinkError, Mode, PluginStats, Provider, Providers, Trial, TrialReport};
 use crate::front::routes::SitePlugin;
 use crate::front::{Site, SiteError};
 use crate::store::Store;
@@ -38,7 +38,7 @@ use load::Loaded;
 use manifest::Kind;
 use probation::{Counts, Probations};
 use settings::{GrantSetting, Settings};
-use versions::Versions;
+use versions::{OnTrial, Versions};
 
 /// How often idle instances are looked for.
 const REAP_INTERVAL: Duration = Duration::from_secs(10);
@@ -59,6 +59,8 @@ pub struct Shop {
     stats: Mutex<HashMap<String, Arc<PluginStats>>>,
     /// Why the version on disk of a plugin is not the one that is live.
     problems: Mutex<BTreeMap<String, String>>,
+    /// Why a version that should be on trial is not.
+    trial_problems: Mutex<BTreeMap<String, String>>,
     /// Versions that have only just gone live. Only a shop that is served has some.
     probations: Mutex<Probations>,
     served: AtomicBool,
@@ -96,6 +98,9 @@ pub struct PluginReport {
     pub problem: Option<String>,
     /// The version that was taken back for this one, and why.
     pub taken_back: Option<String>,
+    pub trial: Option<TrialReport>,
+    /// Why no version is on trial, or none any more.
+    pub trial_problem: Option<String>,
     pub routes: usize,
     /// Plugins whose services it calls, and extension points it provides.
     pub links: Vec<String>,
@@ -140,6 +145,7 @@ impl Shop {
             plugins: tokio::sync::watch::Sender::new(Arc::default()),
             stats: Mutex::default(),
             problems: Mutex::default(),
+            trial_problems: Mutex::default(),
             probations: Mutex::default(),
             served: AtomicBool::new(false),
             changing: tokio::sync::Mutex::default(),
@@ -214,6 +220,7 @@ impl Shop {
                 }
             }
         }
+        self.set_up_trials().await;
         reload.refused = problems.iter().map(|(name, reason)| (name.clone(), reason.clone())).collect();
         *self.problems.lock() = problems;
         reload.took = begun.elapsed();
@@ -227,6 +234,79 @@ impl Shop {
             }
         }
         reload
+    }
+
+    /// Puts the versions that the operator wants tried beside the live ones.
+    async fn set_up_trials(&self) {
+        let live = self.live.load_full();
+        let mut providers = live.providers.clone();
+        let mut changed = false;
+        for (name, provider) in &live.providers {
+            let wanted = Versions::of(&self.folder, name).on_trial();
+            let is_as_wanted = match (&wanted, provider.trial()) {
+                (Ok(Some(wanted)), Some(trial)) => (&trial.id, trial.mode) == (&wanted.id, wanted.mode),
+                (Ok(None), None) => true,
+                _ => false,
+            };
+            if is_as_wanted {
+                continue;
+            }
+            let trial = match wanted {
+                Ok(Some(wanted)) => self.begin_trial(name, &live.loaded[name], wanted).await.map(Some),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error),
+            };
+            let trial = trial.unwrap_or_else(|error| {
+                tracing::warn!(plugin = name, "no version is on trial: {error:#}");
+                self.trial_problems.lock().insert(name.clone(), format!("{error:#}"));
+                None
+            });
+            if trial.is_some() {
+                self.trial_problems.lock().remove(name);
+            }
+            providers.insert(name.clone(), Arc::new(provider.with_trial(trial.map(Arc::new))));
+            changed = true;
+        }
+        if changed {
+            self.set_live(Live { services: live.services.clone(), providers, loaded: live.loaded.clone() });
+        }
+    }
+
+    async fn begin_trial(&self, name: &str, live: &Loaded, wanted: OnTrial) -> anyhow::Result<Trial> {
+        let grants = self.grants()?;
+        let loaded = load::load(&Versions::of(&self.folder, name).path(&wanted.id), name, self.settings.config.get(name), grants.as_ref())?;
+        let manifest = &loaded.plugin.manifest;
+        anyhow::ensure!(manifest.kind == Kind::Provider && live.plugin.manifest.kind == Kind::Provider, "only providers of extension points can be tried beside a live version");
+        anyhow::ensure!(
+            wanted.mode != Mode::Shadow || manifest.http.hosts.is_empty(),
+            "a shadow may not reach the outside world, which would hear everything twice; it is granted {}",
+            manifest.http.hosts.iter().cloned().collect::<Vec<_>>().join(", ")
+        );
+        let version = manifest.version.to_string();
+        let mut plugins = LivePlugins::clone(&self.plugins.borrow());
+        plugins.insert(name.to_owned(), loaded.plugin.clone());
+        let plugins = Arc::new(plugins);
+        // What is compared should run as it will run.
+        let graph = self.link(vec![part(&loaded)], &plugins, Code::Optimised).await.map_err(|refusal| anyhow::anyhow!(refusal.reason))?;
+        let (store, live) = (self.store.clone(), plugins);
+        let unit = move |now_ms, request_id: &str| read_only_unit(&store, &live, now_ms, request_id.to_owned());
+        Ok(Trial::new(wanted.id, version, Provider::new(name.to_owned(), graph), wanted.mode, Box::new(unit)))
+    }
+
+    /// Ends trials of versions that fail.
+    async fn judge_trials(&self) {
+        let _one = self.changing.lock().await;
+        let live = self.live.load_full();
+        for (name, provider) in &live.providers {
+            let Some((trial, reason)) = provider.trial().and_then(|trial| Some((trial, trial.verdict()?))) else { continue };
+            let reason = format!("the trial of {} is over: {reason}", trial.version);
+            tracing::error!(plugin = name, "{reason}");
+            if let Err(error) = Versions::of(&self.folder, name).try_out(None) {
+                tracing::error!(plugin = name, "it will be tried again at the next start: {error:#}");
+            }
+            self.trial_problems.lock().insert(name.clone(), reason);
+        }
+        self.set_up_trials().await;
     }
 
     async fn keep_all_versions(&self) {
@@ -269,6 +349,9 @@ impl Shop {
 
     /// Takes versions back that fail in their first minutes.
     async fn judge(&self) {
+        if self.live.load().providers.values().any(|provider| provider.trial().is_some_and(|trial| trial.verdict().is_some())) {
+            self.judge_trials().await;
+        }
         let on_probation = self.probations.lock().plugins();
         for plugin in on_probation {
             let Some(counts) = self.counts(&plugin) else { continue };
@@ -296,7 +379,7 @@ impl Shop {
         };
         for folder in folders {
             let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            match load::load(&folder, self.settings.config.get(&name), grants.as_ref()) {
+            match load::load(&folder, &name, self.settings.config.get(&name), grants.as_ref()) {
                 Ok(fresh) => {
                     let unchanged = before.get(&name).filter(|old| old.fingerprint == fresh.fingerprint);
                     loaded.insert(name, unchanged.cloned().unwrap_or(fresh));
@@ -439,15 +522,7 @@ impl Shop {
     }
 
     fn checking_unit(&self, plugins: &Arc<LivePlugins>) -> SharedUnit {
-        let start = Start {
-            kind: UnitKind::SelfCheck,
-            now_ms: jiff::Timestamp::now().as_millisecond().unsigned_abs(),
-            request_id: "self-check".into(),
-            live: plugins.clone(),
-            limits: &Limits::USUAL,
-            shopper: Shopper::None,
-        };
-        Unit::new(self.store.begin(), start).shared()
+        read_only_unit(&self.store, plugins, jiff::Timestamp::now().as_millisecond().unsigned_abs(), "self-check".into())
     }
 
     /// What each plugin has done and cost, in the OpenMetrics text format.
@@ -495,6 +570,8 @@ impl Shop {
                 publisher: loaded.map(|l| l.plugin.publisher.clone()).unwrap_or_default(),
                 problem: problems.get(name).cloned(),
                 taken_back: self.taken_back(name),
+                trial: live.providers.get(name).and_then(|provider| Some(provider.trial()?.report())),
+                trial_problem: self.trial_problems.lock().get(name).cloned(),
                 routes: loaded.map_or(0, |l| l.plugin.manifest.routes.len()),
                 links: links.map(str::to_owned).collect(),
                 calls: stats.map_or(0, |s| s.calls.load(Relaxed)),
@@ -522,6 +599,11 @@ impl Plugins for Shop {
     fn live(&self) -> tokio::sync::watch::Receiver<Arc<LivePlugins>> {
         self.plugins.subscribe()
     }
+}
+
+fn read_only_unit(store: &Store, plugins: &Arc<LivePlugins>, now_ms: u64, request_id: String) -> SharedUnit {
+    let start = Start { kind: UnitKind::SelfCheck, now_ms, request_id, live: plugins.clone(), limits: &Limits::USUAL, shopper: Shopper::None };
+    Unit::new(store.begin(), start).shared()
 }
 
 /// Why a set of plugins does not go live, and whose fault it may be.

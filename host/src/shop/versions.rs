@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::load::Files;
+use crate::engine::Mode;
 
 /// Versions of one plugin that are kept beside the live one.
 const KEPT: usize = 5;
@@ -26,6 +27,13 @@ pub struct Entry {
     /// Why it was taken back by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+}
+
+/// A kept version that is tried beside the live one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnTrial {
+    pub id: String,
+    pub mode: Mode,
 }
 
 /// The versions of one plugin.
@@ -116,18 +124,51 @@ impl Versions {
 
     /// Makes a kept version the wanted one: by its id, or by its version.
     pub fn promote(&self, wanted: &str) -> Result<semver::Version> {
+        let (id, version) = self.find(wanted)?;
+        self.place(&id)?;
+        // It is no longer beside the live one.
+        if self.on_trial()?.is_some_and(|trial| trial.id == id) {
+            self.try_out(None)?;
+        }
+        Ok(version)
+    }
+
+    pub fn find(&self, wanted: &str) -> Result<(String, semver::Version)> {
         let kept = self.kept()?;
         let fitting: Vec<_> = kept.iter().filter(|(id, version)| id == wanted || version.to_string() == wanted).collect();
-        let (id, version) = match fitting[..] {
-            [one] => one,
+        match fitting[..] {
+            [one] => Ok(one.clone()),
             [] => {
                 let known = kept.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(", ");
                 bail!("there is no version {wanted} of `{}`; there are: {known}", self.plugin)
             }
             _ => bail!("several builds call themselves {wanted}; give one of: {}", fitting.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(", ")),
-        };
-        self.place(id)?;
-        Ok(version.clone())
+        }
+    }
+
+    pub fn on_trial(&self) -> Result<Option<OnTrial>> {
+        match std::fs::read(self.folder().join("trial.json")) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text).context("trial.json")?)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Begins a trial, or ends the one that there is.
+    pub fn try_out(&self, trial: Option<&OnTrial>) -> Result<()> {
+        let path = self.folder().join("trial.json");
+        match trial {
+            Some(trial) => {
+                let mut file = tempfile::NamedTempFile::new_in(self.folder())?;
+                serde_json::to_writer(&mut file, trial)?;
+                file.persist(path)?;
+                Ok(())
+            }
+            None => match std::fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+                _ => Ok(()),
+            },
+        }
     }
 
     /// Back to the version that was live before this one. With a reason, this

@@ -190,6 +190,15 @@ impl Unit {
         Self { attempt: self.attempt + 1, fetches, ..Self::new(txn, start) }
     }
 
+    /// What stays the same for one shopper, as far as the host knows: the
+    /// session, or else this request alone.
+    pub fn shopper_or_request(&self) -> &str {
+        match &self.session.shopper {
+            Shopper::Browser(Some(session)) => &session.0,
+            _ => &self.request_id,
+        }
+    }
+
     pub fn shared(self) -> SharedUnit {
         Arc::new(Mutex::new(self))
     }
