@@ -5,6 +5,7 @@ use std::fs;
 
 use anyhow::{Result, ensure};
 use souk_tests::{Shop, install_guest};
+use tempfile::TempDir;
 
 use crate::Effort;
 use crate::figure::{Figure, Mark, median};
@@ -13,16 +14,23 @@ use crate::process::address;
 
 /// A shop of nothing but the three guests.
 pub fn shop() -> Result<Shop> {
+    let folder = store()?;
+    install_guest(&folder, "provider");
+    Ok(Shop::serve(folder))
+}
+
+/// Without the provider, not served.
+pub fn store() -> Result<TempDir> {
     let folder = tempfile::tempdir()?;
     let store = folder.path().join("store");
     fs::create_dir_all(store.join("plugins"))?;
     let settings = "[shop]\nname = 'Bench'\ncurrency = 'CNY'\nlocales = ['en']\ntime-zone = 'UTC'\ncountry = 'CN'\n\
         [server]\nlisten = '127.0.0.1:0'\nops-listen = '127.0.0.1:0'\n";
     fs::write(store.join("souk.toml"), settings)?;
-    for guest in ["caller", "provider", "service"] {
+    for guest in ["service", "caller"] {
         install_guest(&folder, guest);
     }
-    Ok(Shop::serve(folder))
+    Ok(folder)
 }
 
 /// Calls in one request, so that each request takes some milliseconds.
@@ -51,7 +59,7 @@ pub fn calls(effort: Effort) -> Result<Vec<Figure>> {
 }
 
 /// Median time of a request.
-async fn time_us(client: &mut Client, path: &str, wanted: &str) -> Result<f64> {
+pub async fn time_us(client: &mut Client, path: &str, wanted: &str) -> Result<f64> {
     let mut times = Vec::new();
     for _ in 0..REQUESTS {
         let begun = std::time::Instant::now();

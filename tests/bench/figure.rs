@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-/// What issue 2 wants of a figure.
+/// What is wanted of a figure.
 #[derive(Clone, Copy)]
 pub enum Mark {
     AtLeast(f64),
@@ -66,7 +66,7 @@ fn short(value: f64) -> String {
 }
 
 pub fn print(figures: &[Figure]) {
-    println!("{:<23} {:>9} {:<5} {:>9}  {:<7} {:<19} remark", "figure", "median", "unit", "mark", "", "spread of rounds");
+    println!("{:<27} {:>9} {:<5} {:>9}  {:<7} {:<19} remark", "figure", "median", "unit", "mark", "", "spread of rounds");
     for figure in figures {
         let judged = figure.judged();
         let ratio = figure.rounds.iter().any(|round| round.baseline.is_some());
@@ -79,7 +79,7 @@ pub fn print(figures: &[Figure]) {
         let met = figure.met().map_or("", |met| if met { "met" } else { "missed" });
         let spread = format!("{} … {}", short(least), short(most));
         let unit = if ratio { "×" } else { figure.unit };
-        println!("{:<23} {:>9} {:<5} {:>9}  {:<7} {:<19} {}", figure.name, short(median(judged)), unit, mark, met, spread, figure.remark);
+        println!("{:<27} {:>9} {:<5} {:>9}  {:<7} {:<19} {}", figure.name, short(median(judged)), unit, mark, met, spread, figure.remark);
     }
 }
 

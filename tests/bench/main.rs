@@ -12,6 +12,7 @@ mod orders;
 mod process;
 mod reads;
 mod reload;
+mod strangers;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -56,7 +57,7 @@ pub struct Effort {
 type Measure = fn(Effort) -> Result<Vec<Figure>>;
 
 /// Figures that are taken together; slow ones only when they are asked for.
-const GROUPS: [(&[&str], bool, Measure); 11] = [
+const GROUPS: [(&[&str], bool, Measure); 17] = [
     (&["api_product_vs_hyper"], false, reads::api_product),
     (&["cached_page_vs_hyper"], false, reads::cached_page),
     (&["page_product_p99_ms"], false, reads::page_product),
@@ -67,6 +68,12 @@ const GROUPS: [(&[&str], bool, Measure); 11] = [
     (&["reload_provider_ms"], false, reload::provider),
     (&["start_ms"], false, process::start),
     (&["rss_mb"], false, process::memory),
+    (&["hostile_neighbour_p99_ratio"], false, strangers::hostile_neighbour),
+    (&["grant_check_us"], false, strangers::capability),
+    (&["fanout_25_ms"], false, strangers::fanout),
+    (&["shadow_overhead_ratio"], false, strangers::shadow),
+    (&["relink_20_plugins_ms"], false, reload::twenty),
+    (&["js_provider_call_us", "py_provider_call_us"], false, strangers::languages),
     (&["catalog_growth"], true, growth::growth),
 ];
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use souk_tests::{Shop, replace};
+use souk_tests::{Shop, copy, grant, replace, root, store};
 
 use crate::figure::{Figure, Mark};
 use crate::load::{Client, block_on};
@@ -31,6 +31,29 @@ pub fn provider(effort: Effort) -> Result<Vec<Figure>> {
     let shop = calls::shop()?;
     let values = reloads(&shop, effort, "provider", "/call/provider/1", "provider version 0000")?;
     Ok(vec![Figure::plain("reload_provider_ms", "ms", Mark::AtMost(300.0), values)])
+}
+
+/// One plugin of a graph of twenty.
+pub fn twenty(effort: Effort) -> Result<Vec<Figure>> {
+    const PLUGINS: usize = 20;
+    let folder = store();
+    let plugins = folder.path().join("store/plugins");
+    let services = fs::read_dir(&plugins)?.flatten().filter(|entry| {
+        fs::read_to_string(entry.path().join("plugin.toml")).is_ok_and(|manifest| !manifest.contains("kind = \"provider\""))
+    });
+    // The file of grants, and versions that are kept, are no plugins.
+    let services = services.filter(|entry| entry.path().join("plugin.wasm").exists()).count();
+    for number in services..PLUGINS {
+        let name = format!("hello-{number}");
+        copy(&root().join("target/examples/hello"), &plugins.join(&name));
+        let path = plugins.join(&name).join("plugin.toml");
+        let manifest = fs::read_to_string(&path)?.replace("\"hello\"", &format!("\"{name}\"")).replace("\"/hello\"", &format!("\"/{name}\""));
+        fs::write(&path, manifest)?;
+        grant(&folder, &name);
+    }
+    let shop = Shop::serve(folder);
+    let values = reloads(&shop, effort, "api", "/api/v1/openapi.json", "One product with its variants")?;
+    Ok(vec![Figure::plain("relink_20_plugins_ms", "ms", Mark::AtMost(1_500.0), values)])
 }
 
 fn reloads(shop: &Shop, effort: Effort, plugin: &str, path: &str, text: &str) -> Result<Vec<f64>> {

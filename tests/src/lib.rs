@@ -84,9 +84,13 @@ pub fn install(store: &TempDir, example: &str) {
 }
 
 fn place(store: &TempDir, from: &Path, name: &str) {
-    let folder = store.path().join("store");
-    copy(from, &folder.join("plugins").join(name));
-    let granted = souk().args(["plugin", "grant", "--yes", name, "--store"]).arg(folder).output().unwrap();
+    copy(from, &store.path().join("store/plugins").join(name));
+    grant(store, name);
+}
+
+/// Grants a plugin that lies in a store all it asks for.
+pub fn grant(store: &TempDir, name: &str) {
+    let granted = souk().args(["plugin", "grant", "--yes", name, "--store"]).arg(store.path().join("store")).output().unwrap();
     assert!(granted.status.success(), "{}", String::from_utf8_lossy(&granted.stderr));
 }
 
@@ -176,6 +180,10 @@ impl Shop {
             std::thread::sleep(std::time::Duration::from_millis(50));
         }
         panic!("it never came to that: {}", self.report(plugin));
+    }
+
+    pub fn until_optimised(&self, plugin: &str) {
+        self.until(plugin, |report| report["baseline"] == false);
     }
 
     pub fn until_gone(&self, plugin: &str) {

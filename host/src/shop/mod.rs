@@ -98,6 +98,8 @@ pub struct PluginReport {
     pub problem: Option<String>,
     /// The version that was taken back for this one, and why.
     pub taken_back: Option<String>,
+    /// It runs on baseline code until the optimised code is made.
+    pub baseline: bool,
     pub trial: Option<TrialReport>,
     /// Why no version is on trial, or none any more.
     pub trial_problem: Option<String>,
@@ -570,6 +572,7 @@ impl Shop {
                 publisher: loaded.map(|l| l.plugin.publisher.clone()).unwrap_or_default(),
                 problem: problems.get(name).cloned(),
                 taken_back: self.taken_back(name),
+                baseline: loaded.is_some() && graph.is_some_and(Graph::is_baseline),
                 trial: live.providers.get(name).and_then(|provider| Some(provider.trial()?.report())),
                 trial_problem: self.trial_problems.lock().get(name).cloned(),
                 routes: loaded.map_or(0, |l| l.plugin.manifest.routes.len()),

@@ -1,10 +1,11 @@
-//! `GET /call/{what}/{times}`: calls `nothing`, a `service` of the same graph
-//! or the `provider` of an extension point, and answers what came last.
+//! `GET /call/{what}/{times}`: calls `nothing`, a `capability` of the host, a
+//! `service` of the same graph or the `provider`s of an extension point (with a
+//! `?code=`, if there is one), and answers what came last.
 
 use souk_sdk::commerce::tax;
 use souk_sdk::extend::discount::{self, Answer, Cart, Line};
 use souk_sdk::web::{self, Problem, Request, Response};
-use souk_sdk::{Money, config};
+use souk_sdk::{Money, clock, config};
 
 struct Caller;
 
@@ -15,18 +16,24 @@ impl web::Guest for Caller {
             let mut last = config::shop().currency;
             match request.param("what") {
                 "nothing" => {}
+                "capability" => {
+                    for _ in 0..times {
+                        std::hint::black_box(clock::now_ms());
+                    }
+                }
                 "service" => {
                     for _ in 0..times {
                         last = tax::quote(&[], None, &request.locale).len().to_string();
                     }
                 }
                 "provider" => {
-                    let cart = cart(&request.locale);
+                    let cart = cart(&request.locale, request.query().get("code"));
                     for _ in 0..times {
                         last = match discount::propose(&cart) {
                             Ok(answers) => match answers.first() {
                                 Some(Answer::Reject(rejection)) => rejection.reason.clone(),
-                                _ => return Err(Problem::new(500, "The provider answered something else")),
+                                Some(Answer::Propose(proposal)) => proposal.id.clone(),
+                                None => return Err(Problem::new(500, "The provider answered nothing")),
                             },
                             Err(failure) => return Err(Problem::new(500, "The provider failed").detail(failure.message)),
                         };
@@ -40,7 +47,7 @@ impl web::Guest for Caller {
 }
 
 /// As small as a cart can be that is one.
-fn cart(locale: &str) -> Cart {
+fn cart(locale: &str, code: Option<&str>) -> Cart {
     let money = Money::new(1_000, "CNY");
     let line = Line {
         id: "1".into(),
@@ -55,7 +62,7 @@ fn cart(locale: &str) -> Cart {
         lines: vec![line],
         subtotal: money.clone(),
         shipping: money,
-        codes: Vec::new(),
+        codes: code.map(str::to_owned).into_iter().collect(),
         customer: None,
         now_ms: 0,
         locale: locale.into(),

@@ -1,0 +1,186 @@
+//! What it costs to have plugins of others: their number, their language, their
+//! trial, and their bad behaviour.
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+use souk_tests::{Shop, copy, grant, install, install_guest, root, store};
+use tempfile::TempDir;
+
+use crate::calls::{self, time_us};
+use crate::figure::{Figure, Mark, Round, median};
+use crate::load::{self, Client, block_on, get};
+use crate::process::{address, handles};
+use crate::Effort;
+
+const CONNECTIONS: usize = 16;
+
+/// The shop's tail while one plugin of its graph spins until its deadline, again
+/// and again, against the tail without.
+pub fn hostile_neighbour(effort: Effort) -> Result<Vec<Figure>> {
+    let folder = store();
+    install_guest(&folder, "hostile-service");
+    let shop = Shop::serve(folder);
+    let address = address(&shop)?;
+    let mut rounds = Vec::new();
+    block_on(async {
+        let requests: Vec<_> = handles(address, 100).await?.iter().map(|handle| get(address, &format!("/api/v1/products/{handle}"))).collect();
+        load::run(address, CONNECTIONS, effort.round / 3, requests.clone()).await?;
+        for _ in 0..effort.rounds {
+            let alone = load::run(address, CONNECTIONS, effort.round, requests.clone()).await?;
+            let done = Arc::new(AtomicBool::new(false));
+            let neighbour = tokio::spawn({
+                let done = done.clone();
+                async move {
+                    let mut client = Client::connect(address).await?;
+                    while !done.load(Relaxed) {
+                        let status = client.get("/hostile/loop").await?.status;
+                        ensure!(status == 504, "the neighbour got {status}");
+                    }
+                    anyhow::Ok(())
+                }
+            });
+            let beside = load::run(address, CONNECTIONS, effort.round, requests.clone()).await?;
+            done.store(true, Relaxed);
+            neighbour.await??;
+            rounds.push(Round { value: beside.quantile_us(0.99), baseline: Some(alone.quantile_us(0.99)) });
+        }
+        Ok(())
+    })?;
+    let remark = format!("p99 of a product as JSON: {:.0} µs alone", median(rounds.iter().filter_map(|round| round.baseline).collect()));
+    Ok(vec![Figure { name: "hostile_neighbour_p99_ratio", unit: "µs", mark: Mark::AtMost(3.0), rounds, remark }])
+}
+
+/// Grants are looked at when a plugin is linked. What is left of a check is in
+/// the whole of a capability call, and this is it.
+pub fn capability(effort: Effort) -> Result<Vec<Figure>> {
+    const CALLS: u32 = 20_000;
+    let shop = Shop::serve(calls::store()?);
+    let address = address(&shop)?;
+    let mut values = Vec::new();
+    block_on(async {
+        let mut client = Client::connect(address).await?;
+        for _ in 0..effort.rounds {
+            let nothing = time_us(&mut client, "/call/nothing/1", "\"CNY\"").await?;
+            let calls = time_us(&mut client, &format!("/call/capability/{CALLS}"), "\"CNY\"").await?;
+            values.push((calls - nothing) / f64::from(CALLS));
+        }
+        Ok(())
+    })?;
+    let mut figure = Figure::plain("grant_check_us", "µs", Mark::AtMost(1.0), values);
+    figure.remark = "a whole capability call, by a plugin that was granted it".into();
+    Ok(vec![figure])
+}
+
+/// Another plugin with the same component.
+fn provider(folder: &TempDir, name: &str, warm: bool) -> Result<()> {
+    let target = folder.path().join("store/plugins").join(name);
+    copy(&root().join("target/guests/provider"), &target);
+    let manifest = fs::read_to_string(target.join("plugin.toml"))?.replace("\"provider\"\nversion", &format!("\"{name}\"\nversion"));
+    let manifest = if warm { manifest.replace("isolation = \"request\"", "") } else { manifest };
+    fs::write(target.join("plugin.toml"), manifest)?;
+    grant(folder, name);
+    Ok(())
+}
+
+/// One cart, 25 discount providers.
+pub fn fanout(effort: Effort) -> Result<Vec<Figure>> {
+    const CARTS: u32 = 50;
+    let folder = calls::store()?;
+    for number in 0..25 {
+        provider(&folder, &format!("provider-{number}"), true)?;
+    }
+    let shop = Shop::serve(folder);
+    let address = address(&shop)?;
+    let mut values = Vec::new();
+    block_on(async {
+        let mut client = Client::connect(address).await?;
+        for _ in 0..effort.rounds {
+            let nothing = time_us(&mut client, "/call/nothing/1", "\"CNY\"").await?;
+            let carts = time_us(&mut client, &format!("/call/provider/{CARTS}"), "\"provider version 0000\"").await?;
+            values.push((carts - nothing) / f64::from(CARTS) / 1e3);
+        }
+        Ok(())
+    })?;
+    Ok(vec![Figure::plain("fanout_25_ms", "ms", Mark::AtMost(2.0), values)])
+}
+
+/// Pricing a cart while a shadow answers the same, against pricing it without.
+pub fn shadow(effort: Effort) -> Result<Vec<Figure>> {
+    const REQUESTS: usize = 2_000;
+    let folder = store();
+    install(&folder, "tea-time");
+    let shop = Shop::serve(folder);
+    let address = address(&shop)?;
+    let mut rounds = Vec::new();
+    block_on(async {
+        let mut client = Client::connect(address).await?;
+        let (_, listing) = client.json("GET", "/api/v1/products?limit=1", &Value::Null).await?;
+        let (_, product) = client.json("GET", &format!("/api/v1/products/{}", listing["products"][0]["handle"].as_str().unwrap_or_default()), &Value::Null).await?;
+        let (_, cart) = client.json("POST", "/api/v1/carts", &Value::Null).await?;
+        let cart = format!("/api/v1/carts/{}", cart["id"].as_str().unwrap_or_default());
+        client.json("POST", &format!("{cart}/lines"), &json!({ "sku": product["variants"][0]["sku"], "quantity": 1 })).await?;
+        client.json("POST", &format!("{cart}/codes"), &json!({ "code": "TEATIME" })).await?;
+        for _ in 0..effort.rounds {
+            let mut medians = Vec::new();
+            for command in [&["plugin", "trial", "tea-time", "--end"][..], &["plugin", "try", "tea-time", "0.1.0"]] {
+                // There is none to end in the first round.
+                shop.says(command);
+                let mut times = Vec::with_capacity(REQUESTS);
+                for _ in 0..REQUESTS {
+                    let begun = std::time::Instant::now();
+                    ensure!(client.get(&cart).await?.status == 200, "{cart}");
+                    times.push(begun.elapsed().as_secs_f64() * 1e6);
+                }
+                medians.push(median(times));
+            }
+            rounds.push(Round { value: medians[1], baseline: Some(medians[0]) });
+        }
+        Ok(())
+    })?;
+    let report: Value = serde_json::from_str(&shop.says(&["plugin", "trial", "tea-time", "--json"]).1)?;
+    ensure!(report["calls"].as_u64() > Some(0) && report["different"] == 0, "the shadow was not asked: {report}");
+    let remark = format!("a cart priced in {:.0} µs; the shadow answered {} of {}", median(rounds.iter().map(|r| r.value).collect()), report["calls"], REQUESTS);
+    Ok(vec![Figure { name: "shadow_overhead_ratio", unit: "µs", mark: Mark::AtMost(1.1), rounds, remark }])
+}
+
+/// A discount in JavaScript and one in Python; none where it is not built.
+pub fn languages(effort: Effort) -> Result<Vec<Figure>> {
+    const CALLS: u32 = 100;
+    let mut figures = Vec::new();
+    for (name, example, code) in [("js_provider_call_us", "tea-time-js", "TEATIMEJS"), ("py_provider_call_us", "tea-time-py", "TEATIMEPY")] {
+        if !root().join("target/examples").join(example).join("plugin.wasm").exists() {
+            eprintln!("  {example} is not built");
+            continue;
+        }
+        let (mut warm, mut cold) = (Vec::new(), Vec::new());
+        for (values, isolation) in [(&mut warm, ""), (&mut cold, "isolation = \"request\"\n")] {
+            let folder = calls::store()?;
+            let target = folder.path().join("store/plugins").join(example);
+            copy(&root().join("target/examples").join(example), &target);
+            let manifest = fs::read_to_string(target.join("plugin.toml"))?;
+            fs::write(target.join("plugin.toml"), format!("{isolation}{manifest}"))?;
+            grant(&folder, example);
+            let shop = Shop::serve(folder);
+            // On optimised code, as on every day but the first.
+            shop.until_optimised(example);
+            let address = address(&shop)?;
+            block_on(async {
+                let mut client = Client::connect(address).await?;
+                for _ in 0..effort.rounds {
+                    let nothing = time_us(&mut client, "/call/nothing/1", "\"CNY\"").await?;
+                    let calls = time_us(&mut client, &format!("/call/provider/{CALLS}?code={code}"), &format!("\"{code}\"")).await?;
+                    values.push((calls - nothing) / f64::from(CALLS));
+                }
+                Ok(())
+            })?;
+        }
+        let mut figure = Figure::plain(name, "µs", Mark::Reported, warm);
+        figure.remark = format!("{:.0} µs in a fresh instance", median(cold));
+        figures.push(figure);
+    }
+    Ok(figures)
+}
