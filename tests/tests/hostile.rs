@@ -118,6 +118,47 @@ async fn a_version_that_fails_in_its_first_minutes_goes_back_by_itself() {
     shoppers.leave().await;
 }
 
+/// Whatever an installer, an editor or an attacker does to the folder, what is
+/// live is always a whole version.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_never_rests_does_not_unsettle_the_shop() {
+    const CHANGES: usize = 5_000;
+    let shop = Shop::open();
+    provider(&shop, "1.0.0", "none");
+    let shoppers = Shoppers::enter(&shop).await;
+    let folder = shop.plugin("hostile");
+    let plugins = shop.folder().join("plugins");
+    tokio::task::spawn_blocking(move || {
+        let manifest = fs::read_to_string(folder.join("plugin.toml")).unwrap();
+        let component = fs::read(folder.join("plugin.wasm")).unwrap();
+        for change in 0..CHANGES {
+            // Not by a rename: half of a file can be seen.
+            match change % 4 {
+                0 => fs::write(folder.join("plugin.toml"), &manifest[..change % manifest.len()]).unwrap(),
+                1 => fs::write(folder.join("plugin.wasm"), &component[..change % component.len()]).unwrap(),
+                2 => fs::write(plugins.join(format!("file-{}", change % 7)), b"not a plugin").unwrap(),
+                _ => {
+                    fs::write(folder.join("plugin.toml"), &manifest).unwrap();
+                    fs::write(folder.join("plugin.wasm"), &component).unwrap();
+                }
+            }
+        }
+        // Links that lead out of the folder are neither followed as plugins nor as their parts.
+        std::os::unix::fs::symlink("/", plugins.join("outside")).unwrap();
+        fs::create_dir(plugins.join("linked")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", plugins.join("linked/plugin.toml")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", plugins.join("linked/plugin.wasm")).unwrap();
+        replace(&folder.join("plugin.toml"), manifest.replace("1.0.0", "1.0.1").as_bytes());
+        replace(&folder.join("plugin.wasm"), &component);
+    })
+    .await
+    .unwrap();
+    shop.until("hostile", |report| report["version"] == "1.0.1" && report["problem"].is_null());
+    shop.until("linked", |report| report["problem"].as_str().is_some_and(|problem| problem.contains("not a plain file")));
+    assert!(shop.find("outside").is_none());
+    shoppers.leave().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_that_means_harm_harms_only_its_own_request() {
     let store = store();

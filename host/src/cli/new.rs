@@ -50,7 +50,7 @@ pub fn new(folder: &Path, kind: Kind) -> Result<()> {
     fs::write(folder.join("src/lib.rs"), filled(&format!("{kind}/lib.rs"))?)?;
     fs::write(folder.join(".gitignore"), "/target\n")?;
     println!(
-        "{0} is ready.\n\n  cargo test --manifest-path {0}/Cargo.toml     its test, natively\n  souk plugin build {0}                         the component, into {0}/target/souk\n  souk plugin pack {0}/target/souk/{name}       one file for a shop",
+        "{0} is ready.\n\n  cargo test --manifest-path {0}/Cargo.toml     its test, natively\n  souk plugin build {0}                         the component, into {0}/target/souk\n  souk plugin pack {0}/target/souk/{name}   one file for a shop",
         folder.display()
     );
     Ok(())

@@ -88,8 +88,10 @@ pub enum PluginCommand {
         plugin: String,
         version: String,
     },
-    /// Try a kept version beside the live one, for providers of extension points:
-    /// as a shadow, whose answers are only compared, or for a part of the shoppers.
+    /// Try a kept version beside the live one, as a shadow or for a part of the shoppers.
+    ///
+    /// For providers of extension points. A shadow is asked what the live version was asked, and its answers are only
+    /// compared: `souk plugin trial` shows how often they differ, and examples. A canary that fails is asked no more.
     Try {
         #[command(flatten)]
         store: StoreArgument,

@@ -84,7 +84,7 @@ impl Grants {
     /// Whole or not at all.
     pub fn write(&self, plugins: &Path) -> Result<()> {
         use std::io::Write;
-        let text = format!("# What each plugin may do. `souk plugin grant` writes it.\n\n{}", toml::to_string(self)?);
+        let text = format!("# What each plugin may do. `souk plugin grant` writes it.\n\n{}", toml::to_string_pretty(self)?);
         let mut file = tempfile::Builder::new().prefix(".grants").tempfile_in(plugins)?;
         file.write_all(text.as_bytes())?;
         file.as_file().sync_all()?;
