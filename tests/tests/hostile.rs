@@ -201,5 +201,14 @@ async fn a_page_that_means_harm_harms_only_its_own_request() {
         assert!(body.contains(says), "{misdeed}: {body}");
         assert!(!headers.values().any(|value| value.to_str().unwrap_or_default().contains("stolen")), "{misdeed}: {headers:?}");
     }
+    // The operator sees who did what, and what it cost.
+    let report = shop.report("hostile-service");
+    for (field, least) in
+        [("deadlines", 3), ("memory_denials", 1), ("traps", 3), ("cpu_ms", 100), ("storage_writes", 10_000), ("storage_bytes_written", 10_000_000)]
+    {
+        assert!(report[field].as_u64().unwrap() >= least, "{field}: {report}");
+    }
+    let (_, said) = shop.says(&["plugin", "top", "--every", "1", "--times", "1"]);
+    assert!(said.contains("hostile-service") && said.contains("cpu %"), "{said}");
     shoppers.leave().await;
 }

@@ -82,6 +82,7 @@ impl Host for GuestState {
             return Err(Error::Invalid(format!("a value of {} bytes; at most {VALUE_BYTES_MAX}", value.len())));
         }
         unit.charge_bytes(key.len() + value.len())?;
+        caller.usage.wrote(key.len() + value.len());
         unit.write()?.put(&keys::document(caller.name(), &collection, &key), value);
         Ok(())
     }
@@ -90,6 +91,7 @@ impl Host for GuestState {
         let mut unit = self.unit.lock();
         begin(&mut unit, &caller, &collection, 1)?;
         check_key(&key)?;
+        caller.usage.wrote(key.len());
         unit.write()?.delete(&keys::document(caller.name(), &collection, &key));
         Ok(())
     }
@@ -110,7 +112,9 @@ impl Host for GuestState {
         let end = bound(&range.end)?.unwrap_or_else(|| keys::collection_end(caller.name(), &collection));
         let found = unit.read()?.scan(Bound::Included(&start), Bound::Excluded(&end), limit.min(SCAN_MAX) as usize, reverse)?;
         unit.charge(found.len() as u32, caller.manifest.limits.storage_operations)?;
-        unit.charge_bytes(found.iter().map(|(key, value)| key.len() + value.len()).sum())?;
+        let bytes = found.iter().map(|(key, value)| key.len() + value.len()).sum();
+        caller.usage.read(1 + found.len(), bytes);
+        unit.charge_bytes(bytes)?;
         let entry = |(key, value): (bytes::Bytes, bytes::Bytes)| {
             // Keys were strings when they were put.
             let key = String::from_utf8_lossy(&key[first.len()..]).into_owned();
@@ -123,6 +127,7 @@ impl Host for GuestState {
         let mut unit = self.unit.lock();
         begin(&mut unit, &caller, &collection, 1)?;
         check_key(&key)?;
+        caller.usage.read(1, key.len());
         Ok(unit.read()?.counter_get(&keys::counter(caller.name(), &collection, &key))?)
     }
 
@@ -130,6 +135,7 @@ impl Host for GuestState {
         let mut unit = self.unit.lock();
         begin(&mut unit, &caller, &collection, 1)?;
         check_key(&key)?;
+        caller.usage.read(1, key.len());
         Ok(unit.read()?.counter_peek(&keys::counter(caller.name(), &collection, &key))?)
     }
 
@@ -137,6 +143,7 @@ impl Host for GuestState {
         let mut unit = self.unit.lock();
         begin(&mut unit, &caller, &collection, 1)?;
         check_key(&key)?;
+        caller.usage.wrote(key.len());
         let added = unit.write()?.counter_add(&keys::counter(caller.name(), &collection, &key), delta, floor)?;
         added.map_err(|below| Error::BelowFloor(below.value))
     }
@@ -144,7 +151,9 @@ impl Host for GuestState {
 
 fn get(unit: &mut Unit, caller: &Caller, collection: &str, key: &str) -> Result<Option<Vec<u8>>, Error> {
     let value = unit.read()?.get(&keys::document(caller.name(), collection, key))?;
-    unit.charge_bytes(key.len() + value.as_ref().map_or(0, bytes::Bytes::len))?;
+    let bytes = key.len() + value.as_ref().map_or(0, bytes::Bytes::len);
+    caller.usage.read(1, bytes);
+    unit.charge_bytes(bytes)?;
     // Uniquely held, it is handed over without a copy.
     Ok(value.map(Vec::from))
 }

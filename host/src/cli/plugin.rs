@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
@@ -30,6 +31,17 @@ pub enum PluginCommand {
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// What each plugin costs now: processor time, calls, storage, failures.
+    Top {
+        #[command(flatten)]
+        store: StoreArgument,
+        /// Seconds between two looks.
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+        every: u64,
+        /// Look so often, then stop.
+        #[arg(long)]
+        times: Option<u64>,
     },
     /// Run a command that a plugin's manifest offers, as one unit of work.
     Run {
@@ -184,6 +196,7 @@ pub async fn run(command: PluginCommand) -> Result<()> {
             if json { println!("{}", serde_json::to_string_pretty(&plugins)?) } else { print_plugins(&plugins) }
             Ok(())
         }
+        PluginCommand::Top { store, every, times } => top(&store.folder(), Duration::from_secs(every), times).await,
         PluginCommand::Run { store, command, input, arguments } => run_command(&store.folder(), command, input, &arguments).await,
         PluginCommand::Grant { store, plugins, consent } => grant(&store.folder(), plugins, &consent).await,
         PluginCommand::Revoke { store, plugin } => {
@@ -232,6 +245,55 @@ pub async fn run(command: PluginCommand) -> Result<()> {
         }
         PluginCommand::Pack { folder, out, key } => pack(&folder, out, key.as_deref()),
     }
+}
+
+async fn top(folder: &StoreFolder, every: Duration, times: Option<u64>) -> Result<()> {
+    ensure!(control::is_served(folder).await, "nobody serves this store: there is nothing to look at");
+    let reports = async || match control::ask(folder, Question::Plugins).await? {
+        Answer::Plugins(reports) => Ok(reports),
+        _ => Err(out_of_place()),
+    };
+    let mut before = reports().await?;
+    for look in 1.. {
+        tokio::time::sleep(every).await;
+        let now = reports().await?;
+        let seconds = every.as_secs_f64();
+        let mut lines: Vec<(u64, String)> = now
+            .iter()
+            .map(|report| {
+                let earlier = before.iter().find(|earlier| earlier.name == report.name).unwrap_or(report);
+                // A new version begins to count anew.
+                let since = |count: fn(&PluginReport) -> u64| count(report).saturating_sub(count(earlier));
+                let rate = |count: fn(&PluginReport) -> u64| since(count) as f64 / seconds;
+                let line = format!(
+                    "{:<18} {:<9} {:>5.1} {:>9.1} {:>9.3} {:>9.1} {:>9.1} {:>9.1} {:>5} {:>9}",
+                    report.name,
+                    report.version,
+                    rate(|r| r.cpu_ms) / 10.0,
+                    rate(|r| r.calls),
+                    since(|r| r.wall_ms) as f64 / since(|r| r.calls).max(1) as f64,
+                    rate(|r| r.storage_reads),
+                    rate(|r| r.storage_writes),
+                    rate(|r| r.storage_bytes_read + r.storage_bytes_written) / 1024.0,
+                    report.memory_mib_peak,
+                    since(|r| r.failures),
+                );
+                (since(|r| r.cpu_ms), line)
+            })
+            .collect();
+        lines.sort_by_key(|(cpu_ms, _)| std::cmp::Reverse(*cpu_ms));
+        if std::io::stdout().is_terminal() {
+            // Clears the screen.
+            print!("\x1b[2J\x1b[H");
+        }
+        println!("{:<18} {:<9} {:>5} {:>9} {:>9} {:>9} {:>9} {:>9} {:>5} {:>9}", "plugin", "version", "cpu %", "calls/s", "ms/call", "reads/s", "writes/s", "KiB/s", "MiB", "failures");
+        lines.iter().for_each(|(_, line)| println!("{line}"));
+        if times.is_some_and(|times| look >= times) {
+            return Ok(());
+        }
+        before = now;
+    }
+    Ok(())
 }
 
 async fn run_command(folder: &StoreFolder, command: String, input: Option<PathBuf>, arguments: &[String]) -> Result<()> {

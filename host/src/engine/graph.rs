@@ -16,8 +16,8 @@ use super::bindings::named_imports::souk as capabilities;
 use super::extension::{self, Providers};
 use super::instance::{Pool, Warm};
 use super::link::{self, EXTENSION_PACKAGE, LinkError, without_version};
-use super::state::MemoryLimits;
-use super::{CallError, CallErrorKind, Code, Engine, GRACE, GuestState, PluginStats, TICK};
+use super::state::{MemoryLimits, Meter, at_tick};
+use super::{CallError, CallErrorKind, Code, Engine, GRACE, GuestState, PluginStats};
 use crate::capability::Services;
 use crate::shop::manifest::{Isolation, Kind};
 use crate::shop::plugin::Plugin;
@@ -26,6 +26,7 @@ use crate::work::{PluginAnswer, PluginCall, SharedUnit};
 /// For one host call to lift out of a guest; commands may hand over files.
 const HOSTCALL_FUEL: usize = 8 << 20;
 const HOSTCALL_FUEL_COMMAND: usize = 512 << 20;
+const INSTANTIATION_DEADLINE: Duration = Duration::from_secs(5);
 /// An operator's import may take its time.
 const COMMAND_DEADLINE: Duration = Duration::from_secs(600);
 
@@ -65,6 +66,7 @@ struct Inner {
     by_name: HashMap<String, usize>,
     /// Name of a core module → the plugin that it is of.
     modules: HashMap<String, usize>,
+    meter: Arc<Meter>,
     services: Arc<Services>,
     pool: Pool,
     places: Arc<Semaphore>,
@@ -134,11 +136,13 @@ impl Graph {
         let provider = plugins.iter().all(|(plugin, _)| plugin.manifest.kind == Kind::Provider);
         let (places, places_max) = if provider { &engine.providers } else { &engine.services };
         let limits = || plugins.iter().map(|(plugin, _)| &plugin.manifest.limits);
+        let modules = modules(&composition.parts);
         let graph = Graph(Arc::new(Inner {
             pre,
             baseline: compiled.baseline,
             by_name: entries.iter().enumerate().map(|(index, e)| (e.plugin.name().to_owned(), index)).collect(),
-            modules: modules(&composition.parts),
+            meter: Arc::new(Meter { owners: modules.iter().map(|(name, index)| (name.clone(), entries[*index].stats.clone())).collect() }),
+            modules,
             entries,
             services,
             pool: Pool::default(),
@@ -307,10 +311,12 @@ impl Inner {
             table_elements: 0,
             denied: false,
         };
-        let state = GuestState { unit, services: self.services.clone(), limits };
+        let deadline = Instant::now() + INSTANTIATION_DEADLINE;
+        let state = GuestState { unit, services: self.services.clone(), limits, deadline, meter: self.meter.clone() };
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limits);
-        store.set_epoch_deadline(ticks(Duration::from_secs(5)));
+        store.epoch_deadline_callback(at_tick);
+        store.set_epoch_deadline(1);
         store.set_hostcall_fuel(HOSTCALL_FUEL);
         let instance = self.pre.instantiate_async(&mut store).await?;
         Ok(Warm::new(store, instance, permit))
@@ -346,7 +352,8 @@ impl Inner {
                 None => self.instantiate(unit).await.map_err(|error| (error, false))?,
             };
             entered = true;
-            warm.store.set_epoch_deadline(ticks(deadline));
+            warm.store.data_mut().deadline = Instant::now() + deadline;
+            warm.store.set_epoch_deadline(1);
             warm.store.set_hostcall_fuel(fuel);
             warm.store.data_mut().limits.denied = false;
             let result = work(&mut warm).await;
@@ -384,10 +391,6 @@ impl Inner {
         let index = frames.iter().find_map(|frame| self.modules.get(frame.module().name()?))?;
         Some(&self.entries[*index])
     }
-}
-
-fn ticks(deadline: Duration) -> u64 {
-    (deadline.as_nanos() / TICK.as_nanos()) as u64 + 1
 }
 
 /// Calls a function whose type [`Graph::check`] has compared.

@@ -56,6 +56,7 @@ pub fn plugin(manifest: &str) -> Arc<Plugin> {
         digest: String::new(),
         publisher: String::new(),
         denied: Default::default(),
+        usage: Default::default(),
         // Seen by this plugin alone: tells whether the host knows its caller.
         config_document: format!("{{\"plugin\":\"{}\"}}", manifest.name),
         config: HashMap::new(),

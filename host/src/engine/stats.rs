@@ -16,6 +16,10 @@ pub struct PluginStats {
     pub deadlines: AtomicU64,
     pub memory_denials: AtomicU64,
     pub other_failures: AtomicU64,
+    /// Sampled: a tick of [`super::TICK`] for whoever runs when the clock ticks.
+    /// Right on average over many calls; a guest that waits for the host at that
+    /// moment is charged as if it had run.
+    pub cpu_ns: AtomicU64,
     /// Largest sum of the linear memories of an instance that served it.
     pub memory_bytes_peak: AtomicU64,
 }
@@ -25,6 +29,10 @@ impl PluginStats {
         self.calls.fetch_add(1, Relaxed);
         self.wall_ns.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
         self.memory_bytes_peak.fetch_max(memory_bytes as u64, Relaxed);
+    }
+
+    pub(super) fn record_tick(&self) {
+        self.cpu_ns.fetch_add(super::TICK.as_nanos() as u64, Relaxed);
     }
 
     pub(super) fn record_failure(&self, kind: CallErrorKind) {

@@ -1,10 +1,12 @@
 //! Linked graphs under good and bad guests.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use wasm_encoder::{BlockType, InstructionSink};
 
 use super::bindings::exports::souk::web::handler::Request;
@@ -23,7 +25,7 @@ struct Bench {
     engine: Engine,
     providers: Arc<Providers>,
     services: Arc<Services>,
-    stats: Arc<PluginStats>,
+    stats: Mutex<HashMap<String, Arc<PluginStats>>>,
     store: Store,
     _data: tempfile::TempDir,
 }
@@ -48,7 +50,7 @@ impl Bench {
             engine: Engine::new(options).expect("an engine"),
             providers: Arc::default(),
             services: Arc::new(Services::open(data.path(), Path::new("/nonexistent"), shop, store.clone()).expect("services")),
-            stats: Arc::default(),
+            stats: Mutex::default(),
             store,
             _data: data,
         }
@@ -71,7 +73,11 @@ impl Bench {
     }
 
     async fn link_with(&self, code: Code, plugins: Vec<(Arc<Plugin>, Arc<[u8]>)>) -> Result<Graph, LinkError> {
-        Graph::link(&self.engine, code, plugins, self.providers.clone(), self.services.clone(), |_| self.stats.clone(), self.unit()).await
+        Graph::link(&self.engine, code, plugins, self.providers.clone(), self.services.clone(), |name| self.stats_of(name), self.unit()).await
+    }
+
+    fn stats_of(&self, plugin: &str) -> Arc<PluginStats> {
+        self.stats.lock().entry(plugin.to_owned()).or_default().clone()
     }
 
     async fn many_faced(&self) -> Graph {
@@ -169,9 +175,10 @@ async fn a_bad_guest_fails_alone_and_the_next_call_works() {
     let bench = Bench::new();
     let graph = bench.many_faced().await;
     bench.fails_alone(&graph).await;
-    assert_eq!(bench.stats.calls.load(Relaxed), 16);
-    assert_eq!(bench.stats.failures(), 8);
-    assert!(bench.stats.memory_bytes_peak.load(Relaxed) > 20 << 20);
+    let stats = bench.stats_of("front");
+    assert_eq!(stats.calls.load(Relaxed), 16);
+    assert_eq!(stats.failures(), 8);
+    assert!(stats.memory_bytes_peak.load(Relaxed) > 20 << 20);
 }
 
 /// Only where Winch knows the machine.
@@ -213,6 +220,9 @@ async fn a_failure_is_laid_to_the_plugin_that_was_running() {
         let error = graph.call("front", &PluginCall::Web(request("")), bench.unit()).await.expect_err("no answer");
         assert_eq!((error.plugin.as_deref(), error.kind), (Some("numbers"), kind));
     }
+    // So is the time that it took: it span until the deadline of the one that was called.
+    let cpu_ms = |plugin: &str| bench.stats_of(plugin).cpu_ns.load(Relaxed) / 1_000_000;
+    assert!(cpu_ms("numbers") > 0 && cpu_ms("front") == 0, "{} {}", cpu_ms("numbers"), cpu_ms("front"));
 }
 
 #[tokio::test]
@@ -341,7 +351,7 @@ async fn a_provider_that_keeps_failing_is_no_longer_asked() {
     for _ in 0..20 {
         assert_eq!(bench.body(&graph, "").await, Ok(vec![0, 0, 0]));
     }
-    let asked = bench.stats.traps.load(Relaxed);
+    let asked = bench.stats_of("rogue").traps.load(Relaxed);
     assert!((5..20).contains(&asked), "asked {asked} times");
 }
 

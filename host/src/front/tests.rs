@@ -73,6 +73,7 @@ fn plugin(manifest: &str, assets: Vec<Arc<Asset>>) -> SitePlugin {
         digest: String::new(),
         publisher: String::new(),
         denied: Default::default(),
+        usage: Default::default(),
         config_document: "{}".into(),
         config: HashMap::new(),
         asset_urls: HashMap::new(),

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::grants::{self, Grants};
 use super::manifest::{Manifest, Setting, SettingKind};
-use super::plugin::Plugin;
+use super::plugin::{Plugin, Usage};
 use super::powers::{self, Power};
 use crate::front::assets::{self, Asset};
 
@@ -79,6 +79,7 @@ pub fn load(folder: &Path, expected: &str, settings: Option<&toml::Table>, grant
         digest: files.component_digest,
         publisher,
         config_document,
+        usage: Usage::default(),
         config: config.iter().map(|(name, value)| (name.clone(), value.to_string())).collect::<HashMap<_, _>>(),
         asset_urls: assets.iter().map(|asset| (asset.path.clone(), asset.url.clone())).collect(),
         manifest: powers::without(files.manifest, &denied),

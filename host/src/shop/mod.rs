@@ -18,7 +18,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,7 @@ use crate::work::{self, LivePlugins, PluginAnswer, PluginCall, Plugins, SharedUn
 use grants::{Grants, NotGranted};
 use load::Loaded;
 use manifest::Kind;
+use plugin::Usage;
 use probation::{Counts, Probations};
 use settings::{GrantSetting, Settings};
 use versions::{OnTrial, Versions};
@@ -108,7 +109,17 @@ pub struct PluginReport {
     pub links: Vec<String>,
     pub calls: u64,
     pub failures: u64,
+    /// Of the failures: panics and bad accesses, time, memory.
+    pub traps: u64,
+    pub deadlines: u64,
+    pub memory_denials: u64,
     pub wall_ms: u64,
+    /// Sampled two hundred times a second: right on average.
+    pub cpu_ms: u64,
+    pub storage_reads: u64,
+    pub storage_writes: u64,
+    pub storage_bytes_read: u64,
+    pub storage_bytes_written: u64,
     pub memory_mib_peak: u64,
 }
 
@@ -534,7 +545,15 @@ impl Shop {
         for (name, value) in [
             ("souk_plugin_calls", (|r: &PluginReport| r.calls) as fn(&PluginReport) -> u64),
             ("souk_plugin_failures", |r: &PluginReport| r.failures),
+            ("souk_plugin_traps", |r: &PluginReport| r.traps),
+            ("souk_plugin_deadlines", |r: &PluginReport| r.deadlines),
+            ("souk_plugin_memory_denials", |r: &PluginReport| r.memory_denials),
             ("souk_plugin_wall_ms", |r: &PluginReport| r.wall_ms),
+            ("souk_plugin_cpu_ms", |r: &PluginReport| r.cpu_ms),
+            ("souk_plugin_storage_reads", |r: &PluginReport| r.storage_reads),
+            ("souk_plugin_storage_writes", |r: &PluginReport| r.storage_writes),
+            ("souk_plugin_storage_read_bytes", |r: &PluginReport| r.storage_bytes_read),
+            ("souk_plugin_storage_written_bytes", |r: &PluginReport| r.storage_bytes_written),
         ] {
             let _ = writeln!(out, "# TYPE {name} counter");
             for report in &reports {
@@ -564,6 +583,8 @@ impl Shop {
             let graph = live.providers.get(name).map(|p| &p.graph).or(live.services.as_ref());
             let links = graph.into_iter().flat_map(|g| g.services_of(name).iter().map(String::as_str).chain(g.extensions_of(name)));
             let stats = stats.get(name);
+            let counted = |counter: fn(&PluginStats) -> &AtomicU64| stats.map_or(0, |s| counter(s).load(Relaxed));
+            let used = |counter: fn(&Usage) -> &AtomicU64| loaded.map_or(0, |l| counter(&l.plugin.usage).load(Relaxed));
             PluginReport {
                 name: name.clone(),
                 version: loaded.map(|l| l.plugin.manifest.version.to_string()).unwrap_or_default(),
@@ -577,10 +598,18 @@ impl Shop {
                 trial_problem: self.trial_problems.lock().get(name).cloned(),
                 routes: loaded.map_or(0, |l| l.plugin.manifest.routes.len()),
                 links: links.map(str::to_owned).collect(),
-                calls: stats.map_or(0, |s| s.calls.load(Relaxed)),
+                calls: counted(|s| &s.calls),
                 failures: stats.map_or(0, |s| s.failures()),
-                wall_ms: stats.map_or(0, |s| s.wall_ns.load(Relaxed) / 1_000_000),
-                memory_mib_peak: stats.map_or(0, |s| s.memory_bytes_peak.load(Relaxed) >> 20),
+                traps: counted(|s| &s.traps),
+                deadlines: counted(|s| &s.deadlines),
+                memory_denials: counted(|s| &s.memory_denials),
+                wall_ms: counted(|s| &s.wall_ns) / 1_000_000,
+                cpu_ms: counted(|s| &s.cpu_ns) / 1_000_000,
+                storage_reads: used(|u| &u.reads),
+                storage_writes: used(|u| &u.writes),
+                storage_bytes_read: used(|u| &u.bytes_read),
+                storage_bytes_written: used(|u| &u.bytes_written),
+                memory_mib_peak: counted(|s| &s.memory_bytes_peak) >> 20,
             }
         };
         names.into_iter().map(report).collect()

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::manifest::Manifest;
 use super::powers::{Power, PowerKind};
@@ -22,6 +23,7 @@ pub struct Plugin {
     /// in: a JSON object, and each member's JSON text.
     pub config_document: String,
     pub config: HashMap<String, String>,
+    pub usage: Usage,
     /// Path under `assets/` → URL that may be cached for ever.
     pub asset_urls: HashMap<String, String>,
 }
@@ -34,6 +36,29 @@ impl Plugin {
     /// Whether the operator, and not the manifest, stands against it.
     pub fn is_denied(&self, kind: PowerKind, subject: &str) -> bool {
         self.denied.iter().any(|power| power.kind == kind && power.subject == subject)
+    }
+}
+
+/// What this version has asked of the store since it was loaded.
+#[derive(Debug, Default)]
+pub struct Usage {
+    /// Operations: a scan counts for each entry that it finds.
+    pub reads: AtomicU64,
+    pub writes: AtomicU64,
+    /// Keys and values.
+    pub bytes_read: AtomicU64,
+    pub bytes_written: AtomicU64,
+}
+
+impl Usage {
+    pub fn read(&self, operations: usize, bytes: usize) {
+        self.reads.fetch_add(operations as u64, Relaxed);
+        self.bytes_read.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub fn wrote(&self, bytes: usize) {
+        self.writes.fetch_add(1, Relaxed);
+        self.bytes_written.fetch_add(bytes as u64, Relaxed);
     }
 }
 

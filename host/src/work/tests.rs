@@ -193,6 +193,7 @@ fn plugins<const N: usize>(manifests: [(&str, &str); N]) -> LivePlugins {
             digest: String::new(),
             publisher: String::new(),
             denied: Default::default(),
+            usage: Default::default(),
             config_document: "{}".into(),
             config: Default::default(),
             asset_urls: Default::default(),

@@ -32,6 +32,7 @@ fn plugin(name: &str, indexes: &str) -> Arc<Plugin> {
         digest: String::new(),
         publisher: String::new(),
         denied: Default::default(),
+        usage: Default::default(),
         config_document: "{}".into(),
         config: HashMap::new(),
         asset_urls: HashMap::new(),
