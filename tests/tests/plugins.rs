@@ -87,6 +87,18 @@ async fn a_plugin_does_nothing_before_it_is_granted_what_it_asks_for() {
     assert_eq!(live_version(&shop, "catalog"), "0.1.0");
 }
 
+#[tokio::test]
+async fn grants_that_cannot_be_read_change_nothing_and_open_nothing() {
+    let mut shop = Shop::open();
+    replace(&shop.folder().join("plugins/grants.toml"), b"[[catalog]]\nversion = 1");
+    let (granted, said) = shop.says(&["plugin", "grant", "catalog", "--yes"]);
+    assert!(!granted && said.contains("grants.toml"), "{said}");
+    assert!(Api::of(&shop).buyable(1).await.1 > 0, "the shop goes on with what is live");
+    assert_eq!(shop.stop(), Some(0));
+    let (served, said) = shop.says(&["serve"]);
+    assert!(!served && said.contains("grants.toml"), "{said}");
+}
+
 /// Keeps another version beside the live one, without making it live.
 fn keep(shop: &Shop, folder: &Path, source: &Path) {
     let bundle = folder.join("kept.souk").display().to_string();

@@ -165,6 +165,8 @@ impl Shop {
             code,
             hurried,
         });
+        // A shop without plugins is none that its operator wants.
+        shop.grants()?;
         shop.reload().await;
         tokio::spawn(optimise_what_hurried(Arc::downgrade(&shop), to_optimise));
         let weak = Arc::downgrade(&shop);
@@ -233,7 +235,9 @@ impl Shop {
                 }
             }
         }
-        self.set_up_trials().await;
+        if self.served.load(Relaxed) {
+            self.set_up_trials().await;
+        }
         reload.refused = problems.iter().map(|(name, reason)| (name.clone(), reason.clone())).collect();
         *self.problems.lock() = problems;
         reload.took = begun.elapsed();
@@ -300,7 +304,9 @@ impl Shop {
         plugins.insert(name.to_owned(), loaded.plugin.clone());
         let plugins = Arc::new(plugins);
         // What is compared should run as it will run.
-        let graph = self.link(vec![part(&loaded)], &plugins, Code::Optimised).await.map_err(|refusal| anyhow::anyhow!(refusal.reason))?;
+        // And its failures are not those of the live version.
+        let stats = |_: &str| Arc::default();
+        let graph = self.link_counting(vec![part(&loaded)], &plugins, Code::Optimised, stats).await.map_err(|refusal| anyhow::anyhow!(refusal.reason))?;
         let (store, live) = (self.store.clone(), plugins);
         let unit = move |now_ms, request_id: &str| read_only_unit(&store, &live, now_ms, request_id.to_owned());
         Ok(Trial::new(wanted.id, version, Provider::new(name.to_owned(), graph), wanted.mode, Box::new(unit)))
@@ -322,9 +328,11 @@ impl Shop {
         self.set_up_trials().await;
     }
 
-    async fn keep_all_versions(&self) {
+    /// What only a shop that is served has: see [`Self::watch`].
+    async fn begin_watching_over(&self) {
         let _one = self.changing.lock().await;
         self.keep_versions(self.live.load().loaded.keys().cloned().collect()).await;
+        self.set_up_trials().await;
     }
 
     async fn watch_over(&self, changed: &[String], before: &Live) {
@@ -515,8 +523,17 @@ impl Shop {
         plugins: &Arc<LivePlugins>,
         code: Code,
     ) -> Result<Graph, Refusal> {
+        self.link_counting(parts, plugins, code, |name| self.stats.lock().entry(name.to_owned()).or_default().clone()).await
+    }
+
+    async fn link_counting(
+        &self,
+        parts: Vec<(Arc<plugin::Plugin>, Arc<[u8]>)>,
+        plugins: &Arc<LivePlugins>,
+        code: Code,
+        stats: impl Fn(&str) -> Arc<PluginStats>,
+    ) -> Result<Graph, Refusal> {
         let unit = self.checking_unit(plugins);
-        let stats = |name: &str| self.stats.lock().entry(name.to_owned()).or_default().clone();
         let graph = Graph::link(&self.engine, code, parts, self.providers.clone(), self.services.clone(), stats, unit.clone()).await;
         unit.lock().end();
         Ok(graph?)

@@ -20,7 +20,7 @@ const JUDGED: Duration = Duration::from_millis(250);
 
 impl Shop {
     /// Follows the folder for as long as the shop and the returned watcher live.
-    /// From now on versions that go live are kept, and are on probation.
+    /// From now on versions that go live are kept and on probation, and trials run.
     pub fn watch(self: &Arc<Self>) -> notify::Result<notify::RecommendedWatcher> {
         // One waiting signal is enough: a reload looks at the whole folder.
         let (changed, mut changes) = mpsc::channel(1);
@@ -48,7 +48,7 @@ impl Shop {
         let shop = Arc::downgrade(self);
         tokio::spawn(async move {
             if let Some(shop) = shop.upgrade() {
-                shop.keep_all_versions().await;
+                shop.begin_watching_over().await;
             }
             let mut interval = tokio::time::interval(JUDGED);
             loop {
