@@ -35,7 +35,7 @@ pub fn test(root: &Path, filters: &[String]) -> Result<()> {
         }
     }
 
-    let nextest = ["nextest", "run", "--release", "--no-tests", "pass"];
+    let nextest = ["nextest", "run", "--release", "--no-fail-fast", "--no-tests", "pass"];
     let mut runs = vec![
         [&nextest[..], &["--workspace"]].concat(),
         [&nextest[..], &["--manifest-path", "plugins/Cargo.toml"]].concat(),
