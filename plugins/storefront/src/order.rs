@@ -126,6 +126,7 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
     let link = |path: &str| site.link(&format!("/orders/{}{path}", order.token));
     let pending = order.status == Status::PaymentPending;
     let pay_url = payment.filter(|_| pending).and_then(|payment| payment.redirect_url.as_deref());
+    let asks = pending && payment.is_some_and(|payment| matches!(payment.status, Paying::ActionRequired | Paying::Unknown));
     let may_choose = pending && payment.is_some_and(|payment| matches!(payment.status, Paying::Declined | Paying::Cancelled | Paying::ActionRequired));
     let methods = if may_choose { payment::methods(&order.totals.total, site.locale) } else { Vec::new() };
     site.page(
@@ -139,18 +140,20 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
                     p.lead role="status" { (sentence) }
                     p.number { (site.say("Order number", "订单号")) " " b { (order.number) } }
                     @if let Some(message) = payment.map(|payment| payment.message.as_str()).filter(|message| pending && !message.is_empty()) { p.hint { (message) } }
-                    @if let Some(url) = pay_url { p { a.button href=(url) { (site.say("Go to the payment", "前往支付")) } } }
+                    @if asks {
+                        div.order-actions {
+                            @if let Some(url) = pay_url { a.button href=(url) { (site.say("Go to the payment", "前往支付")) } }
+                            form method="post" action=(link("/check")) { button.plain { (site.say("I have paid: ask the provider", "我已支付，查询结果")) } }
+                        }
+                    }
                     @if may_choose {
                         form.stacked method="post" action=(link("/retry")) {
                             (method_choice(site, &methods))
                             button.full.plain[pay_url.is_some()] { (site.say("Pay this way", "使用此方式支付")) }
                         }
                     }
-                    @if pending && payment.is_some_and(|payment| matches!(payment.status, Paying::ActionRequired | Paying::Unknown)) {
-                        form method="post" action=(link("/check")) { button.plain { (site.say("I have paid: ask the provider", "我已支付，查询结果")) } }
-                    }
                     @if pending {
-                        form method="post" action=(link("/cancel")) { button.plain { (site.say("Cancel the order", "取消订单")) } }
+                        form.order-actions method="post" action=(link("/cancel")) { button.plain { (site.say("Cancel the order", "取消订单")) } }
                     }
                     div.facts-pair {
                         section { h2 { (site.say("Sent to", "收货信息")) } (summary::address(site, &order.shipping_address)) p { (order.contact.email) } }
