@@ -40,26 +40,31 @@ const REQUESTS: usize = 30;
 
 pub fn calls(effort: Effort) -> Result<Vec<Figure>> {
     let shop = shop()?;
-    let address = address(&shop)?;
-    let (mut fused, mut isolated) = (Vec::new(), Vec::new());
-    block_on(async {
-        let mut client = Client::connect(address).await?;
-        for _ in 0..effort.rounds {
-            let nothing = time_us(&mut client, "/call/nothing/1", "\"CNY\"").await?;
-            let service = time_us(&mut client, &format!("/call/service/{FUSED}"), "\"0\"").await?;
-            let provider = time_us(&mut client, &format!("/call/provider/{ISOLATED}"), "\"provider version 0000\"").await?;
-            fused.push((service - nothing) / f64::from(FUSED));
-            isolated.push((provider - nothing) / f64::from(ISOLATED));
-        }
-        Ok(())
-    })?;
+    let fused = per_call_us(&shop, effort, &format!("/call/service/{FUSED}"), FUSED, "0")?;
+    let isolated = per_call_us(&shop, effort, &format!("/call/provider/{ISOLATED}"), ISOLATED, "provider version 0000")?;
     let mut isolated = Figure::plain("isolated_call_us", "µs", Mark::AtMost(60.0), isolated);
     isolated.remark = "a discount provider, a fresh instance for each call".into();
     Ok(vec![Figure::plain("call_overhead_us", "µs", Mark::AtMost(1.0), fused), isolated])
 }
 
+/// What each of the calls in a request to `path` costs, which ends with `wanted`.
+pub fn per_call_us(shop: &Shop, effort: Effort, path: &str, calls: u32, wanted: &str) -> Result<Vec<f64>> {
+    let address = address(shop)?;
+    let wanted = format!("\"{wanted}\"");
+    block_on(async {
+        let mut client = Client::connect(address).await?;
+        let mut values = Vec::new();
+        for _ in 0..effort.rounds {
+            let nothing = time_us(&mut client, "/call/nothing/1", "\"CNY\"").await?;
+            let all = time_us(&mut client, path, &wanted).await?;
+            values.push((all - nothing) / f64::from(calls));
+        }
+        Ok(values)
+    })
+}
+
 /// Median time of a request.
-pub async fn time_us(client: &mut Client, path: &str, wanted: &str) -> Result<f64> {
+async fn time_us(client: &mut Client, path: &str, wanted: &str) -> Result<f64> {
     let mut times = Vec::new();
     for _ in 0..REQUESTS {
         let begun = std::time::Instant::now();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use souk_tests::{Shop, copy, grant, install, install_guest, root, store};
 use tempfile::TempDir;
 
-use crate::calls::{self, time_us};
+use crate::calls;
 use crate::figure::{Figure, Mark, Round, median};
 use crate::load::{self, Client, block_on, get};
 use crate::process::{address, handles};
@@ -59,29 +59,18 @@ pub fn hostile_neighbour(effort: Effort) -> Result<Vec<Figure>> {
 pub fn capability(effort: Effort) -> Result<Vec<Figure>> {
     const CALLS: u32 = 20_000;
     let shop = Shop::serve(calls::store()?);
-    let address = address(&shop)?;
-    let mut values = Vec::new();
-    block_on(async {
-        let mut client = Client::connect(address).await?;
-        for _ in 0..effort.rounds {
-            let nothing = time_us(&mut client, "/call/nothing/1", "\"CNY\"").await?;
-            let calls = time_us(&mut client, &format!("/call/capability/{CALLS}"), "\"CNY\"").await?;
-            values.push((calls - nothing) / f64::from(CALLS));
-        }
-        Ok(())
-    })?;
+    let values = calls::per_call_us(&shop, effort, &format!("/call/capability/{CALLS}"), CALLS, "CNY")?;
     let mut figure = Figure::plain("grant_check_us", "µs", Mark::AtMost(1.0), values);
     figure.remark = "a whole capability call, by a plugin that was granted it".into();
     Ok(vec![figure])
 }
 
-/// Another plugin with the same component.
-fn provider(folder: &TempDir, name: &str, warm: bool) -> Result<()> {
+/// Another plugin with the same component, whose instances are kept.
+fn warm_provider(folder: &TempDir, name: &str) -> Result<()> {
     let target = folder.path().join("store/plugins").join(name);
     copy(&root().join("target/guests/provider"), &target);
     let manifest = fs::read_to_string(target.join("plugin.toml"))?.replace("\"provider\"\nversion", &format!("\"{name}\"\nversion"));
-    let manifest = if warm { manifest.replace("isolation = \"request\"", "") } else { manifest };
-    fs::write(target.join("plugin.toml"), manifest)?;
+    fs::write(target.join("plugin.toml"), manifest.replace("isolation = \"request\"", ""))?;
     grant(folder, name);
     Ok(())
 }
@@ -91,20 +80,11 @@ pub fn fanout(effort: Effort) -> Result<Vec<Figure>> {
     const CARTS: u32 = 50;
     let folder = calls::store()?;
     for number in 0..25 {
-        provider(&folder, &format!("provider-{number}"), true)?;
+        warm_provider(&folder, &format!("provider-{number}"))?;
     }
     let shop = Shop::serve(folder);
-    let address = address(&shop)?;
-    let mut values = Vec::new();
-    block_on(async {
-        let mut client = Client::connect(address).await?;
-        for _ in 0..effort.rounds {
-            let nothing = time_us(&mut client, "/call/nothing/1", "\"CNY\"").await?;
-            let carts = time_us(&mut client, &format!("/call/provider/{CARTS}"), "\"provider version 0000\"").await?;
-            values.push((carts - nothing) / f64::from(CARTS) / 1e3);
-        }
-        Ok(())
-    })?;
+    let values_us = calls::per_call_us(&shop, effort, &format!("/call/provider/{CARTS}"), CARTS, "provider version 0000")?;
+    let values = values_us.iter().map(|us| us / 1e3).collect();
     Ok(vec![Figure::plain("fanout_25_ms", "ms", Mark::AtMost(2.0), values)])
 }
 
@@ -167,16 +147,7 @@ pub fn languages(effort: Effort) -> Result<Vec<Figure>> {
             let shop = Shop::serve(folder);
             // On optimised code, as on every day but the first.
             shop.until_optimised(example);
-            let address = address(&shop)?;
-            block_on(async {
-                let mut client = Client::connect(address).await?;
-                for _ in 0..effort.rounds {
-                    let nothing = time_us(&mut client, "/call/nothing/1", "\"CNY\"").await?;
-                    let calls = time_us(&mut client, &format!("/call/provider/{CALLS}?code={code}"), &format!("\"{code}\"")).await?;
-                    values.push((calls - nothing) / f64::from(CALLS));
-                }
-                Ok(())
-            })?;
+            *values = calls::per_call_us(&shop, effort, &format!("/call/provider/{CALLS}?code={code}"), CALLS, code)?;
         }
         let mut figure = Figure::plain(name, "µs", Mark::Reported, warm);
         figure.remark = format!("{:.0} µs in a fresh instance", median(cold));

@@ -70,17 +70,7 @@ pub enum PluginCommand {
         plugin: String,
     },
     /// Put a bundle into the store: shows what it asks for and what is new in it.
-    Install {
-        #[command(flatten)]
-        store: StoreArgument,
-        /// A `.souk` file.
-        bundle: PathBuf,
-        /// Take it although no publisher that you trust has signed it.
-        #[arg(long)]
-        unsigned: bool,
-        #[command(flatten)]
-        consent: Consent,
-    },
+    Install(Bundled),
     /// Take a plugin out of the store. Its documents stay.
     Remove {
         #[command(flatten)]
@@ -125,17 +115,7 @@ pub enum PluginCommand {
         json: bool,
     },
     /// Keep a bundle's version without making it live: see `try` and `promote`.
-    Keep {
-        #[command(flatten)]
-        store: StoreArgument,
-        /// A `.souk` file.
-        bundle: PathBuf,
-        /// Take it although no publisher that you trust has signed it.
-        #[arg(long)]
-        unsigned: bool,
-        #[command(flatten)]
-        consent: Consent,
-    },
+    Keep(Bundled),
     /// Back to the version that was live before this one.
     Rollback {
         #[command(flatten)]
@@ -180,6 +160,19 @@ pub enum PluginCommand {
 }
 
 #[derive(clap::Args)]
+pub struct Bundled {
+    #[command(flatten)]
+    store: StoreArgument,
+    /// A `.souk` file.
+    bundle: PathBuf,
+    /// Take it although no publisher that you trust has signed it.
+    #[arg(long)]
+    unsigned: bool,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+#[derive(clap::Args)]
 pub struct Consent {
     /// Do not ask.
     #[arg(long, visible_alias = "grant")]
@@ -205,13 +198,14 @@ pub async fn run(command: PluginCommand) -> Result<()> {
             ensure!(grants.revoke(&plugin), "`{plugin}` has no grants");
             grants.write(&plugins)
         }
-        PluginCommand::Install { store, bundle, unsigned, consent } => {
-            let (name, id) = keep(&store.folder(), &bundle, unsigned, &consent)?;
-            Versions::of(&store.folder().plugins(), &name).promote(&id)?;
-            tell_whether_live(&store.folder(), &name).await
+        PluginCommand::Install(bundled) => {
+            let folder = bundled.store.folder();
+            let (name, id) = keep(&folder, &bundled)?;
+            Versions::of(&folder.plugins(), &name).promote(&id)?;
+            tell_whether_live(&folder, &name).await
         }
-        PluginCommand::Keep { store, bundle, unsigned, consent } => {
-            let (name, id) = keep(&store.folder(), &bundle, unsigned, &consent)?;
+        PluginCommand::Keep(bundled) => {
+            let (name, id) = keep(&bundled.store.folder(), &bundled)?;
             println!("{name} {id} is kept. `souk plugin try` tries it, `souk plugin promote` makes it live.");
             Ok(())
         }
@@ -385,11 +379,11 @@ fn agree(grants: &mut Grants, files: &Files, publisher: &str, consent: &Consent)
 }
 
 /// Puts the version of a bundle among those that are kept: its plugin and its id.
-fn keep(folder: &StoreFolder, path: &Path, unsigned: bool, consent: &Consent) -> Result<(String, String)> {
+fn keep(folder: &StoreFolder, from: &Bundled) -> Result<(String, String)> {
     let settings = Settings::read(&folder.0)?;
-    let bundle = Bundle::read(path)?;
+    let bundle = Bundle::read(&from.bundle)?;
     let publisher = bundle.key.as_ref().and_then(|key| settings.plugins.publishers.iter().find(|(_, trusted)| *trusted == key)).map(|(name, _)| name.as_str());
-    if publisher.is_none() && !unsigned {
+    if publisher.is_none() && !from.unsigned {
         match &bundle.key {
             Some(key) => bail!(
                 "it is signed with {key}, which is none of the keys under [plugins.publishers] in souk.toml. If you trust its owner, add it there; --unsigned takes it as it is."
@@ -399,7 +393,7 @@ fn keep(folder: &StoreFolder, path: &Path, unsigned: bool, consent: &Consent) ->
     }
     let plugins = folder.plugins();
     let mut grants = granted(&plugins)?;
-    agree(&mut grants, &bundle.files()?, publisher.unwrap_or(UNSIGNED), consent)?;
+    agree(&mut grants, &bundle.files()?, publisher.unwrap_or(UNSIGNED), &from.consent)?;
     let unpacked = tempfile::Builder::new().prefix(".unpacked").tempdir_in(&plugins)?;
     bundle.write_to(unpacked.path())?;
     let id = Versions::of(&plugins, &bundle.name).keep(unpacked.path())?;

@@ -32,7 +32,7 @@ pub use extension::{Provider, Providers};
 pub use graph::Graph;
 pub use link::{Interfaces, LinkError};
 pub use state::GuestState;
-pub use stats::PluginStats;
+pub use stats::{PluginStats, fails_too_often};
 pub use trial::{Mode, Trial, TrialReport, UnitMaker};
 
 /// Why a call has no answer.

@@ -24,6 +24,16 @@ pub struct PluginStats {
     pub memory_bytes_peak: AtomicU64,
 }
 
+/// Failures that say nothing yet.
+const FAILURES_MIN: u64 = 5;
+/// One call in so many may fail.
+const CALLS_PER_FAILURE: u64 = 10;
+
+/// The one rule by which a version on probation or on trial has failed.
+pub fn fails_too_often(calls: u64, failures: u64) -> bool {
+    failures >= FAILURES_MIN && failures * CALLS_PER_FAILURE >= calls
+}
+
 impl PluginStats {
     pub(super) fn record(&self, took: Duration, memory_bytes: usize) {
         self.calls.fetch_add(1, Relaxed);

@@ -10,15 +10,11 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use wasmtime::component::Val;
 
-use super::Provider;
+use super::{Provider, fails_too_often};
 use crate::work::SharedUnit;
 
 const EXAMPLES_MAX: usize = 5;
 const EXAMPLE_CHARS_MAX: usize = 1_500;
-/// Of a canary: these say nothing yet, …
-const FAILURES_MIN: u64 = 5;
-/// … and one call in so many may fail.
-const CALLS_PER_FAILURE: u64 = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -138,8 +134,7 @@ impl Trial {
     /// Why it should not go on.
     pub fn verdict(&self) -> Option<String> {
         let (calls, failures) = (self.calls.load(Relaxed), self.failures.load(Relaxed));
-        let failed = failures >= FAILURES_MIN && failures * CALLS_PER_FAILURE >= calls;
-        failed.then(|| format!("it failed {failures} times in {calls} calls"))
+        fails_too_often(calls, failures).then(|| format!("it failed {failures} times in {calls} calls"))
     }
 
     pub fn report(&self) -> TrialReport {

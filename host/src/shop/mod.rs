@@ -558,7 +558,7 @@ impl Shop {
     /// What each plugin has done and cost, in the OpenMetrics text format.
     pub fn metrics(&self, out: &mut String) {
         use std::fmt::Write;
-        let reports = self.report();
+        let reports = self.counted();
         for (name, value) in [
             ("souk_plugin_calls", (|r: &PluginReport| r.calls) as fn(&PluginReport) -> u64),
             ("souk_plugin_failures", |r: &PluginReport| r.failures),
@@ -590,7 +590,15 @@ impl Shop {
         Some(format!("{} was taken back for {}: {reason}", failed.version, now.version))
     }
 
+    /// What `souk plugin list` shows.
     pub fn report(&self) -> Vec<PluginReport> {
+        let mut reports = self.counted();
+        reports.iter_mut().for_each(|report| report.taken_back = self.taken_back(&report.name));
+        reports
+    }
+
+    /// All but what is read from the disk.
+    fn counted(&self) -> Vec<PluginReport> {
         let live = self.live.load();
         let problems = self.problems.lock();
         let names: BTreeSet<&String> = live.loaded.keys().chain(problems.keys()).collect();
@@ -609,7 +617,7 @@ impl Shop {
                 kind: loaded.map(|l| format!("{:?}", l.plugin.manifest.kind).to_lowercase()).unwrap_or_default(),
                 publisher: loaded.map(|l| l.plugin.publisher.clone()).unwrap_or_default(),
                 problem: problems.get(name).cloned(),
-                taken_back: self.taken_back(name),
+                taken_back: None,
                 baseline: loaded.is_some() && graph.is_some_and(Graph::is_baseline),
                 trial: live.providers.get(name).and_then(|provider| Some(provider.trial()?.report())),
                 trial_problem: self.trial_problems.lock().get(name).cloned(),

@@ -4,12 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use crate::engine::fails_too_often;
+
 /// How long a version is on probation.
 const PROBATION: Duration = Duration::from_secs(120);
-/// Failures that say nothing yet.
-const FAILURES_MIN: u64 = 5;
-/// One call in so many may fail.
-const CALLS_PER_FAILURE: u64 = 10;
 
 /// Counted since the host began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +39,7 @@ impl Probations {
     pub fn judge(&mut self, plugin: &str, counts: Counts, now: Instant) -> Option<String> {
         let (before, begun) = *self.0.get(plugin)?;
         let (calls, failures) = (counts.calls.saturating_sub(before.calls), counts.failures.saturating_sub(before.failures));
-        if failures >= FAILURES_MIN && failures * CALLS_PER_FAILURE >= calls {
+        if fails_too_often(calls, failures) {
             self.end(plugin);
             let seconds = (now - begun).as_secs_f32();
             return Some(format!("it failed {failures} times in {calls} calls, {seconds:.0} s after it went live"));

@@ -193,8 +193,7 @@ impl Versions {
         copy(&self.path(id), beside.path())?;
         let live = self.live();
         if live.exists() {
-            rustix::fs::renameat_with(rustix::fs::CWD, beside.path(), rustix::fs::CWD, &live, rustix::fs::RenameFlags::EXCHANGE)
-                .with_context(|| format!("{} cannot be exchanged", live.display()))?;
+            souk_build::exchange(beside.path(), &live)?;
         } else {
             std::fs::rename(beside.keep(), &live)?;
         }

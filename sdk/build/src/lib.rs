@@ -225,13 +225,13 @@ fn is_not_found(error: &anyhow::Error) -> bool {
 
 /// Swaps two folders so that there is no instant without a plugin.
 #[cfg(target_os = "linux")]
-fn exchange(fresh: &Path, target: &Path) -> Result<()> {
+pub fn exchange(fresh: &Path, target: &Path) -> Result<()> {
     use rustix::fs::{CWD, RenameFlags, renameat_with};
     renameat_with(CWD, fresh, CWD, target, RenameFlags::EXCHANGE).with_context(|| format!("{} cannot be replaced", target.display()))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn exchange(fresh: &Path, target: &Path) -> Result<()> {
+pub fn exchange(fresh: &Path, target: &Path) -> Result<()> {
     let old = fresh.with_extension("old");
     fs::rename(target, &old)?;
     fs::rename(fresh, target)?;
