@@ -9,6 +9,7 @@
 pub mod capability;
 pub mod cli;
 pub mod engine;
+mod files;
 pub mod front;
 pub mod runtime;
 pub mod shop;

@@ -56,7 +56,7 @@ pub use wit_bindgen::rt;
 
 pub use bindings::{commerce, extend, host};
 pub use capability::{
-    assets, cache, clock, crypto, http_client as http, metrics, pages, random, search, secrets, session,
+    assets, cache, clock, crypto, data, http_client as http, metrics, pages, random, search, secrets, session,
 };
 pub use flow::{effects, events, jobs};
 pub use money::Money;

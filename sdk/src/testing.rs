@@ -72,6 +72,7 @@ struct State {
     now_ms: u64,
     random: u64,
     read_only: bool,
+    form: u32,
 }
 
 impl Default for State {
@@ -104,6 +105,7 @@ impl Default for State {
             now_ms: 1_767_225_600_000,
             random: 1,
             read_only: false,
+            form: 1,
         }
     }
 }
@@ -150,6 +152,11 @@ pub fn advance_ms(ms: u64) {
 
 pub fn set_random_seed(seed: u64) {
     with(|state| state.random = seed);
+}
+
+/// The form in which documents are to be written; the first unless set.
+pub fn set_form(form: u32) {
+    with(|state| state.form = form);
 }
 
 /// All settings, as a JSON object with the defaults of `plugin.toml` filled in.
@@ -675,6 +682,14 @@ pub(crate) mod capability {
         pub fn token(length: u32) -> String {
             const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
             (0..length).map(|_| char::from(LETTERS[next() as usize % LETTERS.len()])).collect()
+        }
+    }
+
+    pub mod data {
+        pub use crate::bindings::host::data::*;
+
+        pub fn form() -> Result<u32, Error> {
+            Ok(super::with(|state| state.form))
         }
     }
 

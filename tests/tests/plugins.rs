@@ -1,5 +1,6 @@
 //! What a retailer does with plugins of strangers: look, grant, install, go back.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -160,6 +161,71 @@ async fn a_canary_that_fails_is_taken_away_and_no_shopper_sees_it() {
     // The live version has answered all along: nothing of it was switched off or taken back.
     let report = shop.report("hostile");
     assert_eq!((&report["version"], &report["problem"], &report["taken_back"]), (&json!("1.0.0"), &Value::Null, &Value::Null));
+}
+
+#[tokio::test]
+async fn the_operator_says_what_happens_when_a_provider_fails() {
+    let (shop, folder) = (Shop::open(), tempfile::tempdir().unwrap());
+    let api = Api::of(&shop);
+    let misbehave = |version: &str, misdeed: &str| {
+        let plugin = folder.path().join(version);
+        copy(&root().join("target/guests/hostile"), &plugin);
+        let manifest = fs::read_to_string(plugin.join("plugin.toml")).unwrap();
+        replace(&plugin.join("plugin.toml"), manifest.replace("1.0.0", version).replace("\"none\"", &format!("\"{misdeed}\"")).as_bytes());
+        copy(&plugin, &shop.plugin("hostile"));
+        assert!(shop.says(&["plugin", "grant", "hostile", "--yes"]).0);
+        shop.until("hostile", |report| report["version"] == version);
+    };
+    drop_in(&shop, &tea_time(folder.path(), "0.1.0", ""));
+    assert!(shop.says(&["plugin", "grant", "tea-time", "--yes"]).0);
+    let (sku, _) = api.buyable(1).await;
+    let (cart, _) = api.cart(&sku, 1).await.unwrap();
+    let (_, coded) = api.send("POST", &format!("{cart}/codes"), json!({ "code": "TEATIME" })).await;
+    let discount_of = |cart: &Value| cart["totals"]["discount"]["amount"].as_i64().unwrap();
+    let tea = discount_of(&coded);
+    // Discounts that twelve looks at the same cart show.
+    let looks = async || {
+        let mut discounts = BTreeSet::new();
+        for _ in 0..12 {
+            let (status, cart) = api.send("GET", &cart, Value::Null).await;
+            assert_eq!(status, 200, "{cart}");
+            discounts.insert(discount_of(&cart));
+        }
+        discounts
+    };
+    let policy = |options: &[&str]| {
+        let (set, said) = shop.says(&[&["plugin", "policy", "discount"], options].concat());
+        assert!(set && said.contains("souk:extend/discount"), "{said}");
+        said
+    };
+
+    misbehave("1.1.0", "fail-every-third-time");
+    let discounts = looks().await;
+    let both = *discounts.last().unwrap();
+    assert!(tea > 0 && both > tea, "{discounts:?}");
+    assert_eq!(discounts, [tea, both].into(), "as declared, its part is left out");
+    let said = policy(&["--fail", "last-good", "--deadline-ms", "150"]);
+    assert!(said.contains("last-good") && said.contains("150") && said.contains("changed by you"), "{said}");
+    looks().await;
+    assert_eq!(looks().await, [both].into(), "its last answer holds");
+    policy(&["--fail", "closed"]);
+    assert_eq!(looks().await, [0, both].into(), "all or none");
+    assert!(!policy(&[]).contains("changed by you"));
+
+    misbehave("1.2.0", "trap");
+    assert_eq!(looks().await, [tea].into());
+    let report = shop.report("hostile");
+    assert_eq!(report["switched_off"][0][0], "souk:extend/discount", "{report}");
+    let (_, said) = shop.says(&["plugin", "points"]);
+    assert!(said.contains("hostile (switched off for"), "{said}");
+
+    for (arguments, says) in [(&["no-such"][..], "called are: souk:extend/discount"), (&["discount", "--deadline-ms", "0"], "1..=30000"), (&["discount", "--fail", "half"], "last-good")] {
+        let (set, said) = shop.says(&[&["plugin", "policy"], arguments].concat());
+        assert!(!set && said.contains(says), "{said}");
+    }
+    replace(&shop.folder().join("plugins/policies.toml"), b"[discount]\nfail = 1");
+    let (set, said) = shop.says(&["plugin", "policy", "discount", "--fail", "closed"]);
+    assert!(!set && said.contains("policies.toml"), "{said}");
 }
 
 /// As the guide says it, with what the command prints.

@@ -17,9 +17,9 @@ fn printable(text: &str) -> String {
 impl Host for GuestState {
     fn write(&mut self, caller: Caller, level: Level, message: String, fields: Vec<(String, String)>) {
         let bytes = message.len() + fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-        let (allowed, request) = {
+        let (allowed, request, behalf_of) = {
             let mut unit = self.unit.lock();
-            (unit.log_line(bytes), unit.request_id.clone())
+            (unit.log_line(bytes), unit.request_id.clone(), unit.behalf_of(caller.name()))
         };
         if !allowed {
             self.services.metrics.log_line_dropped(caller.name());
@@ -31,10 +31,10 @@ impl Host for GuestState {
         }
         let plugin = caller.name();
         match level {
-            Level::Debug => tracing::debug!(target: "plugin", plugin, request, "{line}"),
-            Level::Info => tracing::info!(target: "plugin", plugin, request, "{line}"),
-            Level::Warn => tracing::warn!(target: "plugin", plugin, request, "{line}"),
-            Level::Error => tracing::error!(target: "plugin", plugin, request, "{line}"),
+            Level::Debug => tracing::debug!(target: "plugin", plugin, behalf_of, request, "{line}"),
+            Level::Info => tracing::info!(target: "plugin", plugin, behalf_of, request, "{line}"),
+            Level::Warn => tracing::warn!(target: "plugin", plugin, behalf_of, request, "{line}"),
+            Level::Error => tracing::error!(target: "plugin", plugin, behalf_of, request, "{line}"),
         }
     }
 }

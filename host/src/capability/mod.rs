@@ -10,6 +10,7 @@ pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod crypto;
+pub mod data;
 pub mod effects;
 pub mod events;
 pub mod http_client;

@@ -17,6 +17,9 @@ use crate::engine::Code;
 use crate::runtime::Runtime;
 use crate::shop::PluginReport;
 use crate::shop::settings::{Settings, StoreFolder};
+use crate::store::Store;
+use crate::work::Plugins as _;
+use crate::work::data::{self, DataError};
 
 const MESSAGE_BYTES_MAX: u64 = 1 << 30;
 
@@ -29,6 +32,10 @@ pub enum Question {
     Command { name: String, arguments: Vec<(String, String)>, input: Vec<u8> },
     Backup { destination: std::path::PathBuf },
     Verify,
+    ExportData { plugin: String, file: std::path::PathBuf },
+    ImportData { plugin: String, file: std::path::PathBuf },
+    DeleteData { plugin: String },
+    Migrate { plugin: String, to: Option<u32> },
     DeadLetters,
     Replay(String),
     Discard(String),
@@ -115,6 +122,27 @@ async fn answer(runtime: &Runtime, question: Question) -> Result<Answer> {
             let store = runtime.store.clone();
             Answer::Text(tokio::task::spawn_blocking(move || store.verify()).await??.to_string())
         }
+        Question::ExportData { plugin, file } => {
+            let store = runtime.store.clone();
+            let count = tokio::task::spawn_blocking(move || export_data(&store, &plugin, &file)).await??;
+            Answer::Text(format!("{count} documents and counters"))
+        }
+        Question::ImportData { plugin, file } => {
+            ensure_not_live(runtime, &plugin)?;
+            let file = std::fs::File::open(&file).with_context(|| file.display().to_string())?;
+            let count = data::import(&runtime.store, &plugin, std::io::BufReader::new(file)).await?;
+            Answer::Text(format!("{count} documents and counters"))
+        }
+        Question::DeleteData { plugin } => {
+            ensure_not_live(runtime, &plugin)?;
+            let count = data::delete(&runtime.store, &plugin).await?;
+            runtime.services.search.forget(&plugin)?;
+            Answer::Text(format!("{count} documents and counters are deleted"))
+        }
+        Question::Migrate { plugin, to } => {
+            let units = runtime.runner.migrate(&plugin, to).await?;
+            Answer::Text(if units == 0 { "its documents have that form already".into() } else { format!("rewritten, in {units} units") })
+        }
         Question::DeadLetters => Answer::Text(dead_letters(runtime)?),
         Question::Replay(id) => {
             runtime.runner.replay_dead_letter(&id).await?;
@@ -127,6 +155,24 @@ async fn answer(runtime: &Runtime, question: Question) -> Result<Answer> {
             Answer::Text(String::new())
         }
     })
+}
+
+/// A plugin that is live would go on writing.
+fn ensure_not_live(runtime: &Runtime, plugin: &str) -> Result<()> {
+    if runtime.shop.live().borrow().contains_key(plugin) {
+        return Err(DataError::IsLive(plugin.to_owned()).into());
+    }
+    Ok(())
+}
+
+fn export_data(store: &Store, plugin: &str, file: &std::path::Path) -> Result<u64> {
+    use std::io::Write;
+    let at = || file.display().to_string();
+    let mut out = std::io::BufWriter::new(std::fs::File::create_new(file).with_context(at)?);
+    let count = data::export(store, plugin, &mut out)?;
+    out.flush().with_context(at)?;
+    out.get_ref().sync_all().with_context(at)?;
+    Ok(count)
 }
 
 async fn run_commands(runtime: &Runtime, name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<(String, Vec<u8>)>> {

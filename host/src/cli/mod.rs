@@ -2,16 +2,17 @@
 //! asks the server that has the store open, and prints.
 
 mod control;
+mod data;
 mod new;
 mod plugin;
 mod serve;
 mod store;
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 use crate::shop::settings::StoreFolder;
@@ -115,6 +116,16 @@ async fn run(command: Command) -> Result<()> {
         Command::Dead(DeadCommand::Replay { store, id }) => control::ask(&store.folder(), Question::Replay(id)).await.map(drop),
         Command::Dead(DeadCommand::Discard { store, id }) => control::ask(&store.folder(), Question::Discard(id)).await.map(drop),
     }
+}
+
+/// Whether whoever is at the terminal says yes.
+fn confirm(question: &str) -> Result<bool> {
+    ensure!(std::io::stdin().is_terminal(), "nobody is here to answer: look at the above, and say --yes");
+    print!("{question} [y/N] ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }
 
 fn out_of_place() -> anyhow::Error {

@@ -8,16 +8,19 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Subcommand;
+use clap::{Subcommand, ValueEnum};
 use souk_build::Build;
 
 use super::control::{self, Answer, Question};
-use super::{StoreArgument, new, out_of_place, store};
-use crate::engine::{Mode, TrialReport};
+use super::{StoreArgument, confirm, data, new, out_of_place, store};
+use crate::engine::{Mode, TrialReport, without_version};
+use crate::files::write_whole;
 use crate::shop::PluginReport;
 use crate::shop::bundle::{self, Bundle};
 use crate::shop::grants::{Grants, UNSIGNED, plugin_folders};
-use crate::shop::load::Files;
+use crate::shop::load::{EXTENSION_DEADLINE_MS, Files};
+use crate::shop::manifest::FailurePolicy;
+use crate::shop::policies::{Changed, Policies};
 use crate::shop::powers::{Power, beyond};
 use crate::shop::settings::{Settings, StoreFolder};
 use crate::shop::versions::{OnTrial, Versions};
@@ -71,12 +74,33 @@ pub enum PluginCommand {
     },
     /// Put a bundle into the store: shows what it asks for and what is new in it.
     Install(Bundled),
-    /// Take a plugin out of the store. Its documents stay.
+    /// Take a plugin out of the store. Its documents stay: see `data delete`.
     Remove {
         #[command(flatten)]
         store: StoreArgument,
         plugin: String,
     },
+    /// Extension points: who calls them, what happens when a provider fails, who provides them.
+    Points {
+        #[command(flatten)]
+        store: StoreArgument,
+    },
+    /// Change what happens when providers of an extension point fail; without options, as the callers declare it.
+    Policy {
+        #[command(flatten)]
+        store: StoreArgument,
+        /// For instance `discount`.
+        point: String,
+        /// Leave the provider's part out, fail the whole call, or take the last good answer to the same question.
+        #[arg(long, value_enum)]
+        fail: Option<FailurePolicy>,
+        /// Time that each provider has.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(i64::from(*EXTENSION_DEADLINE_MS.start())..=i64::from(*EXTENSION_DEADLINE_MS.end())))]
+        deadline_ms: Option<u32>,
+    },
+    /// A plugin's documents: export, import, delete, rewrite into another form.
+    #[command(subcommand)]
+    Data(data::DataCommand),
     /// The versions of a plugin that are kept, and when they were live.
     Versions {
         #[command(flatten)]
@@ -214,6 +238,13 @@ pub async fn run(command: PluginCommand) -> Result<()> {
             begin_trial(&store.folder(), &plugin, &version, mode).await
         }
         PluginCommand::Trial { store, plugin, end, json } => trial(&store.folder(), &plugin, end, json).await,
+        PluginCommand::Data(command) => data::run(command).await,
+        PluginCommand::Points { store } => {
+            let Answer::Plugins(plugins) = control::ask(&store.folder(), Question::Plugins).await? else { return Err(out_of_place()) };
+            print_points(&plugins);
+            Ok(())
+        }
+        PluginCommand::Policy { store, point, fail, deadline_ms } => set_policy(&store.folder(), &point, Changed { fail, deadline_ms }).await,
         PluginCommand::Remove { store, plugin } => remove(&store.folder(), &plugin),
         PluginCommand::Versions { store, plugin } => versions(&store.folder(), &plugin),
         PluginCommand::Promote { store, plugin, version } => {
@@ -366,14 +397,7 @@ fn agree(grants: &mut Grants, files: &Files, publisher: &str, consent: &Consent)
     if asked.is_empty() {
         println!("It asks for nothing.");
     }
-    if !consent.yes {
-        ensure!(std::io::stdin().is_terminal(), "nobody is here to answer: look at the above, and say --yes");
-        print!("Let it? [y/N] ");
-        std::io::stdout().flush()?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer)?;
-        ensure!(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()), "nothing was changed");
-    }
+    ensure!(consent.yes || confirm("Let it?")?, "nothing was changed");
     grants.give(files, asked, denied, publisher);
     Ok(())
 }
@@ -449,6 +473,44 @@ fn trial_line(trial: &TrialReport) -> String {
     }
 }
 
+async fn set_policy(folder: &StoreFolder, point: &str, changed: Changed) -> Result<()> {
+    let interface = if point.contains(':') { without_version(point).to_owned() } else { format!("souk:extend/{point}") };
+    let Answer::Plugins(plugins) = control::ask(folder, Question::Plugins).await? else { return Err(out_of_place()) };
+    let known: BTreeSet<&str> = plugins.iter().flat_map(|plugin| &plugin.points).map(|point| point.interface.as_str()).collect();
+    ensure!(known.contains(interface.as_str()), "no plugin calls `{interface}`; called are: {}", known.into_iter().collect::<Vec<_>>().join(", "));
+    let mut policies = Policies::read(&folder.plugins())?;
+    policies.set(&interface, (changed != Changed::default()).then_some(changed));
+    policies.write(&folder.plugins())?;
+    if control::is_served(folder).await {
+        control::ask(folder, Question::Reload).await?;
+    }
+    let Answer::Plugins(plugins) = control::ask(folder, Question::Plugins).await? else { return Err(out_of_place()) };
+    print_points(&plugins);
+    Ok(())
+}
+
+fn print_points(plugins: &[PluginReport]) {
+    println!("{:<28} {:<14} {:<10} {:>11}  providers", "extension point", "called by", "fail", "deadline ms");
+    for (caller, point) in plugins.iter().flat_map(|caller| caller.points.iter().map(move |point| (caller, point))) {
+        let providers = plugins.iter().filter(|provider| provider.links.contains(&point.interface)).map(|provider| {
+            match provider.switched_off.iter().find(|(off, _)| *off == point.interface) {
+                Some((_, seconds)) => format!("{} (switched off for {seconds} s)", provider.name),
+                None => provider.name.clone(),
+            }
+        });
+        let fail = point.fail.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        println!(
+            "{:<28} {:<14} {:<10} {:>11}  {}{}",
+            point.interface,
+            caller.name,
+            fail,
+            point.deadline_ms,
+            providers.collect::<Vec<_>>().join(", "),
+            if point.as_declared { "" } else { "  (changed by you)" }
+        );
+    }
+}
+
 async fn report(folder: &StoreFolder, question: Question, plugin: &str) -> Result<PluginReport> {
     let Answer::Plugins(all) = control::ask(folder, question).await? else { return Err(out_of_place()) };
     all.into_iter().find(|report| report.name == plugin).with_context(|| format!("the shop does not see `{plugin}`"))
@@ -512,7 +574,7 @@ fn pack(folder: &Path, out: Option<PathBuf>, key: Option<&Path>) -> Result<()> {
     let out = out.unwrap_or_else(|| format!("{}-{}.souk", files.manifest.name, files.manifest.version).into());
     let mut bytes = Vec::new();
     bundle::pack(folder, key.as_ref(), &mut bytes)?;
-    store::write_whole(&out, &bytes)?;
+    write_whole(&out, &bytes)?;
     println!("{} ({} KiB{})", out.display(), bytes.len() / 1024, if key.is_some() { ", signed" } else { ", not signed" });
     Ok(())
 }
@@ -534,6 +596,12 @@ fn print_plugins(plugins: &[PluginReport]) {
         );
         if let Some(trial) = &p.trial {
             println!("  ? {}", trial_line(trial));
+        }
+        if let Some(form) = p.older_form {
+            println!("  ? writes its documents in form {form}, which is not its newest: `souk plugin data migrate {}` rewrites them", p.name);
+        }
+        for (point, seconds) in &p.switched_off {
+            println!("  ! switched off for {point} after repeated failures, {seconds} s more");
         }
         for note in p.problem.iter().chain(&p.taken_back).chain(&p.trial_problem) {
             println!("  ! {note}");

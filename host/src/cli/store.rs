@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::control::{Answer, Question, ask};
 use super::{StoreArgument, out_of_place};
+use crate::files::{copy_folder, write_whole};
 use crate::shop::settings::{Settings, StoreFolder};
 
 #[derive(Subcommand)]
@@ -236,30 +237,4 @@ fn restore(folder: &StoreFolder, backup: &Path) -> Result<()> {
     let empty = std::fs::read_dir(&folder.0).map_or(true, |mut entries| entries.next().is_none());
     ensure!(empty, "{} is not empty: restore into a new folder, then move it into place", folder.0.display());
     copy_folder(&backup.0, &folder.0)
-}
-
-fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::create_dir_all(to).with_context(|| to.display().to_string())?;
-    std::fs::set_permissions(to, std::fs::Permissions::from_mode(std::fs::metadata(from)?.permissions().mode()))?;
-    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
-        let entry = entry?;
-        let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            copy_folder(&source, &target)?;
-        } else if kind.is_file() {
-            std::fs::copy(&source, &target).with_context(|| source.display().to_string())?;
-        }
-    }
-    Ok(())
-}
-
-/// Whole or not at all under its name.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(|| folder.display().to_string())?;
-    file.write_all(bytes)?;
-    file.persist(path).with_context(|| path.display().to_string())?;
-    Ok(())
 }

@@ -19,6 +19,7 @@ wasmtime::component::bindgen!({
             export souk:host/job-handler@0.1.0;
             export souk:host/command-handler@0.1.0;
             export souk:host/self-check@0.1.0;
+            export souk:host/data-migrate@0.1.0;
         }
     ",
     path: ["../wit/host", "../wit/web"],
@@ -29,6 +30,7 @@ wasmtime::component::bindgen!({
     exports: { default: async },
     named_imports: {
         "souk:host/storage@0.1.0": Caller,
+        "souk:host/data@0.1.0": Caller,
         "souk:host/cache@0.1.0": Caller,
         "souk:host/search@0.1.0": Caller,
         "souk:host/session@0.1.0": Caller,

@@ -15,30 +15,44 @@ use parking_lot::Mutex;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, Linker, Val};
 
+use super::breaker::Breaker;
 use super::link::without_version;
 use super::trial::{Asked, Mode, Trial};
 use super::{CallError, CallErrorKind, Graph, GuestState};
 use crate::shop::manifest::FailurePolicy;
+use crate::shop::policies::Policies;
 use crate::shop::plugin::Plugin;
 use crate::work::SharedUnit;
 use crate::work::unit::Visit;
 
-/// The providers that are live. Swapping one does not touch the graphs that
-/// call it.
+/// The providers that are live, and what the operator has changed of the
+/// callers' policies. Swapping one does not touch the graphs that call it.
 #[derive(Default)]
-pub struct Providers(ArcSwap<HashMap<String, Vec<Arc<Provider>>>>);
+pub struct Providers {
+    by_interface: ArcSwap<HashMap<String, Vec<Arc<Provider>>>>,
+    policies: ArcSwap<Policies>,
+}
 
 pub struct Provider {
     pub name: String,
     pub graph: Graph,
-    breaker: Arc<Breaker>,
+    /// By extension point: one that fails at discounts may be good at taxes.
+    breakers: Arc<HashMap<String, Breaker>>,
     reports: Arc<Reports>,
+    last_good: LastGood,
     trial: Option<Arc<Trial>>,
 }
 
 impl Provider {
     pub fn new(name: String, graph: Graph) -> Self {
-        Self { name, graph, breaker: Arc::default(), reports: Arc::default(), trial: None }
+        let breakers = graph.extensions_of(&name).map(|interface| (interface.to_owned(), Breaker::default())).collect();
+        Self { name, graph, breakers: Arc::new(breakers), reports: Arc::default(), last_good: LastGood::default(), trial: None }
+    }
+
+    /// The points for which it is switched off, and for how much longer.
+    pub fn switched_off(&self) -> impl Iterator<Item = (&str, Duration)> {
+        let now = Instant::now();
+        self.breakers.iter().filter_map(move |(interface, breaker)| Some((interface.as_str(), breaker.open_for(now)?)))
     }
 
     /// The same, with another version beside it, or with none any more.
@@ -52,12 +66,20 @@ impl Provider {
 
     /// The same version with other code: what it has failed at still counts.
     pub fn with_graph(&self, graph: Graph) -> Self {
-        Self { name: self.name.clone(), graph, breaker: self.breaker.clone(), reports: self.reports.clone(), trial: self.trial.clone() }
+        Self {
+            name: self.name.clone(),
+            graph,
+            breakers: self.breakers.clone(),
+            reports: self.reports.clone(),
+            last_good: self.last_good.clone(),
+            trial: self.trial.clone(),
+        }
     }
 
     /// Its answer or its refusal, marked with its name.
-    pub(super) async fn ask(&self, interface: &str, function: &str, parameters: &[Val], unit: &SharedUnit, deadline: Duration) -> Result<Result<Val, Val>, CallError> {
-        let visit = Visit::begin(unit);
+    pub(super) async fn ask(&self, question: Question<'_>, unit: &SharedUnit) -> Result<Result<Val, Val>, CallError> {
+        let visit = Visit::begin(unit, question.caller);
+        let Question { interface, function, parameters, deadline, .. } = question;
         let answer = self.graph.call_extension(&self.name, interface, function, parameters, unit.clone(), deadline).await;
         drop(visit);
         match answer? {
@@ -94,7 +116,12 @@ impl Providers {
         for list in by_interface.values_mut() {
             list.sort_by(|a, b| a.name.cmp(&b.name));
         }
-        self.0.store(Arc::new(by_interface));
+        self.by_interface.store(Arc::new(by_interface));
+    }
+
+    /// From the next call on.
+    pub fn set_policies(&self, policies: Arc<Policies>) {
+        self.policies.store(policies);
     }
 }
 
@@ -109,9 +136,7 @@ pub(super) fn add_to_linker(
 ) -> wasmtime::Result<()> {
     let interface: Arc<str> = without_version(interface).into();
     let declared = caller.manifest.extension_points.iter().find(|point| without_version(&point.interface) == &*interface);
-    let (policy, deadline) = declared.map_or((FailurePolicy::Closed, Duration::from_millis(200)), |point| {
-        (point.fail, Duration::from_millis(point.deadline_ms.into()))
-    });
+    let declared = declared.map_or(Policy::UNDECLARED, |point| Policy { fail: point.fail, deadline: Duration::from_millis(point.deadline_ms.into()) });
     let engine = component.engine();
     let Some(ComponentItem::ComponentInstance(ty)) = component.component_type().get_import(engine, label).map(|item| item.ty) else {
         return Ok(());
@@ -122,9 +147,8 @@ pub(super) fn add_to_linker(
         let point = Arc::new(Point {
             interface: interface.clone(),
             function: function.to_owned(),
-            caller: caller.name().to_owned(),
-            policy,
-            deadline,
+            caller: caller.name().into(),
+            declared,
             providers: providers.clone(),
         });
         instance.func_new_async(function, move |store, ty, parameters, results| {
@@ -139,29 +163,51 @@ pub(super) fn add_to_linker(
     Ok(())
 }
 
+/// One call of a function of a point.
+#[derive(Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub interface: &'a str,
+    pub function: &'a str,
+    pub parameters: &'a [Val],
+    pub caller: &'a Arc<str>,
+    /// For each provider.
+    pub deadline: Duration,
+}
+
 struct Point {
     interface: Arc<str>,
     function: String,
-    caller: String,
-    policy: FailurePolicy,
-    deadline: Duration,
+    caller: Arc<str>,
+    declared: Policy,
     providers: Arc<Providers>,
+}
+
+/// What holds for one call of a point.
+#[derive(Clone, Copy)]
+struct Policy {
+    fail: FailurePolicy,
+    deadline: Duration,
+}
+
+impl Policy {
+    const UNDECLARED: Self = Self { fail: FailurePolicy::Closed, deadline: Duration::from_millis(200) };
 }
 
 impl Point {
     async fn call(&self, ty: &ComponentFunc, parameters: &[Val], unit: SharedUnit) -> Val {
-        let all = self.providers.0.load_full();
+        let all = self.providers.by_interface.load_full();
         let providers = all.get(&*self.interface).map_or(&[][..], Vec::as_slice);
         let addressed = match (ty.params().next(), parameters.first()) {
             (Some(("provider", _)), Some(Val::String(name))) => Some(name),
             _ => None,
         };
+        let policy = self.policy();
         let answer = match addressed {
             Some(name) => match providers.iter().find(|provider| provider.name == *name) {
-                Some(provider) => self.ask(provider, parameters, &unit).await,
+                Some(provider) => self.ask(provider, parameters, &unit, policy).await.map_err(Refusal::into_val),
                 None => Err(failure(name, "not-found", format!("no plugin `{name}` provides {}", self.interface))),
             },
-            None => self.ask_all(providers, parameters, &unit).await,
+            None => self.ask_all(providers, parameters, &unit, policy).await,
         };
         Val::Result(match answer {
             Ok(value) => Ok(Some(Box::new(value))),
@@ -169,75 +215,167 @@ impl Point {
         })
     }
 
-    async fn ask_all(&self, providers: &[Arc<Provider>], parameters: &[Val], unit: &SharedUnit) -> Result<Val, Val> {
+    fn policy(&self) -> Policy {
+        let changed = self.providers.policies.load();
+        changed.of(&self.interface).map_or(self.declared, |changed| Policy {
+            fail: changed.fail.unwrap_or(self.declared.fail),
+            deadline: changed.deadline().unwrap_or(self.declared.deadline),
+        })
+    }
+
+    async fn ask_all(&self, providers: &[Arc<Provider>], parameters: &[Val], unit: &SharedUnit, policy: Policy) -> Result<Val, Val> {
+        // Written down once for all providers, and only where it is needed.
+        let question = (policy.fail == FailurePolicy::LastGood).then(|| LastGood::question(&self.interface, &self.function, parameters));
         let mut joined = Vec::new();
         for provider in providers {
-            match (self.ask(provider, parameters, unit).await, self.policy) {
-                (Ok(Val::List(items)), _) => joined.extend(items),
+            match (self.ask(provider, parameters, unit, policy).await, policy.fail) {
+                (Ok(Val::List(items)), _) => {
+                    if let Some(question) = question {
+                        provider.last_good.keep(question, &items);
+                    }
+                    joined.extend(items);
+                }
                 (Ok(_), _) => return Err(failure(&provider.name, "failed", "its answer is not a list".into())),
-                (Err(_), FailurePolicy::Open) => {}
-                (Err(failure), FailurePolicy::Closed) => return Err(failure),
+                (Err(refusal), FailurePolicy::Closed) => return Err(refusal.into_val()),
+                // It has said no, which is as good an answer as any.
+                (Err(Refusal::ByProvider(_)), FailurePolicy::Open | FailurePolicy::LastGood) => {}
+                (Err(Refusal::Failed(_)), FailurePolicy::Open) => {}
+                (Err(Refusal::Failed(_)), FailurePolicy::LastGood) => {
+                    joined.extend(question.and_then(|question| provider.last_good.of(question)).unwrap_or_default());
+                }
             }
         }
         Ok(Val::List(joined))
     }
 
-    /// One provider's answer, or the failure to hand on.
-    async fn ask(&self, provider: &Provider, parameters: &[Val], unit: &SharedUnit) -> Result<Val, Val> {
-        if let Some(answer) = self.ask_canary(provider, parameters, unit).await {
-            return answer;
+    /// One provider's answer.
+    async fn ask(&self, provider: &Provider, parameters: &[Val], unit: &SharedUnit, policy: Policy) -> Result<Val, Refusal> {
+        if let Some(answer) = self.ask_canary(provider, parameters, unit, policy).await {
+            return answer.map_err(Refusal::ByProvider);
         }
-        if provider.breaker.is_open() {
-            return Err(failure(&provider.name, "failed", "switched off for some seconds after repeated failures".into()));
+        let Some(breaker) = provider.breakers.get(&*self.interface) else {
+            return Err(Refusal::Failed(failure(&provider.name, "not-found", format!("it does not provide {}", self.interface))));
+        };
+        if breaker.open_for(Instant::now()).is_some() {
+            return Err(Refusal::Failed(failure(&provider.name, "failed", "switched off for some seconds after repeated failures".into())));
         }
         let begun = Instant::now();
-        let answer = provider.ask(&self.interface, &self.function, parameters, unit, self.deadline).await;
+        let answer = provider.ask(self.question(parameters, policy), unit).await;
         let took = begun.elapsed();
         // A host without room says nothing about the provider.
         if !matches!(&answer, Err(error) if error.kind == CallErrorKind::Overloaded) {
-            provider.breaker.record(answer.is_ok());
+            breaker.record(answer.is_ok());
         }
-        let answer = answer.unwrap_or_else(|error| {
-            self.report(provider, &error, took);
-            Err(failure(&provider.name, "failed", error.message))
-        });
+        let answer = match answer {
+            Ok(answer) => answer.map_err(Refusal::ByProvider),
+            Err(error) => {
+                self.report(provider, &error, took, policy.fail);
+                Err(Refusal::Failed(failure(&provider.name, "failed", error.message)))
+            }
+        };
         if let Some(trial) = provider.trial.as_ref().filter(|trial| trial.mode == Mode::Shadow) {
-            trial.shadow(self.asked(parameters, unit), answer.clone(), took);
+            trial.shadow(self.asked(parameters, unit, policy), answer.clone().map_err(Refusal::into_val), took);
         }
         answer
     }
 
     /// What the version on trial answers, if this unit is one of its own. Where
     /// it fails the live version is asked, and the shopper sees nothing of it.
-    async fn ask_canary(&self, provider: &Provider, parameters: &[Val], unit: &SharedUnit) -> Option<Result<Val, Val>> {
+    async fn ask_canary(&self, provider: &Provider, parameters: &[Val], unit: &SharedUnit, policy: Policy) -> Option<Result<Val, Val>> {
         let trial = provider.trial.as_ref().filter(|trial| trial.answers_for(unit.lock().shopper_or_request()))?;
         let begun = Instant::now();
-        let answer = trial.provider.ask(&self.interface, &self.function, parameters, unit, self.deadline).await;
+        let answer = trial.provider.ask(self.question(parameters, policy), unit).await;
         trial.record(answer.is_ok());
-        answer.inspect_err(|error| self.report(&trial.provider, error, begun.elapsed())).ok()
+        answer.inspect_err(|error| self.report(&trial.provider, error, begun.elapsed(), policy.fail)).ok()
     }
 
-    fn asked(&self, parameters: &[Val], unit: &SharedUnit) -> Asked {
+    fn question<'a>(&'a self, parameters: &'a [Val], policy: Policy) -> Question<'a> {
+        Question { interface: &self.interface, function: &self.function, parameters, caller: &self.caller, deadline: policy.deadline }
+    }
+
+    fn asked(&self, parameters: &[Val], unit: &SharedUnit, policy: Policy) -> Asked {
         let unit = unit.lock();
         Asked {
             interface: self.interface.clone(),
             function: self.function.clone(),
             parameters: parameters.to_vec(),
-            deadline: self.deadline,
+            caller: self.caller.clone(),
+            deadline: policy.deadline,
             now_ms: unit.now_ms,
             request_id: unit.request_id.clone(),
         }
     }
 
     /// Once a second for each provider: what fails on every page would fill the log.
-    fn report(&self, provider: &Provider, error: &CallError, took: Duration) {
+    fn report(&self, provider: &Provider, error: &CallError, took: Duration, policy: FailurePolicy) {
         let Some(unreported) = provider.reports.next(Instant::now()) else { return };
         let missing = error.kind == CallErrorKind::NotFound;
         tracing::warn!(
             plugin = %provider.name, point = %self.interface, function = %self.function, caller = %self.caller,
-            policy = ?self.policy, kind = ?error.kind, took_us = took.as_micros() as u64, missing, unreported, error = %error.message,
+            ?policy, kind = ?error.kind, took_us = took.as_micros() as u64, missing, unreported, error = %error.message,
             "extension provider failed"
         );
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone)]
+enum Refusal {
+    /// The provider says no.
+    ByProvider(Val),
+    /// It could not be asked, or did not answer.
+    Failed(Val),
+}
+
+impl Refusal {
+    fn into_val(self) -> Val {
+        match self {
+            Refusal::ByProvider(failure) | Refusal::Failed(failure) => failure,
+        }
+    }
+}
+
+/// What a provider has answered to whom, for `fail = "last-good"`.
+#[derive(Clone)]
+struct LastGood(moka::sync::Cache<blake3::Hash, Arc<[Val]>>);
+
+impl Default for LastGood {
+    fn default() -> Self {
+        Self(moka::sync::Cache::builder().max_capacity(Self::ANSWERS_MAX).time_to_live(Self::TTL).build())
+    }
+}
+
+impl LastGood {
+    const ANSWERS_MAX: u64 = 1_000;
+    /// Older than this, an answer is no better than none.
+    const TTL: Duration = Duration::from_secs(3_600);
+
+    /// The same for whoever asks the same later: `now-ms` does not count.
+    fn question(interface: &str, function: &str, parameters: &[Val]) -> blake3::Hash {
+        let mut parameters = parameters.to_vec();
+        parameters.iter_mut().for_each(without_time);
+        // Values have no other form that tells each from every other.
+        blake3::hash(format!("{interface} {function} {parameters:?}").as_bytes())
+    }
+
+    fn keep(&self, question: blake3::Hash, items: &[Val]) {
+        self.0.insert(question, items.into());
+    }
+
+    fn of(&self, question: blake3::Hash) -> Option<Vec<Val>> {
+        self.0.get(&question).map(|items| items.to_vec())
+    }
+}
+
+fn without_time(value: &mut Val) {
+    match value {
+        Val::Record(fields) => {
+            fields.retain(|(name, _)| name != "now-ms");
+            fields.iter_mut().for_each(|(_, field)| without_time(field));
+        }
+        Val::List(items) => items.iter_mut().for_each(without_time),
+        Val::Variant(_, Some(payload)) | Val::Option(Some(payload)) => without_time(payload),
+        _ => {}
     }
 }
 
@@ -282,45 +420,5 @@ impl Reports {
         }
         reports.0 = Some(now);
         Some(std::mem::take(&mut reports.1))
-    }
-}
-
-/// Switches a provider off for a while when most of its recent calls failed, so
-/// that a shop does not wait for it again and again.
-#[derive(Default)]
-struct Breaker(Mutex<BreakerState>);
-
-#[derive(Default)]
-struct BreakerState {
-    /// The newest call is the lowest bit; a set bit is a failure.
-    recent: u32,
-    count: u32,
-    open_until: Option<Instant>,
-}
-
-impl Breaker {
-    const WINDOW: u32 = 20;
-    const CALLS_MIN: u32 = 5;
-    const OPEN: Duration = Duration::from_secs(10);
-
-    fn is_open(&self) -> bool {
-        let mut state = self.0.lock();
-        match state.open_until {
-            Some(until) if Instant::now() < until => true,
-            Some(_) => {
-                *state = BreakerState::default();
-                false
-            }
-            None => false,
-        }
-    }
-
-    fn record(&self, ok: bool) {
-        let mut state = self.0.lock();
-        state.recent = (state.recent << 1 | u32::from(!ok)) & ((1 << Self::WINDOW) - 1);
-        state.count = (state.count + 1).min(Self::WINDOW);
-        if !ok && state.count >= Self::CALLS_MIN && state.recent.count_ones() * 2 > state.count {
-            state.open_until = Some(Instant::now() + Self::OPEN);
-        }
     }
 }

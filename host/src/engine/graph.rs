@@ -31,7 +31,7 @@ const INSTANTIATION_DEADLINE: Duration = Duration::from_secs(5);
 const COMMAND_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Handlers by which the host enters a plugin, in the order of [`Entry::handlers`].
-const HANDLERS: [(&str, &str); 7] = [
+const HANDLERS: [(&str, &str); 8] = [
     ("souk:web/handler", "handle"),
     ("souk:host/event-handler", "handle"),
     ("souk:host/effect-handler", "perform"),
@@ -39,6 +39,7 @@ const HANDLERS: [(&str, &str); 7] = [
     ("souk:host/job-handler", "run"),
     ("souk:host/command-handler", "run"),
     ("souk:host/self-check", "check"),
+    ("souk:host/data-migrate", "migrate"),
 ];
 
 const fn handler_of(call: &PluginCall) -> usize {
@@ -50,6 +51,7 @@ const fn handler_of(call: &PluginCall) -> usize {
         PluginCall::Job(_) => 4,
         PluginCall::Command { .. } => 5,
         PluginCall::SelfCheck => 6,
+        PluginCall::Migrate { .. } => 7,
     }
 }
 
@@ -171,6 +173,7 @@ impl Graph {
                     ("souk:host/command-handler", _) => {
                         func.typed::<(&str, &[(String, String)], &[u8]), (Result<Vec<u8>, String>,)>(store).err()
                     }
+                    ("souk:host/data-migrate", _) => func.typed::<(&str,), (Result<Option<String>, String>,)>(store).err(),
                     _ => func.typed::<(), (Result<(), String>,)>(store).err(),
                 }
                 .map_or(Ok(()), |error| {
@@ -218,6 +221,7 @@ impl Graph {
                     PluginCall::Command { name, arguments, input } => {
                         PluginAnswer::Command(call_checked(func, store, (name.as_str(), arguments.as_slice(), input.as_slice())).await?)
                     }
+                    PluginCall::Migrate { cursor } => PluginAnswer::Migrated(call_checked(func, store, (cursor.as_str(),)).await?),
                     PluginCall::SelfCheck => PluginAnswer::SelfCheck(call_checked(func, store, ()).await?),
                 })
             })
@@ -444,6 +448,7 @@ fn entry(component: &Component, plugin: &Arc<Plugin>, part: &link::Part, stats: 
         (!manifest.events.is_empty(), 1, "declares [[events]]"),
         (!manifest.jobs.is_empty(), 4, "declares [[jobs]]"),
         (!manifest.commands.is_empty(), 5, "declares [[commands]]"),
+        (manifest.data.form > 1, 7, "declares [data] with a form"),
     ] {
         if declared && handlers[handler].is_none() {
             return Err(LinkError::MissingExport {
@@ -495,6 +500,7 @@ fn add_capability(linker: &mut Linker<GuestState>, label: &str, interface: &str,
     }
     match without_version(interface) {
         "souk:host/storage" => capability!(host::storage),
+        "souk:host/data" => capability!(host::data),
         "souk:host/cache" => capability!(host::cache),
         "souk:host/search" => capability!(host::search),
         "souk:host/session" => capability!(host::session),

@@ -72,7 +72,7 @@ fn short_name(interface: &str) -> &str {
 }
 
 /// `souk:extend/discount@0.1.0` → `souk:extend/discount`.
-pub(super) fn without_version(interface: &str) -> &str {
+pub fn without_version(interface: &str) -> &str {
     interface.split('@').next().unwrap_or(interface)
 }
 

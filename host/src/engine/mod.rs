@@ -5,6 +5,7 @@
 //! nothing of stores on disk, HTTP or what a plugin sells.
 
 pub mod bindings;
+mod breaker;
 mod code;
 mod extension;
 mod graph;
@@ -30,7 +31,7 @@ use code::Compilers;
 pub use code::Code;
 pub use extension::{Provider, Providers};
 pub use graph::Graph;
-pub use link::{Interfaces, LinkError};
+pub use link::{Interfaces, LinkError, without_version};
 pub use state::GuestState;
 pub use stats::{PluginStats, fails_too_often};
 pub use trial::{Mode, Trial, TrialReport, UnitMaker};

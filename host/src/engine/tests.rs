@@ -61,6 +61,7 @@ impl Bench {
             kind: Kind::Request,
             now_ms: 1,
             request_id: "test".into(),
+            plugin: None,
             live: Arc::default(),
             limits: &Limits::USUAL,
             shopper: Shopper::None,

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use wasmtime::component::Val;
 
+use super::extension::Question;
 use super::{Provider, fails_too_often};
 use crate::work::SharedUnit;
 
@@ -113,7 +114,7 @@ impl Trial {
         tokio::spawn(async move {
             let unit = (trial.unit)(asked.now_ms, &asked.request_id);
             let begun = Instant::now();
-            let answer = trial.provider.ask(&asked.interface, &asked.function, &asked.parameters, &unit, asked.deadline).await;
+            let answer = trial.provider.ask(asked.question(), &unit).await;
             let took = begun.elapsed();
             unit.lock().end();
             trial.record(answer.is_ok());
@@ -159,9 +160,16 @@ pub(super) struct Asked {
     pub interface: Arc<str>,
     pub function: String,
     pub parameters: Vec<Val>,
+    pub caller: Arc<str>,
     pub deadline: Duration,
     pub now_ms: u64,
     pub request_id: String,
+}
+
+impl Asked {
+    fn question(&self) -> Question<'_> {
+        Question { interface: &self.interface, function: &self.function, parameters: &self.parameters, caller: &self.caller, deadline: self.deadline }
+    }
 }
 
 fn shown(value: &impl std::fmt::Debug) -> String {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::load::Files;
 use super::powers::{self, Power};
+use crate::files::write_whole;
 
 /// Who vouches for a version when nobody has signed it.
 pub const UNSIGNED: &str = "unsigned";
@@ -83,13 +84,8 @@ impl Grants {
 
     /// Whole or not at all.
     pub fn write(&self, plugins: &Path) -> Result<()> {
-        use std::io::Write;
         let text = format!("# What each plugin may do. `souk plugin grant` writes it.\n\n{}", toml::to_string_pretty(self)?);
-        let mut file = tempfile::Builder::new().prefix(".grants").tempfile_in(plugins)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path(plugins)).with_context(|| path(plugins).display().to_string())?;
-        Ok(())
+        write_whole(&path(plugins), text.as_bytes())
     }
 
     pub fn of(&self, plugin: &str) -> Option<&Grant> {

@@ -1,6 +1,7 @@
 //! Reads one plugin's folder: manifest, component, assets, settings.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use crate::front::assets::{self, Asset};
 
 const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 const MANIFEST_BYTES_MAX: u64 = 256 << 10;
+/// Of one call of one provider.
+pub const EXTENSION_DEADLINE_MS: RangeInclusive<u32> = 1..=30_000;
 
 /// A plugin as it lies on disk, read and checked on its own.
 #[derive(Clone)]
@@ -148,11 +151,15 @@ fn problems(manifest: &Manifest) -> Vec<String> {
         if !point.interface.starts_with("souk:extend/") {
             problems.push(format!("the extension point `{}`: names look like `souk:extend/discount`", point.interface));
         }
-        if !(1..=30_000).contains(&point.deadline_ms) {
+        if !EXTENSION_DEADLINE_MS.contains(&point.deadline_ms) {
             problems.push(format!("the extension point `{}`: deadline-ms is {}; give 1 to 30000", point.interface, point.deadline_ms));
         }
     }
     problems.extend(crate::capability::search::problems(&manifest.indexes));
+    let data = &manifest.data;
+    if data.form == 0 || !(1..=data.form).contains(&data.reads()) {
+        problems.push(format!("data.form is {}, data.reads {}: forms count from 1, and none reads beyond what it writes", data.form, data.reads()));
+    }
     let limits = &manifest.limits;
     for (name, value, min, max) in [
         ("deadline-ms", limits.deadline_ms, 10, 60_000),

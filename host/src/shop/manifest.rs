@@ -52,6 +52,8 @@ pub struct Manifest {
     pub secrets: BTreeSet<String>,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default)]
+    pub data: Data,
     /// Settings with type, default and description.
     #[serde(default)]
     pub config: BTreeMap<String, Setting>,
@@ -171,13 +173,17 @@ fn default_extension_deadline_ms() -> u32 {
 
 /// What the caller of an extension point sees when a provider traps, hangs or
 /// floods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailurePolicy {
     /// The provider's part is left out (`fail = "open"`).
     Open,
     /// The whole call answers with a failure (`fail = "closed"`).
     Closed,
+    /// What it answered to the same question within the last hour is taken
+    /// again (`fail = "last-good"`; a question's `now-ms` does not count); where
+    /// there is nothing, its part is left out.
+    LastGood,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -186,6 +192,28 @@ pub struct Http {
     /// `api.example.com`, `*.example.com`, `shop.internal` (this shop itself).
     #[serde(default)]
     pub hosts: BTreeSet<String>,
+}
+
+/// The form of the documents that a plugin keeps: see `souk:host/data`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Data {
+    /// The newest that this version writes, from 1.
+    pub form: u32,
+    /// The oldest that it reads; the same unless given.
+    pub reads: Option<u32>,
+}
+
+impl Data {
+    pub fn reads(&self) -> u32 {
+        self.reads.unwrap_or(self.form)
+    }
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self { form: 1, reads: None }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

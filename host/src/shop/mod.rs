@@ -10,6 +10,7 @@ pub mod grants;
 pub mod load;
 pub mod manifest;
 pub mod plugin;
+pub mod policies;
 pub mod powers;
 mod probation;
 pub mod settings;
@@ -27,7 +28,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::capability::Services;
-use crate::engine::{CallError, CallErrorKind, Code, Engine, Graph, LinkError, Mode, PluginStats, Provider, Providers, Trial, TrialReport};
+use crate::engine::{CallError, CallErrorKind, Code, Engine, Graph, LinkError, Mode, PluginStats, Provider, Providers, Trial, TrialReport, without_version};
 use crate::front::routes::SitePlugin;
 use crate::front::{Site, SiteError};
 use crate::store::Store;
@@ -35,8 +36,9 @@ use crate::work::unit::{Kind as UnitKind, Limits, Shopper, Start};
 use crate::work::{self, LivePlugins, PluginAnswer, PluginCall, Plugins, SharedUnit, Unit};
 use grants::{Grants, NotGranted};
 use load::Loaded;
-use manifest::Kind;
+use manifest::{FailurePolicy, Kind};
 use plugin::Usage;
+use policies::Policies;
 use probation::{Counts, Probations};
 use settings::{GrantSetting, Settings};
 use versions::{OnTrial, Versions};
@@ -58,6 +60,8 @@ pub struct Shop {
     site: ArcSwap<Site>,
     plugins: tokio::sync::watch::Sender<Arc<LivePlugins>>,
     stats: Mutex<HashMap<String, Arc<PluginStats>>>,
+    /// Changed by the operator.
+    policies: ArcSwap<Policies>,
     /// Why the version on disk of a plugin is not the one that is live.
     problems: Mutex<BTreeMap<String, String>>,
     /// Why a version that should be on trial is not.
@@ -101,6 +105,13 @@ pub struct PluginReport {
     pub taken_back: Option<String>,
     /// It runs on baseline code until the optimised code is made.
     pub baseline: bool,
+    /// The form of its documents, where this version knows a newer one.
+    pub older_form: Option<u32>,
+    /// Extension points for which it is switched off after repeated failures,
+    /// and for how many seconds more.
+    pub switched_off: Vec<(String, u64)>,
+    /// Extension points that it calls.
+    pub points: Vec<PointReport>,
     pub trial: Option<TrialReport>,
     /// Why no version is on trial, or none any more.
     pub trial_problem: Option<String>,
@@ -121,6 +132,16 @@ pub struct PluginReport {
     pub storage_bytes_read: u64,
     pub storage_bytes_written: u64,
     pub memory_mib_peak: u64,
+}
+
+/// What holds for the calls of one extension point by one plugin.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct PointReport {
+    pub interface: String,
+    pub fail: FailurePolicy,
+    pub deadline_ms: u32,
+    /// As its manifest says, or as the operator has changed it.
+    pub as_declared: bool,
 }
 
 /// What a reload did.
@@ -157,6 +178,7 @@ impl Shop {
             site: ArcSwap::from_pointee(site),
             plugins: tokio::sync::watch::Sender::new(Arc::default()),
             stats: Mutex::default(),
+            policies: ArcSwap::default(),
             problems: Mutex::default(),
             trial_problems: Mutex::default(),
             probations: Mutex::default(),
@@ -205,6 +227,7 @@ impl Shop {
         let begun = Instant::now();
         let live = self.live.load_full();
         let mut reload = Reload::default();
+        self.take_up_policies();
         let (mut wanted, broken) = self.read_folder(&live.loaded);
         // What does not load stays as it was; what may not be live goes.
         for name in broken.iter().filter(|(_, error)| !error.is::<NotGranted>()).map(|(name, _)| name) {
@@ -251,6 +274,17 @@ impl Shop {
             }
         }
         reload
+    }
+
+    fn take_up_policies(&self) {
+        match Policies::read(&self.folder) {
+            Ok(policies) => {
+                let policies = Arc::new(policies);
+                self.providers.set_policies(policies.clone());
+                self.policies.store(policies);
+            }
+            Err(error) => tracing::error!("policies stay as they are: {error:#}"),
+        }
     }
 
     /// Puts the versions that the operator wants tried beside the live ones.
@@ -464,6 +498,12 @@ impl Shop {
             }
         }
 
+        for name in changed.iter().filter(|name| wanted.contains_key(**name)) {
+            work::data::admit(&self.store, name, &wanted[*name].plugin.manifest.data)
+                .await
+                .map_err(|error| Refusal { plugins: vec![(*name).to_owned()], reason: error.to_string() })?;
+        }
+
         // Before anything can be published that they hear.
         work::outbox::subscribe(&self.store, &plugins)
             .await
@@ -600,6 +640,7 @@ impl Shop {
     /// All but what is read from the disk.
     fn counted(&self) -> Vec<PluginReport> {
         let live = self.live.load();
+        let policies = self.policies.load();
         let problems = self.problems.lock();
         let names: BTreeSet<&String> = live.loaded.keys().chain(problems.keys()).collect();
         let stats = self.stats.lock();
@@ -619,6 +660,11 @@ impl Shop {
                 problem: problems.get(name).cloned(),
                 taken_back: None,
                 baseline: loaded.is_some() && graph.is_some_and(Graph::is_baseline),
+                older_form: loaded.and_then(|l| work::data::older_form(&self.store, name, &l.plugin.manifest.data)),
+                switched_off: live.providers.get(name).map_or_else(Vec::new, |provider| {
+                    provider.switched_off().map(|(point, left)| (point.to_owned(), left.as_secs() + 1)).collect()
+                }),
+                points: loaded.map_or_else(Vec::new, |l| l.plugin.manifest.extension_points.iter().map(|point| point_report(point, &policies)).collect()),
                 trial: live.providers.get(name).and_then(|provider| Some(provider.trial()?.report())),
                 trial_problem: self.trial_problems.lock().get(name).cloned(),
                 routes: loaded.map_or(0, |l| l.plugin.manifest.routes.len()),
@@ -659,7 +705,7 @@ impl Plugins for Shop {
 }
 
 fn read_only_unit(store: &Store, plugins: &Arc<LivePlugins>, now_ms: u64, request_id: String) -> SharedUnit {
-    let start = Start { kind: UnitKind::SelfCheck, now_ms, request_id, live: plugins.clone(), limits: &Limits::USUAL, shopper: Shopper::None };
+    let start = Start { kind: UnitKind::SelfCheck, now_ms, request_id, plugin: None, live: plugins.clone(), limits: &Limits::USUAL, shopper: Shopper::None };
     Unit::new(store.begin(), start).shared()
 }
 
@@ -704,6 +750,17 @@ async fn optimise_what_hurried(shop: Weak<Shop>, mut hurried: mpsc::Receiver<()>
         while let Ok(Some(())) = tokio::time::timeout(SETTLED, hurried.recv()).await {}
         let Some(shop) = shop.upgrade() else { return };
         shop.optimise().await;
+    }
+}
+
+fn point_report(point: &manifest::ExtensionPoint, policies: &Policies) -> PointReport {
+    let interface = without_version(&point.interface);
+    let changed = policies.of(interface);
+    PointReport {
+        interface: interface.to_owned(),
+        fail: changed.and_then(|changed| changed.fail).unwrap_or(point.fail),
+        deadline_ms: changed.and_then(|changed| changed.deadline_ms).unwrap_or(point.deadline_ms),
+        as_declared: changed.is_none(),
     }
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::load::Files;
 use crate::engine::Mode;
+use crate::files::{copy_folder, write_whole};
 
 /// Versions of one plugin that are kept beside the live one.
 const KEPT: usize = 5;
@@ -71,10 +72,7 @@ impl Versions {
 
     fn write_history(&self, mut history: Vec<Entry>) -> Result<()> {
         history.drain(..history.len().saturating_sub(HISTORY_KEPT));
-        let mut file = tempfile::NamedTempFile::new_in(self.folder())?;
-        serde_json::to_writer_pretty(&mut file, &history)?;
-        file.persist(self.folder().join("history.json"))?;
-        Ok(())
+        write_whole(&self.folder().join("history.json"), &serde_json::to_vec_pretty(&history)?)
     }
 
     /// All that are kept, with their versions.
@@ -104,7 +102,7 @@ impl Versions {
         if !target.is_dir() {
             std::fs::create_dir_all(self.folder())?;
             let beside = tempfile::Builder::new().prefix(".new").tempdir_in(self.folder())?;
-            copy(from, beside.path())?;
+            copy_folder(from, beside.path())?;
             std::fs::rename(beside.keep(), &target)?;
         }
         Ok(id)
@@ -158,12 +156,7 @@ impl Versions {
     pub fn try_out(&self, trial: Option<&OnTrial>) -> Result<()> {
         let path = self.folder().join("trial.json");
         match trial {
-            Some(trial) => {
-                let mut file = tempfile::NamedTempFile::new_in(self.folder())?;
-                serde_json::to_writer(&mut file, trial)?;
-                file.persist(path)?;
-                Ok(())
-            }
+            Some(trial) => write_whole(&path, &serde_json::to_vec(trial)?),
             None => match std::fs::remove_file(path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
                 _ => Ok(()),
@@ -190,7 +183,7 @@ impl Versions {
     /// One step: there is no instant without the plugin.
     fn place(&self, id: &str) -> Result<()> {
         let beside = tempfile::Builder::new().prefix(&format!(".{}.", self.plugin)).tempdir_in(&self.plugins)?;
-        copy(&self.path(id), beside.path())?;
+        copy_folder(&self.path(id), beside.path())?;
         let live = self.live();
         if live.exists() {
             souk_build::exchange(beside.path(), &live)?;
@@ -236,21 +229,6 @@ fn digest(folder: &Path) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     visit(folder, "", &mut hasher)?;
     Ok(hasher.finalize().to_hex().to_string())
-}
-
-/// Plain files and folders; what is no part of a plugin stays behind.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from).with_context(|| from.display().to_string())? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            copy(&entry.path(), &to.join(entry.file_name()))?;
-        } else if kind.is_file() {
-            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -156,6 +156,7 @@ impl Committer {
             after.push((key.clone(), value));
         }
         group.counters.extend(after);
+        group.counters.extend(txn.counters_deleted.iter().map(|key| (key.clone(), 0)));
         Ok(())
     }
 
@@ -166,6 +167,9 @@ impl Committer {
         for key in txn.adds.into_keys() {
             let value = group.counters[&key];
             group.batch.insert((Space::Counters, key), Some(Bytes::copy_from_slice(&value.to_be_bytes())));
+        }
+        for key in txn.counters_deleted {
+            group.batch.insert((Space::Counters, key), None);
         }
         for (index, (log, value)) in txn.appends.into_iter().enumerate() {
             let key = [&log[..], &seq.to_be_bytes(), &(index as u32).to_be_bytes()].concat();

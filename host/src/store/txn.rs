@@ -16,6 +16,7 @@ pub struct Txn {
     pub(super) ranges_read: Vec<(Bound<Vec<u8>>, Bound<Vec<u8>>)>,
     pub(super) writes: BTreeMap<Vec<u8>, Option<Bytes>>,
     pub(super) adds: BTreeMap<Vec<u8>, Add>,
+    pub(super) counters_deleted: Vec<Vec<u8>>,
     pub(super) appends: Vec<(Vec<u8>, Bytes)>,
     operations: u32,
 }
@@ -40,6 +41,7 @@ impl Txn {
             ranges_read: Vec::new(),
             writes: BTreeMap::new(),
             adds: BTreeMap::new(),
+            counters_deleted: Vec::new(),
             appends: Vec::new(),
             operations: 0,
         }
@@ -118,6 +120,42 @@ impl Txn {
         Ok(found)
     }
 
+    /// Documents in order of keys as they are in the snapshot. Leaves no note of
+    /// the read: for the host, of what nobody else writes, or to show it.
+    pub fn peek(&mut self, start: Bound<&[u8]>, end: Bound<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        self.operations += 1;
+        let mut found = Vec::new();
+        self.current.snapshot.scan(Space::Documents, start, end, false, &mut |key, value| {
+            found.push((Bytes::copy_from_slice(key), value));
+            found.len() < limit
+        })?;
+        Ok(found)
+    }
+
+    /// All counters of a range of keys, also without a note of the read.
+    pub fn counters(&mut self, (first, end): &(impl AsRef<[u8]>, impl AsRef<[u8]>)) -> Result<Vec<(Bytes, i64)>, StoreError> {
+        self.operations += 1;
+        let (mut found, mut damaged) = (Vec::new(), Ok(()));
+        let (first, end) = (Bound::Included(first.as_ref()), Bound::Excluded(end.as_ref()));
+        self.current.snapshot.scan(Space::Counters, first, end, false, &mut |key, value| match decode_counter(&value) {
+            Ok(value) => {
+                found.push((Bytes::copy_from_slice(key), value));
+                true
+            }
+            Err(error) => {
+                damaged = Err(error);
+                false
+            }
+        })?;
+        damaged.map(|()| found)
+    }
+
+    /// Whatever was added to it before this commits is gone with it.
+    pub fn counter_delete(&mut self, key: &[u8]) {
+        self.operations += 1;
+        self.counters_deleted.push(key.to_vec());
+    }
+
     pub fn counter_get(&mut self, key: &[u8]) -> Result<i64, StoreError> {
         self.keys_read.push((Space::Counters, key.to_vec()));
         self.counter_peek(key)
@@ -160,7 +198,7 @@ impl Txn {
     }
 
     pub fn has_writes(&self) -> bool {
-        !(self.writes.is_empty() && self.adds.is_empty() && self.appends.is_empty())
+        !(self.writes.is_empty() && self.adds.is_empty() && self.counters_deleted.is_empty() && self.appends.is_empty())
     }
 
     pub fn operations(&self) -> u32 {

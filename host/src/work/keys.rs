@@ -21,6 +21,7 @@ const JOB_DUE: u8 = b't';
 const CRON: u8 = b'r';
 const DEAD: u8 = b'x';
 const EXPIRY: u8 = b'z';
+const FORMS: u8 = b'v';
 const SEARCH_DOCUMENT: u8 = b'f';
 const SEARCH_APPLIED: u8 = b'a';
 
@@ -62,6 +63,34 @@ pub fn collection_end(plugin: &str, collection: &str) -> Key {
 
 pub fn counter(plugin: &str, collection: &str, key: &str) -> Key {
     names(COUNTER, &[plugin, collection, key])
+}
+
+/// All documents of a plugin, without the first key itself.
+pub fn documents(plugin: &str) -> (Key, Key) {
+    all_named(DOCUMENT, plugin)
+}
+
+pub fn counters(plugin: &str) -> (Key, Key) {
+    all_named(COUNTER, plugin)
+}
+
+/// Collection and key of a document or counter of this plugin.
+pub fn names_of(plugin: &str, key: &[u8]) -> Option<(String, String)> {
+    let rest = std::str::from_utf8(key.get(1..)?).ok()?.strip_prefix(plugin)?.strip_prefix('\0')?;
+    rest.split_once('\0').map(|(collection, key)| (collection.to_owned(), key.to_owned()))
+}
+
+/// All that is kept for a plugin under keys that begin with its name, and
+/// whether it is documents: jobs, runs by the clock, what it has put into
+/// indexes.
+pub fn all_of(plugin: &str) -> impl Iterator<Item = (bool, (Key, Key))> {
+    let spaces = [DOCUMENT, JOB, CRON, SEARCH_DOCUMENT, SEARCH_APPLIED];
+    spaces.map(|space| (space == DOCUMENT, all_named(space, plugin))).into_iter()
+}
+
+/// Form of a plugin's documents.
+pub fn forms(plugin: &str) -> Key {
+    names(FORMS, &[plugin])
 }
 
 pub fn session(id: &str) -> Key {
@@ -152,15 +181,23 @@ pub fn search_document(plugin: &str, index: &str, id: &str) -> Key {
 
 /// All of an index; the first key is also what comes before each id.
 pub fn search_documents(plugin: &str, index: &str) -> (Key, Key) {
-    let first = names(SEARCH_DOCUMENT, &[plugin, index, ""]);
-    let mut end = first.clone();
-    *end.last_mut().expect("names separates with NUL") = 1;
-    (first, end)
+    all_below(names(SEARCH_DOCUMENT, &[plugin, index, ""]))
 }
 
 /// How far an index has followed the log at least.
 pub fn search_applied(plugin: &str, index: &str) -> Key {
     names(SEARCH_APPLIED, &[plugin, index])
+}
+
+fn all_named(namespace: u8, plugin: &str) -> (Key, Key) {
+    all_below(names(namespace, &[plugin, ""]))
+}
+
+/// What begins with these names, which end with an empty one.
+fn all_below(first: Key) -> (Key, Key) {
+    let mut end = first.clone();
+    *end.last_mut().expect("names separates with NUL") = 1;
+    (first, end)
 }
 
 fn all(namespace: u8) -> (Key, Key) {

@@ -7,6 +7,7 @@
 //! what a unit can do. This room reaches plugins through [`Plugins`] and knows
 //! neither wasm nor HTTP sockets.
 
+pub mod data;
 pub mod dead;
 pub mod effects;
 mod expiry;
@@ -62,6 +63,7 @@ pub enum PluginCall {
     Completed(Completion),
     Job(Job),
     Command { name: String, arguments: Vec<(String, String)>, input: Vec<u8> },
+    Migrate { cursor: String },
     SelfCheck,
 }
 
@@ -75,5 +77,7 @@ pub enum PluginAnswer {
     /// True: run it again at once.
     Job(Result<bool, String>),
     Command(Result<Vec<u8>, String>),
+    /// Where to go on; none when all is done.
+    Migrated(Result<Option<String>, String>),
     SelfCheck(Result<(), String>),
 }

@@ -214,6 +214,7 @@ impl<P: Plugins> Runner<P> {
         self.start_effects()?;
         self.start_jobs().await?;
         self.start_expiry();
+        self.tasks.spawn(self.clone().resume_migrations());
         Ok(())
     }
 
@@ -242,6 +243,7 @@ impl<P: Plugins> Runner<P> {
             kind: Kind::Request,
             now_ms: self.now_ms(),
             request_id: request.request_id.clone(),
+            plugin: None,
             live,
             limits: &Limits::USUAL,
             shopper: if cross_site { Shopper::None } else { Shopper::Browser(session) },
@@ -309,6 +311,7 @@ impl<P: Plugins> Runner<P> {
             kind,
             now_ms: self.now_ms(),
             request_id: super::unit::random_token(),
+            plugin: None,
             live: self.plugins.live().borrow().clone(),
             limits: &Limits::USUAL,
             shopper: Shopper::None,
@@ -326,6 +329,7 @@ impl<P: Plugins> Runner<P> {
         mut prepare: impl FnMut(&mut Unit) -> Result<bool, RunError>,
         mut finish: impl FnMut(&mut Unit, PluginAnswer) -> Result<Verdict<T>, RunError>,
     ) -> Result<Outcome<T>, RunError> {
+        let start = Start { plugin: Some(plugin.into()), ..start };
         let mut unit = Unit::new(self.store.begin(), start).shared();
         // Held from the second attempt on: those who conflict on one key go one after the other.
         let mut turn: Option<(usize, tokio::sync::MutexGuard<'_, ()>)> = None;

@@ -97,6 +97,9 @@ pub struct Unit {
     /// 1 on the first run.
     pub attempt: u32,
     pub request_id: String,
+    /// Plugins in whose name the one that now runs does so: the one that the
+    /// host called, and whoever asked an extension point.
+    behalf: Vec<Arc<str>>,
     /// What was live when the unit began.
     pub live: Arc<LivePlugins>,
     limits: &'static Limits,
@@ -141,6 +144,8 @@ pub struct Start {
     pub kind: Kind,
     pub now_ms: u64,
     pub request_id: String,
+    /// Whom the host calls.
+    pub plugin: Option<Arc<str>>,
     pub live: Arc<LivePlugins>,
     pub limits: &'static Limits,
     pub shopper: Shopper,
@@ -162,6 +167,7 @@ impl Unit {
             now_ms: start.now_ms,
             attempt: 1,
             request_id: start.request_id,
+            behalf: start.plugin.into_iter().collect(),
             live: start.live,
             limits: start.limits,
             // A self-check runs against live data before its version is live.
@@ -183,6 +189,7 @@ impl Unit {
             kind: self.kind,
             now_ms: self.now_ms,
             request_id: std::mem::take(&mut self.request_id),
+            plugin: self.behalf.first().cloned(),
             live: self.live.clone(),
             limits: self.limits,
             shopper: self.session.shopper.clone(),
@@ -197,6 +204,15 @@ impl Unit {
             Shopper::Browser(Some(session)) => &session.0,
             _ => &self.request_id,
         }
+    }
+
+    /// For logs: on whose behalf `plugin` acts, the first caller first. The host
+    /// does not see who calls whom within the shop's graph.
+    pub fn behalf_of(&self, plugin: &str) -> String {
+        let mut callers: Vec<&str> = self.behalf.iter().map(|caller| &**caller).collect();
+        callers.dedup();
+        callers.pop_if(|last| *last == plugin);
+        callers.join(" > ")
     }
 
     pub fn shared(self) -> SharedUnit {
@@ -328,9 +344,11 @@ pub struct Visit {
 }
 
 impl Visit {
-    pub fn begin(unit: &SharedUnit) -> Self {
+    /// `caller` has asked for it.
+    pub fn begin(unit: &SharedUnit, caller: &Arc<str>) -> Self {
         let mut visited = unit.lock();
         visited.read_only += 1;
+        visited.behalf.push(caller.clone());
         let spent_before = std::mem::take(&mut visited.spent);
         drop(visited);
         Self { unit: unit.clone(), spent_before }
@@ -341,6 +359,7 @@ impl Drop for Visit {
     fn drop(&mut self) {
         let mut visited = self.unit.lock();
         visited.read_only -= 1;
+        visited.behalf.pop();
         visited.spent = std::mem::take(&mut self.spent_before);
     }
 }

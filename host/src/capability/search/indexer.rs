@@ -292,7 +292,7 @@ fn as_slice(bound: &Bound<keys::Key>) -> Bound<&[u8]> {
     }
 }
 
-fn remove_folder(folder: &std::path::Path) -> std::io::Result<()> {
+pub(super) fn remove_folder(folder: &std::path::Path) -> std::io::Result<()> {
     match std::fs::remove_dir_all(folder) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

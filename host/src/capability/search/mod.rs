@@ -73,6 +73,11 @@ fn is_damage(error: &TantivyError) -> bool {
 }
 
 impl Search {
+    /// Deletes the indexes of a plugin that is gone.
+    pub fn forget(&self, plugin: &str) -> std::io::Result<()> {
+        indexer::remove_folder(&self.folder.join(plugin))
+    }
+
     pub fn new(folder: &Path, store: Store) -> Self {
         Self {
             folder: folder.to_owned(),

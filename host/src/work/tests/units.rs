@@ -186,7 +186,7 @@ async fn what_a_quota_refuses_is_not_committed() {
 async fn what_a_visitor_spends_is_not_the_units() {
     let fake = Fake::new(shop(), |c| async move {
         c.unit.lock().charge(5, 10).unwrap();
-        let visit = unit::Visit::begin(&c.unit);
+        let visit = unit::Visit::begin(&c.unit, &"caller".into());
         assert!(c.unit.lock().charge(10, 10).is_ok(), "a visitor begins at nothing");
         assert!(matches!(c.unit.lock().charge(1, 10), Err(UnitError::Quota(_))));
         while c.unit.lock().log_line(1) {}
@@ -202,7 +202,7 @@ async fn what_a_visitor_spends_is_not_the_units() {
 #[tokio::test]
 async fn a_unit_that_only_reads_refuses_everything_that_writes() {
     let fake = Fake::new(shop(), |c| async move {
-        let _visit = unit::Visit::begin(&c.unit);
+        let _visit = unit::Visit::begin(&c.unit, &"caller".into());
         let mut unit = c.unit.lock();
         assert!(matches!(outbox::publish(&mut unit, "shop", "t".into(), "k".into(), Vec::new()), Err(UnitError::ReadOnly)));
         assert!(matches!(super::super::jobs::cancel(&mut unit, "shop", "job", "k"), Err(UnitError::ReadOnly)));

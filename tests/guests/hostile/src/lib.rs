@@ -19,6 +19,12 @@ thread_local! {
     static CALLS: Cell<u32> = const { Cell::new(0) };
 }
 
+/// Of this instance, this one counted.
+fn calls() -> u32 {
+    CALLS.set(CALLS.get() + 1);
+    CALLS.get()
+}
+
 impl Guest for Hostile {
     fn propose(cart: Cart) -> Result<Vec<Answer>, Failure> {
         let Ok(Settings { misdeed }) = config::load() else { return Ok(Vec::new()) };
@@ -32,10 +38,13 @@ impl Guest for Hostile {
             "more-than-everything" => vec![proposal(Effect::Percent((4_000_000, portions(1_000_000))))],
             "html-in-a-title" => vec![proposal(Effect::Percent((10_000, portions(1))))],
             "behave-for-a-while" => {
-                let calls = CALLS.get() + 1;
-                CALLS.set(calls);
-                assert!(calls <= 5, "enough of it");
+                assert!(calls() <= 5, "enough of it");
                 Vec::new()
+            }
+            // After each trap it is a new instance, which counts anew.
+            "fail-every-third-time" => {
+                assert!(calls() <= 2, "not again");
+                vec![proposal(Effect::Percent((100_000, portions(1))))]
             }
             "huge-answer" => {
                 let reason = "x".repeat(1 << 20);
