@@ -4,6 +4,7 @@
 //! `published/<version>` is a copy that is never edited. A change that cannot
 //! be compatible needs a new version of its package, beside the old one.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,8 +35,10 @@ fn copy(from: &Path, to: &Path, version: &str, change: (&str, &str)) {
     }
 }
 
-/// A plugin that calls and provides all there is.
-fn push(resolve: &mut Resolve, folder: &Path, version: &str) -> WorldId {
+/// A plugin that calls all there is, and provides what `provides` names, or
+/// else all there is; with what it provides.
+fn push(resolve: &mut Resolve, folder: &Path, version: &str, provides: Option<&BTreeSet<String>>) -> (WorldId, BTreeSet<String>) {
+    let mut provided = BTreeSet::new();
     let mut groups: Vec<UnresolvedPackageGroup> =
         fs::read_dir(folder).unwrap().flatten().map(|entry| UnresolvedPackageGroup::parse_dir(&entry.path()).unwrap()).collect();
     let first = groups.pop().expect("contracts");
@@ -58,14 +61,16 @@ fn push(resolve: &mut Resolve, folder: &Path, version: &str) -> WorldId {
         if offered.contains(&id) || ["souk:commerce", "souk:extend"].contains(&package) {
             writeln!(world, "import {name};").unwrap();
         }
-        if !offered.contains(&id) {
+        let unversioned = name.split('@').next().unwrap_or(&name).to_owned();
+        if !offered.contains(&id) && provides.is_none_or(|names| names.contains(&unversioned)) {
             writeln!(world, "export {name};").unwrap();
+            provided.insert(unversioned);
         }
         assert!(interface.package.is_some());
     }
     world.push_str("}\n");
     let package = resolve.push_str("plugin.wit", &world).unwrap();
-    resolve.select_world(&[package], Some("plugin")).unwrap()
+    (resolve.select_world(&[package], Some("plugin")).unwrap(), provided)
 }
 
 /// Whether plugins of `old` run where `wit/`, with this change, is what there is.
@@ -77,8 +82,9 @@ fn runs(old: &Path, change: (&str, &str)) -> Result<(), String> {
     copy(old, &before, "0.0.1", ("\0", ""));
     copy(&wit(), &now, "0.0.2", change);
     let mut resolve = Resolve::default();
-    let before = push(&mut resolve, &before, "0.0.1");
-    let now = push(&mut resolve, &now, "0.0.2");
+    let (before, provided) = push(&mut resolve, &before, "0.0.1", None);
+    // A plugin of before provides nothing that is new.
+    let (now, _) = push(&mut resolve, &now, "0.0.2", Some(&provided));
     semver_check(resolve, before, now).map_err(|error| format!("{error:#}"))
 }
 
