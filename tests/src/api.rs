@@ -72,6 +72,19 @@ impl Api {
         Ok((path, filled))
     }
 
+    /// Asks until the index, which may have to be built again, finds something.
+    pub async fn searchable(&self, words: &str) {
+        for _ in 0..600 {
+            let (status, found) = self.send("GET", &format!("/search?q={words}"), Value::Null).await;
+            assert_eq!(status, 200, "{found}");
+            if found["total"].as_i64() > Some(0) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        panic!("a search for {words} finds nothing");
+    }
+
     pub async fn order(&self, cart: &str, method: &str) -> Result<(u16, Value), reqwest::Error> {
         self.try_send("POST", &format!("{cart}/order"), json!({ "payment_method": method })).await
     }

@@ -4,7 +4,10 @@
 //! `cargo xtask test` builds what these tests run.
 
 pub mod api;
+pub mod powercut;
+pub mod sales;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -101,7 +104,14 @@ impl Shop {
 
     /// Serves a store made by [`store`].
     pub fn serve(folder: TempDir) -> Self {
-        let mut server = souk().arg("serve").arg("--store").arg(folder.path().join("store")).stdout(Stdio::piped()).spawn().unwrap();
+        Self::serve_with(folder, [] as [(&str, &str); 0])
+    }
+
+    /// With more in its environment.
+    pub fn serve_with(folder: TempDir, environment: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>) -> Self {
+        let mut serve = souk();
+        serve.arg("serve").arg("--store").arg(folder.path().join("store")).envs(environment);
+        let mut server = serve.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
         let mut told = |before: &str| {
             let found = lines.by_ref().map_while(Result::ok).find_map(|line| Some(line.split_once(before)?.1.split_whitespace().next()?.to_owned()));
