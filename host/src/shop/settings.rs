@@ -45,7 +45,7 @@ pub struct ShopSettings {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StorageSettings {
-    /// `fjall` or `sled`; fixed once the store has been made.
+    /// `fjall`, `sled` or `redb`; fixed once the store has been made.
     pub engine: EngineSetting,
 }
 
@@ -86,6 +86,7 @@ pub enum EngineSetting {
     #[default]
     Fjall,
     Sled,
+    Redb,
 }
 
 impl From<EngineSetting> for EngineKind {
@@ -93,6 +94,7 @@ impl From<EngineSetting> for EngineKind {
         match setting {
             EngineSetting::Fjall => EngineKind::Fjall,
             EngineSetting::Sled => EngineKind::Sled,
+            EngineSetting::Redb => EngineKind::Redb,
         }
     }
 }

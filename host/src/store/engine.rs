@@ -51,6 +51,7 @@ pub fn open(kind: super::EngineKind, folder: &Path) -> Result<Box<dyn Engine>, S
     Ok(match kind {
         super::EngineKind::Fjall => Box::new(super::fjall::Fjall::open(folder)?),
         super::EngineKind::Sled => Box::new(super::sled::Sled::open(folder)?),
+        super::EngineKind::Redb => Box::new(super::redb::Redb::open(folder)?),
     })
 }
 

@@ -9,6 +9,7 @@
 mod committer;
 mod engine;
 mod fjall;
+mod redb;
 mod sled;
 #[cfg(test)]
 mod tests;
@@ -61,6 +62,7 @@ pub struct Committed {
 pub enum EngineKind {
     Fjall,
     Sled,
+    Redb,
 }
 
 impl EngineKind {
@@ -68,6 +70,7 @@ impl EngineKind {
         match self {
             EngineKind::Fjall => "fjall",
             EngineKind::Sled => "sled",
+            EngineKind::Redb => "redb",
         }
     }
 }
@@ -79,7 +82,8 @@ impl FromStr for EngineKind {
         match name {
             "fjall" => Ok(EngineKind::Fjall),
             "sled" => Ok(EngineKind::Sled),
-            _ => Err(format!("there is no storage engine `{name}`; there are fjall and sled")),
+            "redb" => Ok(EngineKind::Redb),
+            _ => Err(format!("there is no storage engine `{name}`; there are fjall, sled and redb")),
         }
     }
 }

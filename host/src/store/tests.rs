@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const KINDS: [EngineKind; 2] = [EngineKind::Fjall, EngineKind::Sled];
+const KINDS: [EngineKind; 3] = [EngineKind::Fjall, EngineKind::Sled, EngineKind::Redb];
 
 /// Runs `test` on a fresh store of each engine.
 fn on_each(test: impl AsyncFn(&Store)) {
