@@ -2,24 +2,39 @@
 //! the usual answers.
 //!
 //! ```
-//! use souk_sdk::web::{self, Problem, Request, Response};
+//! use souk_sdk::web::{self, Form, Request, Response, Text};
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Add {
+//!     sku: Text<64>,
+//!     quantity: u32,
+//! }
+//!
+//! fn add(Form(add): Form<Add>) -> Response {
+//!     web::html(format!("{} of {} added", add.quantity, &*add.sku))
+//! }
 //!
 //! fn handle(request: Request) -> Response {
-//!     web::answer(|| match request.route.as_str() {
-//!         "add" => {
-//!             let form = request.form()?;
-//!             let (_sku, quantity) = (form.text("sku", 64)?, form.number::<u32>("quantity")?);
-//!             Ok(web::html(format!("{quantity} added")))
-//!         }
-//!         _ => Ok(web::not_found()),
-//!     })
+//!     match request.route.as_str() {
+//!         "add" => web::call(add, &request),
+//!         _ => web::not_found(),
+//!     }
 //! }
 //! ```
+//!
+//! [`call`] runs a function on what its parameters read from the request. Where
+//! types do not help, [`Request`] has the parts themselves, and [`answer`] lets
+//! a closure use `?`.
+
+mod extract;
+mod pairs;
 
 use std::str::FromStr;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+pub use extract::{Form, FromRequest, Handler, IntoResponse, Json, Path, Query, Text, call};
 
 pub use crate::bindings::web::handler::Guest;
 pub use crate::bindings::web::types::{CachePolicy, Request, Response};

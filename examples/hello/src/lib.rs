@@ -2,7 +2,7 @@
 
 use maud::html;
 use souk_sdk::storage::Counter;
-use souk_sdk::web::{self, Request, Response};
+use souk_sdk::web::{self, Problem, Request, Response};
 
 const VISITS: Counter = Counter::new("visits");
 
@@ -10,11 +10,13 @@ struct Hello;
 
 impl web::Guest for Hello {
     fn handle(request: Request) -> Response {
-        web::answer(|| {
-            let visits = VISITS.add(&request.path, 1)?;
-            Ok(web::html(html! { p { "Hello, visitor " (visits) } }))
-        })
+        web::call(hello, &request)
     }
+}
+
+fn hello(request: &Request) -> Result<Response, Problem> {
+    let visits = VISITS.add(&request.path, 1)?;
+    Ok(web::html(html! { p { "Hello, visitor " (visits) } }))
 }
 
 souk_sdk::export!(Hello: web::handler);

@@ -5,16 +5,19 @@ mod openapi;
 mod orders;
 mod search;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::catalog::{self, Sort};
 use souk_sdk::commerce::inventory;
 use souk_sdk::commerce::types::Page;
-use souk_sdk::web::{self, Problem, Request, Response};
+use souk_sdk::web::{self, Json, Path, Problem, Query, Request, Response, Text};
 
 const PAGE_SIZE_DEFAULT: u32 = 24;
 const PAGE_SIZE_MAX: u32 = 200;
 const SKUS_MAX: usize = 100;
 const NAME_CHARS_MAX: usize = 128;
+
+/// Of a category, a brand or a sku.
+type Name = Text<NAME_CHARS_MAX>;
 
 /// Names in queries, and in the document that tells of them.
 const SORTS: [(&str, Sort); 4] =
@@ -24,63 +27,77 @@ struct Api;
 
 impl web::Guest for Api {
     fn handle(request: Request) -> Response {
-        web::answer(|| match request.route.as_str() {
-            "products" => products(&request),
-            "product" => match catalog::get(request.param("handle"), &request.locale) {
-                Some(product) => Ok(web::json(&product)),
-                None => Err(Problem::new(404, "No such product").detail("No product has this handle. GET /api/v1/products lists them.")),
-            },
-            "availability" => availability(&request),
-            "categories" => Ok(web::json(&catalog::categories(&request.locale))),
-            "openapi" => Ok(web::json(&openapi::document()).cached(3_600, ["api"])),
-            "search" => search::search(&request),
-            "suggest" => search::suggest(&request),
-            "countries" => Ok(orders::countries(&request)),
-            "address-form" => orders::address_form(&request),
-            "create-cart" => carts::create(&request),
-            "place-order" => orders::place(&request),
-            "order" | "cancel-order" | "pay-order" | "check-payment" => orders::handle(&request),
-            _ => carts::handle(&request),
-        })
+        match request.route.as_str() {
+            "products" => web::call(products, &request),
+            "product" => web::call(product, &request),
+            "availability" => web::call(availability, &request),
+            "categories" => web::json(&catalog::categories(&request.locale)),
+            "openapi" => web::json(&openapi::document()).cached(3_600, ["api"]),
+            "search" => web::call(search::search, &request),
+            "suggest" => web::call(search::suggest, &request),
+            "countries" => web::call(orders::countries, &request),
+            "address-form" => web::call(orders::address_form, &request),
+            "create-cart" => web::call(carts::create, &request),
+            "place-order" => web::call(orders::place, &request),
+            "order" | "cancel-order" | "pay-order" | "check-payment" => web::call(orders::handle, &request),
+            _ => web::call(carts::handle, &request),
+        }
     }
 }
 
 souk_sdk::export!(Api: web::handler);
 
-fn products(request: &Request) -> Result<Response, Problem> {
-    let query = request.query();
-    let sort = match query.optional_text("sort", 16)? {
-        None => Sort::Position,
-        Some(name) => {
-            let known = SORTS.map(|(name, _)| name).join(", ");
-            let found = SORTS.iter().find(|(known, _)| *known == name);
-            found.ok_or_else(|| Problem::field("sort", "unknown", format!("Use one of {known}.")))?.1
-        }
-    };
-    let (offset, limit) = (query.number_or("offset", 0)?, page_size(query.number_or("limit", PAGE_SIZE_DEFAULT)?)?);
-    let category = query.optional_text("category", NAME_CHARS_MAX)?;
-    Ok(web::json(&catalog::browse(category, &request.locale, sort, Page { offset, limit })))
+#[derive(Deserialize)]
+struct Listing {
+    category: Option<Name>,
+    sort: Option<Name>,
+    #[serde(default)]
+    offset: u32,
+    limit: Option<u32>,
 }
 
-fn page_size(limit: u32) -> Result<u32, Problem> {
+fn products(Query(listing): Query<Listing>, request: &Request) -> Result<Json<catalog::Listing>, Problem> {
+    let page = Page { offset: listing.offset, limit: page_size(listing.limit)? };
+    let sort = sort_by(listing.sort.as_deref(), &SORTS)?;
+    Ok(Json(catalog::browse(listing.category.as_deref(), &request.locale, sort, page)))
+}
+
+fn product(Path(handle): Path<&str>, request: &Request) -> Result<Json<catalog::Product>, Problem> {
+    let missing = || Problem::new(404, "No such product").detail("No product has this handle. GET /api/v1/products lists them.");
+    catalog::get(handle, &request.locale).map(Json).ok_or_else(missing)
+}
+
+/// What a name in a query stands for; the first of the table if there is none.
+fn sort_by<T: Copy>(name: Option<&str>, table: &[(&str, T)]) -> Result<T, Problem> {
+    let found = table.iter().find(|(known, _)| name.is_none_or(|name| name == *known));
+    let known = || table.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    found.map(|(_, sort)| *sort).ok_or_else(|| Problem::field("sort", "unknown", format!("Use one of {}.", known())))
+}
+
+fn page_size(limit: Option<u32>) -> Result<u32, Problem> {
+    let limit = limit.unwrap_or(PAGE_SIZE_DEFAULT);
     if (1..=PAGE_SIZE_MAX).contains(&limit) { Ok(limit) } else { Err(Problem::field("limit", "range", format!("Use 1 to {PAGE_SIZE_MAX}."))) }
 }
 
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(default)]
+    sku: Vec<Name>,
+}
+
 #[derive(Serialize)]
-struct Availability<'a> {
-    sku: &'a str,
+struct Availability {
+    sku: String,
     available: i64,
 }
 
-fn availability(request: &Request) -> Result<Response, Problem> {
-    let query = request.query();
-    let skus: Vec<String> = query.all("sku").map(str::to_owned).collect();
-    if skus.is_empty() || skus.len() > SKUS_MAX || skus.iter().any(|sku| sku.is_empty() || sku.chars().count() > NAME_CHARS_MAX) {
+fn availability(Query(asked): Query<Asked>) -> Result<Json<Vec<Availability>>, Problem> {
+    if !(1..=SKUS_MAX).contains(&asked.sku.len()) {
         return Err(Problem::field("sku", "range", format!("Give `sku` 1 to {SKUS_MAX} times, each of 1 to {NAME_CHARS_MAX} characters.")));
     }
+    let skus: Vec<String> = asked.sku.into_iter().map(String::from).collect();
     let counts = inventory::available(&skus);
-    let answer: Vec<_> = skus.iter().zip(counts).map(|(sku, available)| Availability { sku, available }).collect();
-    Ok(web::json(&answer))
+    Ok(Json(skus.into_iter().zip(counts).map(|(sku, available)| Availability { sku, available }).collect()))
 }
 
 #[cfg(test)]

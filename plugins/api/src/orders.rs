@@ -2,16 +2,16 @@
 //! guessed.
 
 use serde::{Deserialize, Serialize};
-use souk_sdk::commerce::checkout::{self, Error};
+use souk_sdk::commerce::checkout::{self, AddressField, Country, Error};
 use souk_sdk::commerce::orders::{self, Order};
 use souk_sdk::commerce::payment::{self, Payment};
-use souk_sdk::web::{self, Problem, Request, Response};
+use souk_sdk::web::{self, Json, Path, Problem, Request, Response};
 
 use crate::carts;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Place {
+pub struct Place {
     payment_method: String,
     /// Of the cart that the shopper agreed to.
     fingerprint: Option<String>,
@@ -31,28 +31,26 @@ struct WithPayment {
     payment: Option<Payment>,
 }
 
-pub fn countries(request: &Request) -> Response {
-    web::json(&checkout::countries(&request.locale))
+pub fn countries(request: &Request) -> Json<Vec<Country>> {
+    Json(checkout::countries(&request.locale))
 }
 
-pub fn address_form(request: &Request) -> Result<Response, Problem> {
-    let fields = checkout::address_form(request.param("country"), &request.locale);
+pub fn address_form(Path(country): Path<&str>, request: &Request) -> Result<Json<Vec<AddressField>>, Problem> {
+    let fields = checkout::address_form(country, &request.locale);
     if fields.is_empty() {
         return Err(Problem::new(404, "No such country").detail("Use a code of GET /api/v1/countries."));
     }
-    Ok(web::json(&fields))
+    Ok(Json(fields))
 }
 
-pub fn place(request: &Request) -> Result<Response, Problem> {
-    let place: Place = request.json()?;
-    let placed = checkout::place(request.param("cart"), &place.payment_method, place.fingerprint.as_deref(), &request.locale).map_err(|error| problem(&error))?;
+pub fn place(Path(cart): Path<&str>, Json(place): Json<Place>, request: &Request) -> Result<Response, Problem> {
+    let placed = checkout::place(cart, &place.payment_method, place.fingerprint.as_deref(), &request.locale).map_err(|error| problem(&error))?;
     let response = carts::private(web::json(&placed)).with_status(201).with_header("location", format!("/api/v1/orders/{}", placed.token));
     Ok(Response { await_effects: true, ..response })
 }
 
 /// `route` is one of those under `/api/v1/orders/{token}` in the manifest.
-pub fn handle(request: &Request) -> Result<Response, Problem> {
-    let token = request.param("token");
+pub fn handle(Path(token): Path<&str>, request: &Request) -> Result<Response, Problem> {
     let order = orders::by_token(token).ok_or_else(|| Problem::new(404, "No such order").detail("Use the token that POST /api/v1/carts/{cart}/order answered."))?;
     match request.route.as_str() {
         "cancel-order" => {

@@ -1,10 +1,11 @@
 //! Full-text search over the catalogue.
 
-use souk_sdk::commerce::product_search::{self, Query, Sort};
+use serde::Deserialize;
+use souk_sdk::commerce::product_search::{self, Results, Sort};
 use souk_sdk::commerce::types::Page;
-use souk_sdk::web::{self, Problem, Request, Response};
+use souk_sdk::web::{Json, Problem, Query, Request, Text};
 
-use crate::{NAME_CHARS_MAX, PAGE_SIZE_DEFAULT, page_size};
+use crate::{NAME_CHARS_MAX, Name, page_size, sort_by};
 
 pub const TEXT_CHARS_MAX: usize = 200;
 pub const BRANDS_MAX: usize = 50;
@@ -15,42 +16,50 @@ pub const OFFSET_MAX: u32 = 10_000;
 pub const SORTS: [(&str, Sort); 4] =
     [("relevance", Sort::Relevance), ("price", Sort::PriceAscending), ("-price", Sort::PriceDescending), ("newest", Sort::Newest)];
 
-pub fn search(request: &Request) -> Result<Response, Problem> {
-    let query = request.query();
-    let sort = match query.optional_text("sort", 16)? {
-        None => Sort::Relevance,
-        Some(name) => {
-            let known = SORTS.map(|(name, _)| name).join(", ");
-            let found = SORTS.iter().find(|(known, _)| *known == name);
-            found.ok_or_else(|| Problem::field("sort", "unknown", format!("Use one of {known}.")))?.1
-        }
-    };
-    let brands: Vec<String> = query.all("brand").map(str::to_owned).collect();
-    if brands.len() > BRANDS_MAX || brands.iter().any(|brand| brand.chars().count() > NAME_CHARS_MAX) {
-        return Err(Problem::field("brand", "range", format!("Give `brand` at most {BRANDS_MAX} times, each of at most {NAME_CHARS_MAX} characters.")));
-    }
-    let offset = query.number_or("offset", 0)?;
-    if offset > OFFSET_MAX {
-        return Err(Problem::field("offset", "range", format!("Use at most {OFFSET_MAX}, or narrow the search.")));
-    }
-    let price = |name: &str| query.optional_text(name, 20)?.map(|_| query.number::<u32>(name).map(i64::from)).transpose();
-    let query = Query {
-        text: query.optional_text("q", TEXT_CHARS_MAX)?.unwrap_or_default().to_owned(),
-        category: query.optional_text("category", NAME_CHARS_MAX)?.map(str::to_owned),
-        brands,
-        price_min: price("price-min")?,
-        price_max: price("price-max")?,
-        sort,
-        page: Page { offset, limit: page_size(query.number_or("limit", PAGE_SIZE_DEFAULT)?)? },
-    };
-    Ok(web::json(&product_search::search(&query, &request.locale)))
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Asked {
+    q: Option<Text<TEXT_CHARS_MAX>>,
+    category: Option<Name>,
+    #[serde(default)]
+    brand: Vec<Name>,
+    price_min: Option<u32>,
+    price_max: Option<u32>,
+    sort: Option<Name>,
+    #[serde(default)]
+    offset: u32,
+    limit: Option<u32>,
 }
 
-pub fn suggest(request: &Request) -> Result<Response, Problem> {
-    let query = request.query();
-    let limit = query.number_or("limit", 8)?;
+pub fn search(Query(asked): Query<Asked>, request: &Request) -> Result<Json<Results>, Problem> {
+    if asked.brand.len() > BRANDS_MAX {
+        return Err(Problem::field("brand", "range", format!("Give `brand` at most {BRANDS_MAX} times, each of at most {NAME_CHARS_MAX} characters.")));
+    }
+    if asked.offset > OFFSET_MAX {
+        return Err(Problem::field("offset", "range", format!("Use at most {OFFSET_MAX}, or narrow the search.")));
+    }
+    let query = product_search::Query {
+        text: asked.q.map(String::from).unwrap_or_default(),
+        category: asked.category.map(String::from),
+        brands: asked.brand.into_iter().map(String::from).collect(),
+        price_min: asked.price_min.map(i64::from),
+        price_max: asked.price_max.map(i64::from),
+        sort: sort_by(asked.sort.as_deref(), &SORTS)?,
+        page: Page { offset: asked.offset, limit: page_size(asked.limit)? },
+    };
+    Ok(Json(product_search::search(&query, &request.locale)))
+}
+
+#[derive(Deserialize)]
+pub struct Begun {
+    q: Text<TEXT_CHARS_MAX>,
+    limit: Option<u32>,
+}
+
+pub fn suggest(Query(begun): Query<Begun>, request: &Request) -> Result<Json<Vec<String>>, Problem> {
+    let limit = begun.limit.unwrap_or(8);
     if !(1..=SUGGESTIONS_MAX).contains(&limit) {
         return Err(Problem::field("limit", "range", format!("Use 1 to {SUGGESTIONS_MAX}.")));
     }
-    Ok(web::json(&product_search::suggest(query.text("q", TEXT_CHARS_MAX)?, &request.locale, limit)))
+    Ok(Json(product_search::suggest(&begun.q, &request.locale, limit)))
 }
