@@ -2,13 +2,14 @@
 
 use souk_sdk::config;
 use souk_sdk::extend::discount::{Answer, Cart, Effect, Failure, Guest, Portion, Proposal, Rejection, Stacking};
-use souk_sdk::extend::types::FailureKind;
 
 const CODE: &str = "TEATIME";
 
-#[derive(serde::Deserialize)]
-struct Settings {
-    percent: u32,
+config! {
+    struct Settings {
+        /// Taken off each line.
+        percent: u32 = 10, in 1..=90;
+    }
 }
 
 struct TeaTime;
@@ -22,18 +23,14 @@ impl Guest for TeaTime {
             let reason = "Put something in the cart first.".into();
             return Ok(vec![Answer::Reject(Rejection { provider: String::new(), code: CODE.into(), reason })]);
         }
-        let settings: Settings = config::load().map_err(|message| Failure {
-            provider: String::new(),
-            kind: FailureKind::Failed,
-            message,
-        })?;
+        let percent = Settings::load().percent;
         let all = cart.lines.iter().map(|line| Portion { line_id: line.id.clone(), quantity: line.quantity });
         Ok(vec![Answer::Propose(Proposal {
             provider: String::new(), // written by the host
             id: CODE.into(),
-            title: format!("Tea time: {} % off", settings.percent),
+            title: format!("Tea time: {percent} % off"),
             code: Some(CODE.into()),
-            effect: Effect::Percent((settings.percent * 10_000, all.collect())),
+            effect: Effect::Percent((percent * 10_000, all.collect())),
             stacking: Stacking::Combines,
             limit: None,
         })])

@@ -1,22 +1,23 @@
 //! A discount on everything for those who know the code.
 
-use serde::Deserialize;
 use souk_sdk::config;
 use souk_sdk::extend::discount::{Answer, Cart, Effect, Failure, Guest, Portion, Proposal, Stacking};
-use souk_sdk::extend::types::FailureKind;
 
-#[derive(Deserialize)]
-struct Settings {
-    code: String,
-    percent: u32,
+config! {
+    /// What the retailer can change, under [config.{name}] in souk.toml.
+    struct Settings {
+        /// What shoppers enter, in upper case.
+        code: String = "{CODE}";
+        /// Taken off each line.
+        percent: u32 = 10, in 1..=90;
+    }
 }
 
 struct {Type};
 
 impl Guest for {Type} {
     fn propose(cart: Cart) -> Result<Vec<Answer>, Failure> {
-        let failed = |message| Failure { provider: String::new(), kind: FailureKind::Failed, message };
-        let settings: Settings = config::load().map_err(failed)?;
+        let settings = Settings::load();
         if !cart.codes.contains(&settings.code) {
             return Ok(Vec::new());
         }
@@ -66,7 +67,7 @@ mod tests {
 
     #[test]
     fn the_code_takes_its_percentage_off_every_line() {
-        testing::set_config(json!({ "code": "{CODE}", "percent": 20 }));
+        testing::set_config(json!({ "percent": 20 }));
         let answers = {Type}::propose(cart(&["{CODE}"])).unwrap();
         let [Answer::Propose(proposal)] = answers.as_slice() else { panic!("{answers:?}") };
         assert_eq!(proposal.effect, Effect::Percent((200_000, vec![Portion { line_id: "1".into(), quantity: 3 }])));

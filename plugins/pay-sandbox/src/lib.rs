@@ -69,9 +69,11 @@ impl Decision {
     }
 }
 
-#[derive(Deserialize)]
-struct Settings {
-    instant: bool,
+config! {
+    struct Settings {
+        /// Also offers payments that are captured at once, without a page.
+        instant: bool = true;
+    }
 }
 
 #[derive(Deserialize)]
@@ -120,7 +122,6 @@ impl payment_method::Guest for PaySandbox {
         if amount.amount <= 0 {
             return Ok(Vec::new());
         }
-        let settings: Settings = config::load().map_err(|error| failure(FailureKind::Failed, error))?;
         let chinese = locale.starts_with("zh");
         let method = |variant: &str, position, (en, zh): (&str, &str), (en_more, zh_more): (&str, &str)| Method {
             provider: String::new(),
@@ -141,7 +142,7 @@ impl payment_method::Guest for PaySandbox {
             ("Sandbox, at once", "沙箱即时支付"),
             ("Paid without a page. No money moves.", "无需打开页面即视为已支付，不会产生真实扣款。"),
         );
-        Ok(if settings.instant { vec![page, instant] } else { vec![page] })
+        Ok(if Settings::load().instant { vec![page, instant] } else { vec![page] })
     }
 
     fn verify_notification(_: String, headers: Vec<(String, String)>, body: Vec<u8>) -> Result<Notification, Failure> {
@@ -234,7 +235,7 @@ fn create(create: Create) -> Result<serde_json::Value, effects::Failure> {
         Some(record) => record,
         None => {
             let is_instant = create.variant == INSTANT;
-            if is_instant && !config::load::<Settings>().map_err(effects::Failure::Retry)?.instant {
+            if is_instant && !Settings::load().instant {
                 return Err(effects::Failure::Refused("this shop does not offer payments without a page".into()));
             }
             let record = Record {

@@ -104,7 +104,6 @@ fn money_goes_back_once_and_only_if_there_was_some() {
     assert_eq!(state(), payment_method::State::Cancelled);
 
     testing::reset();
-    testing::set_config(serde_json::json!({ "instant": true }));
     assert_eq!(start(INSTANT)["status"], "captured");
     assert_eq!(perform("payment.cancel", "p1/cancel", named()).unwrap()["status"], "captured");
     let refunded = perform("payment.refund", "p1/refund", named()).unwrap();

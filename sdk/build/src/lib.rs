@@ -2,6 +2,8 @@
 //! shop may be watching. Used by `souk plugin build`, `souk dev` and
 //! `cargo xtask plugins`; knows nothing of the host.
 
+mod sbom;
+mod settings;
 mod toolchain;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,8 @@ use wit_component::ComponentEncoder;
 
 pub use toolchain::{Toolchain, inner};
 use toolchain::TARGET;
+
+const MANIFEST: &str = "plugin.toml";
 
 /// A plugin's source.
 struct Source {
@@ -86,10 +90,11 @@ impl<'a> Build<'a> {
         }
 
         // A workspace keeps `release` for native tests.
-        let careful = if self.source.join("plugin.toml").exists() { "release" } else { "guest" };
+        let careful = if self.source.join(MANIFEST).exists() { "release" } else { "guest" };
         let profile = if self.quick { "quick" } else { careful };
         let target = self.target.map_or_else(|| self.source.join("target"), Path::to_owned);
-        let mut cargo = Toolchain::find()?.cargo_build();
+        let toolchain = Toolchain::find()?;
+        let mut cargo = toolchain.cargo_build();
         if self.quick {
             cargo.args(QUICK.iter().flat_map(|setting| ["--config", setting]));
         }
@@ -101,12 +106,22 @@ impl<'a> Build<'a> {
         let compiled = cargo.status().context("cargo does not start")?.success();
         ensure!(compiled, "{} does not compile", if sources.len() == 1 { "the plugin" } else { "one of the plugins" });
 
+        // Nobody ships what was built soon.
+        let metadata = if self.quick { None } else { Some(toolchain.metadata(&self.source.join("Cargo.toml"))?) };
         fs::create_dir_all(self.out)?;
         for source in &sources {
-            let module = target.join(TARGET).join(profile).join(source.package.replace('-', "_")).with_extension("wasm");
+            let path = target.join(TARGET).join(profile).join(source.package.replace('-', "_")).with_extension("wasm");
+            let module = fs::read(&path).with_context(|| path.display().to_string())?;
             let component = componentize(&module).with_context(|| format!("plugin `{}` does not make a component", source.name))?;
-            if publish(source, &component, self.out)? {
-                eprintln!("  {} ({} KiB)", source.name, component.len() / 1024);
+            let size = component.len();
+            let path = source.folder.join(MANIFEST);
+            let manifest = settings::manifest(&fs::read_to_string(&path)?, &module).with_context(|| path.display().to_string())?;
+            let mut files = vec![("plugin.wasm", component), (MANIFEST, manifest.into_bytes())];
+            if let Some(metadata) = &metadata {
+                files.push(("sbom.cdx.json", serde_json::to_vec_pretty(&sbom::bom(metadata, &source.package)?)?));
+            }
+            if publish(&source.folder, &source.name, files, self.out)? {
+                eprintln!("  {} ({} KiB)", source.name, size / 1024);
             }
         }
         Ok(())
@@ -117,13 +132,14 @@ impl<'a> Build<'a> {
 const SCRIPT: &str = "build.sh";
 
 fn build_by_script(source: &Path, out: &Path) -> Result<()> {
-    let name = read_toml::<Package>(&source.join("plugin.toml"))?.name;
+    let name = read_toml::<Package>(&source.join(MANIFEST))?.name;
     let built = process::Command::new("sh").arg(SCRIPT).current_dir(source).stdout(process::Stdio::null()).status();
     ensure!(built.context("sh does not start")?.success(), "{}: {SCRIPT} failed", source.display());
     fs::create_dir_all(out)?;
     let component = fs::read(source.join("plugin.wasm"))?;
-    if publish(&Source { folder: source.to_owned(), package: name.clone(), name: name.clone() }, &component, out)? {
-        eprintln!("  {name} ({} KiB)", component.len() / 1024);
+    let size = component.len();
+    if publish(source, &name, vec![("plugin.wasm", component), (MANIFEST, fs::read(source.join(MANIFEST))?)], out)? {
+        eprintln!("  {name} ({} KiB)", size / 1024);
     }
     Ok(())
 }
@@ -149,9 +165,9 @@ fn find(source: &Path) -> Result<Vec<Source>> {
     }
     let mut sources = Vec::new();
     for folder in folders {
-        if folder.join("plugin.toml").exists() {
+        if folder.join(MANIFEST).exists() {
             let package = read_toml::<CargoManifest>(&folder.join("Cargo.toml"))?.package.name;
-            let name = read_toml::<Package>(&folder.join("plugin.toml"))?.name;
+            let name = read_toml::<Package>(&folder.join(MANIFEST))?.name;
             sources.push(Source { folder, package, name });
         }
     }
@@ -165,22 +181,19 @@ fn read_toml<T: for<'a> Deserialize<'a>>(path: &Path) -> Result<T> {
 }
 
 /// A core module with the bindings' custom sections becomes a component.
-fn componentize(module: &Path) -> Result<Vec<u8>> {
-    let module = fs::read(module).with_context(|| module.display().to_string())?;
-    ComponentEncoder::default().validate(true).module(&module)?.encode()
+fn componentize(module: &[u8]) -> Result<Vec<u8>> {
+    ComponentEncoder::default().validate(true).module(module)?.encode()
 }
 
 /// Puts a whole plugin in place with one rename; `false` if nothing changed.
-fn publish(source: &Source, component: &[u8], out: &Path) -> Result<bool> {
-    let mut wanted = BTreeMap::new();
-    wanted.insert(PathBuf::from("plugin.wasm"), component.to_vec());
-    wanted.insert(PathBuf::from("plugin.toml"), fs::read(source.folder.join("plugin.toml"))?);
-    let assets = source.folder.join("assets");
+fn publish(source: &Path, name: &str, files: Vec<(&str, Vec<u8>)>, out: &Path) -> Result<bool> {
+    let mut wanted: BTreeMap<PathBuf, Vec<u8>> = files.into_iter().map(|(path, bytes)| (path.into(), bytes)).collect();
+    let assets = source.join("assets");
     if assets.is_dir() {
         read_tree(&assets, Path::new("assets"), &mut wanted)?;
     }
 
-    let target = out.join(&source.name);
+    let target = out.join(name);
     let mut present = BTreeMap::new();
     match read_tree(&target, Path::new(""), &mut present) {
         Ok(()) if present == wanted => return Ok(false),
@@ -191,7 +204,7 @@ fn publish(source: &Source, component: &[u8], out: &Path) -> Result<bool> {
 
     // Beside the target, so that the rename stays on one file system; with a
     // dot, so that the shop does not take it for a plugin.
-    let fresh = out.join(format!(".{}.{}", source.name, process::id()));
+    let fresh = out.join(format!(".{name}.{}", process::id()));
     for (path, bytes) in &wanted {
         let path = fresh.join(path);
         fs::create_dir_all(path.parent().unwrap_or(&fresh))?;

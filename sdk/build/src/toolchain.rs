@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use anyhow::{Context, Result, bail, ensure};
+use cargo_metadata::{Metadata, MetadataCommand};
 
 pub const TARGET: &str = "wasm32-unknown-unknown";
 /// Rustup retries for minutes where there is no internet.
@@ -73,19 +74,29 @@ impl Toolchain {
 
     /// `cargo build` for guests, in the environment that it needs.
     pub fn cargo_build(self) -> Command {
+        let mut cargo = self.cargo();
+        cargo.args(["build", "--target", TARGET]);
+        if self == Self::Debian {
+            cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", "wasm-ld-22").arg("-Zbuild-std=std,panic_abort");
+        }
+        cargo
+    }
+
+    /// What `manifest`'s workspace needs when it is built for guests.
+    pub fn metadata(self, manifest: &Path) -> Result<Metadata> {
+        let mut cargo = self.cargo();
+        cargo.args(["metadata", "--format-version", "1", "--filter-platform", TARGET, "--manifest-path"]).arg(manifest);
+        let output = cargo.output().context("cargo does not start")?;
+        ensure!(output.status.success(), "`cargo metadata` failed: {}", last_line(&String::from_utf8_lossy(&output.stderr)));
+        Ok(MetadataCommand::parse(String::from_utf8(output.stdout)?)?)
+    }
+
+    fn cargo(self) -> Command {
         match self {
-            Self::Active => {
-                let mut cargo = inner("cargo");
-                cargo.args(["build", "--target", TARGET]);
-                cargo
-            }
+            Self::Active => inner("cargo"),
             Self::Debian => {
                 let mut cargo = inner("/usr/bin/cargo");
-                cargo
-                    .env("RUSTC", "/usr/bin/rustc")
-                    .env("RUSTC_BOOTSTRAP", "1")
-                    .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", "wasm-ld-22")
-                    .args(["build", "--target", TARGET, "-Zbuild-std=std,panic_abort"]);
+                cargo.env("RUSTC", "/usr/bin/rustc");
                 cargo
             }
         }
