@@ -270,7 +270,7 @@ impl<'a> Disk<'a> {
                     continue;
                 }
                 Kind::File(Content { before: Some(before), edits, .. }) if edits.is_empty() => {
-                    drop(fs::copy(self.before.join(before), &path).unwrap())
+                    _ = fs::copy(self.before.join(before), &path).unwrap()
                 }
                 Kind::File(content) => {
                     let before = content.before.as_ref().map_or_else(Vec::new, |before| fs::read(self.before.join(before)).unwrap());
