@@ -17,7 +17,8 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::File::open(folder)?.sync_all().with_context(|| folder.display().to_string())
 }
 
-/// Folders and plain files, with their modes.
+/// Folders and plain files, with their modes; on disk when this returns, so that
+/// the copy can be renamed to what it replaces.
 pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| to.display().to_string())?;
     fs::set_permissions(to, fs::Permissions::from_mode(fs::metadata(from)?.permissions().mode()))?;
@@ -29,7 +30,8 @@ pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
             copy_folder(&source, &target)?;
         } else if kind.is_file() {
             fs::copy(&source, &target).with_context(|| source.display().to_string())?;
+            fs::File::open(&target)?.sync_all()?;
         }
     }
-    Ok(())
+    fs::File::open(to)?.sync_all().with_context(|| to.display().to_string())
 }

@@ -31,6 +31,8 @@ use committer::{Committer, Recent, Waiting};
 use engine::{Batch, Engine, SPACES, Snapshot, Space};
 pub use txn::Txn;
 
+use crate::files::write_whole;
+
 /// Says what an operator can do.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("storage: {0}")]
@@ -139,7 +141,7 @@ impl Store {
                 )));
             }
             Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => fs::write(&marker, kind.name()).map_err(io)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => mark(folder, kind)?,
             Err(error) => return Err(io(error)),
         }
         let engine: Arc<dyn Engine> = engine::open(kind, &folder.join(kind.name()))?.into();
@@ -244,6 +246,11 @@ impl Store {
             copy.commit(&batch)?;
         }
         // Last: without it, half a copy is not taken for a store.
-        fs::write(destination.join(ENGINE_FILE), self.0.kind.name()).map_err(io)
+        mark(destination, self.0.kind)
     }
+}
+
+/// Whole or not at all, also when the power fails: an empty one would keep the store from opening.
+fn mark(folder: &Path, kind: EngineKind) -> Result<(), StoreError> {
+    write_whole(&folder.join(ENGINE_FILE), kind.name().as_bytes()).map_err(|error| StoreError(format!("{error:#}")))
 }
