@@ -12,6 +12,7 @@ mod orders;
 mod process;
 mod reads;
 mod reload;
+mod storage;
 mod strangers;
 
 use std::path::PathBuf;
@@ -57,7 +58,7 @@ pub struct Effort {
 type Measure = fn(Effort) -> Result<Vec<Figure>>;
 
 /// Figures that are taken together; slow ones only when they are asked for.
-const GROUPS: [(&[&str], bool, Measure); 17] = [
+const GROUPS: [(&[&str], bool, Measure); 18] = [
     (&["api_product_vs_hyper"], false, reads::api_product),
     (&["cached_page_vs_hyper"], false, reads::cached_page),
     (&["page_product_p99_ms"], false, reads::page_product),
@@ -75,6 +76,7 @@ const GROUPS: [(&[&str], bool, Measure); 17] = [
     (&["relink_20_plugins_ms"], false, reload::twenty),
     (&["js_provider_call_us", "py_provider_call_us"], false, strangers::languages),
     (&["catalog_growth"], true, growth::growth),
+    (&["storage"], true, storage::storage),
 ];
 
 fn main() -> Result<()> {

@@ -130,9 +130,7 @@ impl Shop {
 
     /// Memory of the server, in MiB.
     pub fn resident_mib(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-        kib.expect("a line VmRSS") / 1024.0
+        resident_mib(self.pid())
     }
 
     pub fn folder(&self) -> PathBuf {
@@ -225,6 +223,13 @@ impl Drop for Shop {
         let _ = self.server.kill();
         let _ = self.server.wait();
     }
+}
+
+/// Memory of a process, in MiB.
+pub fn resident_mib(pid: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    kib.expect("a line VmRSS") / 1024.0
 }
 
 pub fn client() -> reqwest::Client {

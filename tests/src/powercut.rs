@@ -36,11 +36,16 @@ use operation::Operation;
 
 const SECTOR_BYTES: u64 = 512;
 
-/// What a process needs in its environment to be recorded.
-pub fn recorded(folder: &Path, log: &Path) -> [(&'static str, OsString); 3] {
+/// The recorder, to be preloaded.
+pub fn library() -> PathBuf {
     let library = root().join("target/release/deps/libsouk_recorder.so");
     assert!(library.exists(), "{} is not built: run the tests with `cargo xtask test`", library.display());
-    [("LD_PRELOAD", library.into()), ("SOUK_RECORD_ROOT", folder.into()), ("SOUK_RECORD_LOG", log.into())]
+    library
+}
+
+/// What a process needs in its environment to be recorded.
+pub fn recorded(folder: &Path, log: &Path) -> [(&'static str, OsString); 3] {
+    [("LD_PRELOAD", library().into()), ("SOUK_RECORD_ROOT", folder.into()), ("SOUK_RECORD_LOG", log.into())]
 }
 
 pub struct Recording {
@@ -63,24 +68,27 @@ impl Recording {
         Self { before: before.to_owned(), log, ends }
     }
 
-    /// Lengths that the log had after each operation: where the power may fail.
-    pub fn cuts(&self) -> &[u64] {
-        &self.ends
-    }
-
-    /// The folder as programmes saw it when the log was so long.
-    pub fn seen(&self, cut: u64, to: &Path) {
-        let disk = self.disk(cut);
+    /// The folder as programmes saw it in the end.
+    pub fn seen(&self, to: &Path) {
+        let disk = self.disk(self.log.len() as u64);
         disk.build(to, disk.changes.len(), &|_| None);
     }
 
-    /// The folder as the disk may hold it when the power fails then; `seed` chooses.
-    pub fn after_power_cut(&self, cut: u64, seed: u64, to: &Path) {
-        let disk = self.disk(cut);
+    /// The folder as a disk may hold it after the power failed. `seed` chooses when, and what was left; gives the length
+    /// that the log had then.
+    pub fn after_power_cut(&self, seed: u64, to: &Path) -> u64 {
         let mut rng = Rng::with_seed(seed);
+        let cut = *rng.choice(&self.ends).expect("something was recorded");
+        self.after_power_cut_at(cut, rng, to);
+        cut
+    }
+
+    fn after_power_cut_at(&self, cut: u64, mut rng: Rng, to: &Path) {
+        let disk = self.disk(cut);
         let kept = rng.usize(disk.certain..=disk.changes.len());
         // From none of what was not synced to all of it.
         let likely = rng.u8(0..=4);
+        let seed = rng.u64(..);
         disk.build(to, kept, &|node| Some(Fate { rng: Rng::with_seed(seed ^ (node as u64 + 1)), likely }));
     }
 
@@ -270,7 +278,7 @@ impl<'a> Disk<'a> {
                     continue;
                 }
                 Kind::File(Content { before: Some(before), edits, .. }) if edits.is_empty() => {
-                    _ = fs::copy(self.before.join(before), &path).unwrap()
+                    fs::copy(self.before.join(before), &path).unwrap();
                 }
                 Kind::File(content) => {
                     let before = content.before.as_ref().map_or_else(Vec::new, |before| fs::read(self.before.join(before)).unwrap());
@@ -431,10 +439,10 @@ mod tests {
         fs::write(before.join("old"), "old").unwrap();
         fs::write(&log, operations.iter().flat_map(Operation::encode).collect::<Vec<u8>>()).unwrap();
         let recording = Recording::load(&before, &log);
-        let cut = *recording.cuts().last().unwrap();
+        let cut = *recording.ends.last().unwrap();
         let states = (0..1_000).map(|seed| {
             let to = folder.path().join(seed.to_string());
-            recording.after_power_cut(cut, seed, &to);
+            recording.after_power_cut_at(cut, Rng::with_seed(seed), &to);
             fs::read(to.join(f)).ok()
         });
         states.collect()

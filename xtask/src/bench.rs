@@ -11,7 +11,7 @@ use crate::up;
 
 /// `arguments` are those of `souk-bench`.
 pub fn bench(root: &Path, arguments: &[String]) -> Result<()> {
-    up::build_workspace(root, &["--bin", "souk", "--bin", "souk-bench"])?;
+    up::build_workspace(root, &["--bin", "souk", "--bin", "souk-bench", "--example", "storage"])?;
     Build::new(&root.join("plugins"), &root.join("target/plugins")).run()?;
     Build::new(&root.join("tests/guests"), &root.join("target/guests")).run()?;
     let mut bench = Command::new(root.join("target/release/souk-bench"));

@@ -5,7 +5,7 @@
 //!
 //! `SOUK_RECORD_ROOT` is the folder, `SOUK_RECORD_LOG` the log beside it. With
 //! `SOUK_RECORD_WITHOUT_SYNC`, fsync and fdatasync of files of that name do
-//! nothing, as if the process did not call them.
+//! nothing, as if the process did not call them; that works without the others.
 //!
 //! One lock is held across a call and its line in the log. `sync_file_range`,
 //! `O_SYNC` and `msync` are not looked at: nothing is promised to them. It sees
@@ -36,7 +36,6 @@ macro_rules! real {
 struct Recorder {
     root: PathBuf,
     log: c_int,
-    without_sync: Option<OsString>,
     order: Mutex<()>,
 }
 
@@ -51,7 +50,7 @@ fn recorder() -> Option<&'static Recorder> {
         // Not by `open`, which stands here itself.
         let log = unsafe { libc::syscall(libc::SYS_openat, AT_FDCWD, log.as_ptr(), flags, 0o600) } as c_int;
         assert!(log >= 0, "SOUK_RECORD_LOG cannot be written");
-        Some(Recorder { root, log, without_sync: std::env::var_os("SOUK_RECORD_WITHOUT_SYNC"), order: Mutex::new(()) })
+        Some(Recorder { root, log, order: Mutex::new(()) })
     };
     RECORDER.get_or_init(start).as_ref()
 }
@@ -197,7 +196,8 @@ fn moving(
 }
 
 fn syncing(fd: c_int, call: impl FnOnce() -> c_int, tell: for<'a> fn(&'a Path) -> Operation<'a>) -> c_int {
-    if let Some(without) = recorder().and_then(|recorder| recorder.without_sync.as_deref())
+    static WITHOUT: OnceLock<Option<OsString>> = OnceLock::new();
+    if let Some(without) = WITHOUT.get_or_init(|| std::env::var_os("SOUK_RECORD_WITHOUT_SYNC")).as_deref()
         && path_of(fd).is_some_and(|path| path.file_name() == Some(without))
     {
         return 0;
