@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-use crate::load::{Answer, block_on};
+use souk_tests::wire::{Answer, block_on};
 
 /// Killed when dropped.
 pub struct Bare {

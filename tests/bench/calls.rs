@@ -4,13 +4,13 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
+use souk_tests::process::address;
+use souk_tests::wire::{Client, block_on};
 use souk_tests::{Shop, install_guest};
 use tempfile::TempDir;
 
 use crate::Effort;
 use crate::figure::{Figure, Mark, median};
-use crate::load::{Client, block_on};
-use crate::process::address;
 
 /// A shop of nothing but the three guests.
 pub fn shop() -> Result<Shop> {

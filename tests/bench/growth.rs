@@ -6,12 +6,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use souk_tests::process::address;
+use souk_tests::wire::{block_on, get};
 use souk_tests::{Shop, catalogue};
 
 use crate::Effort;
 use crate::figure::{Figure, Mark, Round, median};
-use crate::load::{self, block_on, get};
-use crate::process::address;
+use crate::load;
 
 const SMALL: usize = 1_000;
 const LARGE: usize = 100_000;

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use souk_tests::Shop;
-use souk_tests::api::{INSTANT, address as shipping_address};
+use souk_tests::api::INSTANT;
+use souk_tests::buying::{await_placed, filled_cart, ok, stock, wares};
+use souk_tests::process::{BATCHES, address, cpu};
+use souk_tests::wire::{Client, block_on};
 
 use crate::Effort;
 use crate::figure::{Figure, Mark, median};
-use crate::load::{Client, block_on};
-use crate::process::{address, cpu, handles};
 
 const SHOPPERS: usize = 16;
 
@@ -28,11 +29,11 @@ pub fn orders(effort: Effort) -> Result<Vec<Figure>> {
         stock(&shop, &plenty)?;
         shopping(address, &wares, effort.round / 3).await?;
         for _ in 0..effort.rounds {
-            let (batches, used) = (batches(&shop).await?, cpu(shop.pid())?);
+            let (batches, used) = (shop.metric(BATCHES).await, cpu(shop.pid())?);
             let begun = Instant::now();
             let placed = shopping(address, &wares, effort.round).await? as f64;
             rates.push(placed / begun.elapsed().as_secs_f64());
-            syncs.push((self::batches(&shop).await? - batches) / placed);
+            syncs.push((shop.metric(BATCHES).await - batches) / placed);
             times.push((cpu(shop.pid())? - used).as_secs_f64() * 1e3 / placed);
         }
         Ok(())
@@ -158,72 +159,4 @@ where
         done.extend(task.await??);
     }
     Ok(done)
-}
-
-/// The path of a cart that lacks nothing but its order.
-async fn filled_cart(client: &mut Client, sku: &str, choose: bool) -> Result<String> {
-    let cart = ok(client, "POST", "/carts", Value::Null).await?;
-    let cart = format!("/carts/{}", cart["id"].as_str().context("no cart")?);
-    ok(client, "POST", &format!("{cart}/lines"), json!({ "sku": sku, "quantity": 1 })).await?;
-    ok(client, "PUT", &format!("{cart}/contact"), json!({ "email": "li.lei@shop.example", "phone": "" })).await?;
-    ok(client, "PUT", &format!("{cart}/addresses"), json!({ "shipping": shipping_address() })).await?;
-    let method = if choose {
-        ok(client, "GET", &format!("{cart}/shipping-methods"), Value::Null).await?[0]["id"].clone()
-    } else {
-        json!("standard")
-    };
-    ok(client, "PUT", &format!("{cart}/shipping-method"), json!({ "id": method })).await?;
-    Ok(cart)
-}
-
-async fn await_placed(client: &mut Client, order: &Value) -> Result<()> {
-    let path = format!("/orders/{}", order["token"].as_str().context("no token")?);
-    let begun = Instant::now();
-    loop {
-        let order = ok(client, "GET", &path, Value::Null).await?;
-        if order["status"] == "placed" {
-            return Ok(());
-        }
-        ensure!(begun.elapsed() < Duration::from_secs(30), "never placed: {order}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// What every method of the shop's own country carries.
-const PARCEL_G_MAX: i64 = 20_000;
-
-/// A handle and a sku of each of many products that can be sent.
-async fn wares(address: SocketAddr) -> Result<Vec<(String, String)>> {
-    let mut client = Client::connect(address).await?;
-    let mut wares = Vec::new();
-    for handle in handles(address, 200).await? {
-        let product = ok(&mut client, "GET", &format!("/products/{handle}"), Value::Null).await?;
-        let variant = &product["variants"][0];
-        if variant["weight_g"].as_i64().is_some_and(|weight| weight <= PARCEL_G_MAX) {
-            wares.push((handle, variant["sku"].as_str().context("no sku")?.to_owned()));
-        }
-    }
-    Ok(wares)
-}
-
-fn stock(shop: &Shop, counts: &[Value]) -> Result<()> {
-    let file = shop.folder().join("stock.json");
-    std::fs::write(&file, serde_json::to_vec(counts)?)?;
-    shop.run("import-stock", &["--input", &file.display().to_string()]);
-    Ok(())
-}
-
-/// Batches that the store has made durable.
-async fn batches(shop: &Shop) -> Result<f64> {
-    let ops = shop.ops.strip_prefix("http://").context("no http URL")?.parse()?;
-    let mut client = Client::connect(ops).await?;
-    let metrics = String::from_utf8_lossy(client.get("/metrics").await?.body).into_owned();
-    let value = metrics.lines().find_map(|line| line.strip_prefix("souk_store_batches_total "));
-    Ok(value.context("souk_store_batches_total is not in /metrics")?.parse()?)
-}
-
-async fn ok(client: &mut Client, method: &str, path: &str, body: Value) -> Result<Value> {
-    let (status, answer) = client.json(method, &format!("/api/v1{path}"), &body).await?;
-    ensure!((200..300).contains(&status), "{method} {path}: {status} {answer}");
-    Ok(answer)
 }

@@ -1,35 +1,15 @@
 //! The shop as a process: how soon it is there, what it takes.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
+use souk_tests::process::{address, handles};
+use souk_tests::wire::{Client, block_on, get};
 use souk_tests::{Shop, store};
 
 use crate::Effort;
 use crate::figure::{Figure, Mark};
-use crate::load::{self, Client, block_on, get};
-
-pub fn address(shop: &Shop) -> Result<SocketAddr> {
-    Ok(shop.url.strip_prefix("http://").context("no http URL")?.parse()?)
-}
-
-/// Handles of the first products.
-pub async fn handles(address: SocketAddr, count: usize) -> Result<Vec<String>> {
-    let (_, listing) = Client::connect(address).await?.json("GET", &format!("/api/v1/products?limit={count}"), &serde_json::Value::Null).await?;
-    let products = listing["products"].as_array().context("no products")?;
-    Ok(products.iter().filter_map(|product| Some(product["handle"].as_str()?.to_owned())).collect())
-}
-
-/// Processor time that a process has used.
-pub fn cpu(pid: u32) -> Result<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field is a name in parentheses and may hold spaces.
-    let after_name = stat.rsplit_once(')').context("stat")?.1;
-    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-    // USER_HZ is 100 on every architecture that Linux runs on today.
-    Ok(Duration::from_millis(ticks * 10))
-}
 
 /// Everything compiled before, as on every day but the first.
 pub fn start(effort: Effort) -> Result<Vec<Figure>> {
@@ -91,7 +71,7 @@ async fn mixed(address: SocketAddr) -> Result<()> {
         .map(|number| {
             let requests = requests.clone();
             tokio::spawn(async move {
-                let mut client = load::Client::connect(address).await?;
+                let mut client = Client::connect(address).await?;
                 for turn in (number..REQUESTS).step_by(CONNECTIONS) {
                     if turn % 10 == 0 {
                         client.json("POST", "/api/v1/carts", &serde_json::Value::Null).await?;

@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use souk_tests::{Shop, store};
+use souk_tests::process::{address, cpu, handles};
+use souk_tests::wire::{Client, block_on, get};
+use souk_tests::{Shop, limit, store};
 
 use crate::Effort;
 use crate::bare::Bare;
 use crate::figure::{Figure, Mark, Round, median};
-use crate::load::{self, Client, block_on, get};
-use crate::process::{address, cpu, handles};
+use crate::load;
 
 const CONNECTIONS: usize = 32;
 
@@ -38,9 +39,7 @@ pub fn cached_page(effort: Effort) -> Result<Vec<Figure>> {
 /// Every request is rendered: the shop keeps no pages.
 pub fn page_product(effort: Effort) -> Result<Vec<Figure>> {
     let folder = store();
-    let settings = folder.path().join("store/souk.toml");
-    let text = std::fs::read_to_string(&settings)? + "\n[server.limits]\npage-cache-bytes-max = 0\n";
-    std::fs::write(&settings, text)?;
+    limit(&folder, "page-cache-bytes-max = 0");
     let shop = Shop::serve(folder);
     let address = address(&shop)?;
     let (mut tails, mut rates) = (Vec::new(), Vec::new());

@@ -8,11 +8,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use souk_tests::process::address;
+use souk_tests::wire::{Client, block_on};
 use souk_tests::{Shop, copy, grant, replace, root, store};
 
 use crate::figure::{Figure, Mark};
-use crate::load::{Client, block_on};
-use crate::process::address;
 use crate::{Effort, calls};
 
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
+use souk_tests::process::{address, handles};
+use souk_tests::wire::{Client, block_on, get};
 use souk_tests::{Shop, copy, grant, install, install_guest, root, store};
 use tempfile::TempDir;
 
 use crate::calls;
 use crate::figure::{Figure, Mark, Round, median};
-use crate::load::{self, Client, block_on, get};
-use crate::process::{address, handles};
+use crate::load;
 use crate::Effort;
 
 const CONNECTIONS: usize = 16;

@@ -59,12 +59,7 @@ impl Api {
         assert_eq!(status, 201, "{cart}");
         let path = format!("/carts/{}", cart["id"].as_str().unwrap());
         let mut filled = Value::Null;
-        for (method, what, body) in [
-            ("POST", "lines", json!({ "sku": sku, "quantity": quantity })),
-            ("PUT", "contact", json!({ "email": "li.lei@shop.example", "phone": "" })),
-            ("PUT", "addresses", json!({ "shipping": address() })),
-            ("PUT", "shipping-method", json!({ "id": "standard" })),
-        ] {
+        for (method, what, body) in filling(sku, quantity) {
             let (status, answer) = self.try_send(method, &format!("{path}/{what}"), body).await?;
             assert_eq!(status, 200, "{method} {what}: {answer}");
             filled = answer;
@@ -108,6 +103,17 @@ impl Api {
         }
         panic!("it never came to that: {last}");
     }
+}
+
+/// What a new cart needs before it can be ordered: methods, paths below the
+/// cart's, bodies.
+pub fn filling(sku: &str, quantity: u32) -> [(&'static str, &'static str, Value); 4] {
+    [
+        ("POST", "lines", json!({ "sku": sku, "quantity": quantity })),
+        ("PUT", "contact", json!({ "email": "li.lei@shop.example", "phone": "" })),
+        ("PUT", "addresses", json!({ "shipping": address() })),
+        ("PUT", "shipping-method", json!({ "id": "standard" })),
+    ]
 }
 
 pub fn address() -> Value {

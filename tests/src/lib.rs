@@ -4,8 +4,12 @@
 //! `cargo xtask test` builds what these tests run.
 
 pub mod api;
+pub mod buying;
 pub mod powercut;
+pub mod process;
 pub mod sales;
+pub mod shoppers;
+pub mod wire;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -71,6 +75,13 @@ pub fn store() -> TempDir {
     folder
 }
 
+/// Adds settings of `[server.limits]` to a store made by [`store`].
+pub fn limit(store: &TempDir, limits: &str) {
+    let path = store.path().join("store/souk.toml");
+    let settings = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{settings}\n[server.limits]\n{limits}\n")).unwrap();
+}
+
 /// The catalogue that [`store`] is filled with.
 pub fn catalogue() -> PathBuf {
     root().join("store-data/catalogue")
@@ -131,6 +142,23 @@ impl Shop {
     /// Memory of the server, in MiB.
     pub fn resident_mib(&self) -> f64 {
         resident_mib(self.pid())
+    }
+
+    /// The sum of all samples in `/metrics` whose line begins so.
+    pub async fn metric(&self, begin: &str) -> f64 {
+        let text = client().get(format!("{}/metrics", self.ops)).send().await.unwrap().text().await.unwrap();
+        text.lines().filter(|line| line.starts_with(begin)).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Looks until it is as it should be.
+    pub async fn until_metric(&self, begin: &str, holds: impl Fn(f64) -> bool) {
+        for _ in 0..1200 {
+            if holds(self.metric(begin).await) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("it never came to that: {begin} is {}", self.metric(begin).await);
     }
 
     pub fn folder(&self) -> PathBuf {
@@ -227,9 +255,7 @@ impl Drop for Shop {
 
 /// Memory of a process, in MiB.
 pub fn resident_mib(pid: u32) -> f64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok());
-    kib.expect("a line VmRSS") / 1024.0
+    process::status(pid, "VmRSS").expect("a line VmRSS") as f64 / 1024.0
 }
 
 pub fn client() -> reqwest::Client {

@@ -2,51 +2,10 @@
 //! `tests/guests/hostile`.
 
 use std::fs;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use souk_tests::api::{Api, INSTANT};
+use souk_tests::shoppers::Shoppers;
 use souk_tests::{Shop, client, copy, install_guest, replace, root, store};
-
-/// Shoppers who look, fill carts and buy until they are told to stop.
-struct Shoppers {
-    done: Arc<AtomicBool>,
-    served: Arc<AtomicU64>,
-    loops: Vec<tokio::task::JoinHandle<()>>,
-}
-
-impl Shoppers {
-    async fn enter(shop: &Shop) -> Self {
-        let (done, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (sku, price) = Api::of(shop).buyable(3).await;
-        let loops = (0..4)
-            .map(|_| {
-                let (api, client, url, sku) = (Api::of(shop), client(), shop.url.clone(), sku.clone());
-                let (done, served) = (done.clone(), served.clone());
-                tokio::spawn(async move {
-                    while !done.load(Relaxed) {
-                        assert_eq!(client.get(format!("{url}/en/products")).send().await.unwrap().status(), 200);
-                        let (_, cart) = api.cart(&sku, 2).await.unwrap();
-                        let amount = |field: &str| cart["totals"][field]["amount"].as_i64().unwrap();
-                        assert_eq!(amount("subtotal"), price * 2, "{cart}");
-                        assert_eq!(amount("total"), amount("subtotal") - amount("discount") + amount("shipping") + amount("tax_added"), "{cart}");
-                        served.fetch_add(1, Relaxed);
-                    }
-                })
-            })
-            .collect();
-        Self { done, served, loops }
-    }
-
-    /// Panics where one of them was not served.
-    async fn leave(self) {
-        self.done.store(true, Relaxed);
-        for shopper in self.loops {
-            shopper.await.unwrap();
-        }
-        assert!(self.served.load(Relaxed) > 0);
-    }
-}
 
 /// Puts the hostile provider in place of what was there, with this misdeed.
 fn provider(shop: &Shop, version: &str, misdeed: &str) {

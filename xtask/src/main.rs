@@ -1,6 +1,7 @@
 //! `cargo xtask`: all of Souk's build logic.
 
 mod bench;
+mod load;
 mod test;
 mod up;
 
@@ -44,6 +45,13 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Load the shop with visits that do not wait for it: where it bends, and what it does then.
+    #[command(disable_help_flag = true)]
+    Load {
+        /// `--help` tells of them: mixes, --rate, --find-knee, --overload, --soak, --json.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -59,6 +67,7 @@ fn main() -> ExitCode {
         }
         Command::Test { filters } => test::test(root, &filters),
         Command::Bench { arguments } => bench::bench(root, &arguments),
+        Command::Load { arguments } => load::load(root, &arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

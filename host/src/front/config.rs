@@ -40,6 +40,7 @@ pub struct Limits {
     pub headers_max: usize,
     /// From accepting a connection, or the end of its last answer, to the end of
     /// the next headers (up to a quarter more): slow senders, idle connections.
+    /// A quarter of it while all connections are taken.
     pub header_timeout_ms: u64,
     /// Without a byte of the body.
     pub body_idle_timeout_ms: u64,
@@ -52,11 +53,14 @@ pub struct Limits {
     pub tls_handshake_timeout_ms: u64,
     /// Streams of one HTTP/2 connection.
     pub streams_max: u32,
-    /// Requests worked on at the same time; `waiting_max` more wait at most
-    /// `waiting_timeout_ms`, the rest get 503.
+    /// Requests that plugins work on at the same time; `waiting_max` more wait,
+    /// the rest get 503. Files and kept pages need no place.
     pub requests_max: usize,
     pub waiting_max: usize,
+    /// What a burst may wait. Where somebody has been waiting for so long without
+    /// a break, newcomers wait only `waiting_target_ms` before they get 503.
     pub waiting_timeout_ms: u64,
+    pub waiting_target_ms: u64,
     /// For requests in flight when the server stops.
     pub drain_timeout_ms: u64,
     pub page_cache_bytes_max: usize,
@@ -90,9 +94,10 @@ impl Default for Limits {
             write_timeout_ms: 30_000,
             tls_handshake_timeout_ms: 10_000,
             streams_max: 100,
-            requests_max: 512,
+            requests_max: 64,
             waiting_max: 2_048,
-            waiting_timeout_ms: 5_000,
+            waiting_timeout_ms: 250,
+            waiting_target_ms: 20,
             drain_timeout_ms: 15_000,
             page_cache_bytes_max: 64 << 20,
             media_cache_bytes_max: 32 << 20,
@@ -123,6 +128,7 @@ impl ServerConfig {
         range("requests-max", l.requests_max as u64, 1, 1 << 16);
         range("waiting-max", l.waiting_max as u64, 0, 1 << 20);
         range("waiting-timeout-ms", l.waiting_timeout_ms, 1, 60_000);
+        range("waiting-target-ms", l.waiting_target_ms, 1, l.waiting_timeout_ms);
         range("drain-timeout-ms", l.drain_timeout_ms, 0, 600_000);
         range("page-cache-bytes-max", l.page_cache_bytes_max as u64, 0, 1 << 40);
         range("media-cache-bytes-max", l.media_cache_bytes_max as u64, 0, 1 << 40);

@@ -8,12 +8,13 @@
 //!
 //! The way of one request: [`server`] accepts and limits → [`service`] finds
 //! an asset, a cached page or a route → session, cross-site and body checks →
-//! [`Application::call`] → headers cleaned, compressed, perhaps kept in
+//! a place at the [`gate`] → [`Application::call`] → headers cleaned, compressed, perhaps kept in
 //! [`page_cache`].
 
 pub mod assets;
 pub mod compress;
 pub mod config;
+mod gate;
 pub mod headers;
 pub mod media;
 pub mod metrics;

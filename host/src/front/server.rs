@@ -25,7 +25,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::TaskTracker;
@@ -117,7 +117,7 @@ async fn serve_public<A: Application>(
     loop {
         // First a place, then a connection: the kernel holds who comes too many.
         let next = async {
-            let place = places.clone().acquire_owned().await;
+            let place = places.clone().acquire_owned().await.expect("the places are never closed");
             (place, accept(&listener).await)
         };
         let (place, (stream, from)) = tokio::select! {
@@ -127,15 +127,13 @@ async fn serve_public<A: Application>(
         let (front, builder, tls, phase) = (front.clone(), builder.clone(), tls.clone(), phase.clone());
         let handshake = Duration::from_millis(limits.tls_handshake_timeout_ms);
         tasks.spawn(async move {
-            let _place = place;
             let _ = stream.set_nodelay(true);
-            let address = from.ip().to_canonical();
-            let peer = Arc::new(Peer { address, text: address.to_string() });
+            let peer = Arc::new(Peer::new(from.ip().to_canonical()));
             match tls {
-                None => serve_connection(stream, front, &builder, peer, phase).await,
+                None => serve_connection(stream, front, &builder, peer, &place, phase).await,
                 Some(tls) => {
                     if let Ok(Ok(stream)) = tokio::time::timeout(handshake, tls.accept(stream)).await {
-                        serve_connection(stream, front, &builder, peer, phase).await;
+                        serve_connection(stream, front, &builder, peer, &place, phase).await;
                     }
                 }
             }
@@ -170,7 +168,8 @@ fn connection_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams_max)
-        // Rapid resets and floods of bad frames end the connection.
+        // Resets of streams that no request came of yet, and floods of bad
+        // frames. `Activity::is_flooded` counts what these do not see.
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(200)
         .max_header_list_size(limits.header_bytes_max as u32)
@@ -185,45 +184,85 @@ fn connection_builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
 #[derive(Default)]
 struct Activity {
     running: AtomicUsize,
-    requests: AtomicU64,
+    answered: AtomicU64,
+    /// Taken back by the client before there was an answer.
+    aborted: AtomicU64,
+    read_bytes: AtomicU64,
     written_bytes: AtomicU64,
     /// A write waits for the client, under a limit of its own.
     blocked: AtomicBool,
 }
 
-/// Less between two looks is no progress: pings, a client that reads nothing.
+/// What a client may send without purpose. Browsers leave a page in the middle
+/// of its pictures, and keep connections alive with a ping.
+const PURPOSELESS_BYTES_MAX: u64 = 256 << 10;
+const ABORTED_MAX: u64 = 200;
+
+impl Activity {
+    /// Frames that carry nothing (pings, settings, window updates, empty data),
+    /// and requests sent only to be reset (CVE-2023-44487): hyper bounds what
+    /// each of them makes it keep, but not how many come. Every request, body
+    /// and answer gives a client room for some of them.
+    fn is_flooded(&self, body_bytes: u64, header_bytes_max: u64) -> bool {
+        let answered = self.answered.load(Ordering::Relaxed);
+        // An answer of a KiB may cost its reader a window update of 13 bytes.
+        let of_answers = self.written_bytes.load(Ordering::Relaxed) / 64;
+        let room = PURPOSELESS_BYTES_MAX + answered * header_bytes_max + body_bytes * 8 + of_answers;
+        self.read_bytes.load(Ordering::Relaxed) > room || self.aborted.load(Ordering::Relaxed) > ABORTED_MAX + answered
+    }
+}
+
+/// Less between two looks is no progress.
 const PROGRESS_BYTES_MIN: u64 = 1 << 10;
 const LOOKS: u32 = 4;
 
 /// How a connection was at the last look.
+#[derive(Default)]
 struct Watch {
-    requests: u64,
+    answered: u64,
+    read_bytes: u64,
     written_bytes: u64,
     quiet_looks: u32,
 }
 
 impl Watch {
-    /// True if nothing happened for [`LOOKS`] looks: silent from the start,
-    /// slow with its headers, or done.
-    fn is_idle(&mut self, activity: &Activity) -> bool {
-        let requests = activity.requests.load(Ordering::Relaxed);
+    /// True if nothing happened for so many looks: silent from the start, slow
+    /// with its headers, or done.
+    fn is_idle(&mut self, activity: &Activity, looks: u32) -> bool {
+        let answered = activity.answered.load(Ordering::Relaxed);
+        let read_bytes = activity.read_bytes.load(Ordering::Relaxed);
         let written_bytes = activity.written_bytes.load(Ordering::Relaxed);
+        // Answers to pings and settings are no more than what was read.
+        let sent = (written_bytes - self.written_bytes).saturating_sub(read_bytes - self.read_bytes);
         let busy = activity.running.load(Ordering::Relaxed) > 0
             || activity.blocked.load(Ordering::Relaxed)
-            || requests != self.requests
-            || written_bytes - self.written_bytes >= PROGRESS_BYTES_MIN;
+            || answered != self.answered
+            || sent >= PROGRESS_BYTES_MIN;
         let quiet_looks = if busy { 0 } else { self.quiet_looks + 1 };
-        *self = Watch { requests, written_bytes, quiet_looks };
-        quiet_looks >= LOOKS
+        *self = Watch { answered, read_bytes, written_bytes, quiet_looks };
+        quiet_looks >= looks
     }
 }
 
-struct Running<'a>(&'a Activity);
+/// A request that is worked on; dropped before it is answered where the client
+/// reset it or went away.
+struct Running<'a> {
+    activity: &'a Activity,
+    answered: bool,
+}
+
+impl<'a> Running<'a> {
+    fn new(activity: &'a Activity) -> Self {
+        activity.running.fetch_add(1, Ordering::Relaxed);
+        Self { activity, answered: false }
+    }
+}
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.requests.fetch_add(1, Ordering::Relaxed);
-        self.0.running.fetch_sub(1, Ordering::Relaxed);
+        let ended = if self.answered { &self.activity.answered } else { &self.activity.aborted };
+        ended.fetch_add(1, Ordering::Relaxed);
+        self.activity.running.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -232,25 +271,28 @@ async fn serve_connection<A: Application>(
     front: Arc<Front<A>>,
     builder: &auto::Builder<TokioExecutor>,
     peer: Arc<Peer>,
+    place: &OwnedSemaphorePermit,
     mut phase: watch::Receiver<u8>,
 ) {
     let limits = &front.config.limits;
     let pause = Duration::from_millis(limits.header_timeout_ms) / LOOKS;
     let activity = Arc::new(Activity::default());
     let write_max = Duration::from_millis(limits.write_timeout_ms);
-    let stream = Timed { inner: stream, write_max, writing: None, activity: activity.clone() };
+    let header_bytes_max = limits.header_bytes_max as u64;
+    let stream = Guarded { inner: stream, write_max, writing: None, header_bytes_max, activity: activity.clone(), peer: peer.clone() };
     let _counted = Counted::new(&front.metrics.connections);
     let service = service_fn(|request: Request<Incoming>| {
         let (front, peer, activity) = (front.clone(), peer.clone(), activity.clone());
         async move {
-            activity.running.fetch_add(1, Ordering::Relaxed);
-            let _running = Running(&activity);
-            Ok::<_, Infallible>(front.respond(&peer, request).await)
+            let mut running = Running::new(&activity);
+            let reply = front.respond(&peer, request).await;
+            running.answered = true;
+            Ok::<_, Infallible>(reply)
         }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let mut watch = Watch { requests: 0, written_bytes: 0, quiet_looks: 0 };
+    let mut watch = Watch::default();
     let mut closing = false;
     let mut look = Box::pin(tokio::time::sleep(pause));
     loop {
@@ -266,7 +308,9 @@ async fn serve_connection<A: Application>(
                 connection.as_mut().graceful_shutdown();
             }
             () = look.as_mut() => {
-                let idle = watch.is_idle(&activity);
+                // While others wait for a connection, nobody keeps one for nothing.
+                let crowded = place.semaphore().available_permits() == 0;
+                let idle = watch.is_idle(&activity, if crowded { 1 } else { LOOKS });
                 if closing && idle {
                     return;
                 }
@@ -282,15 +326,18 @@ async fn serve_connection<A: Application>(
     }
 }
 
-/// A stream that fails when its client takes nothing of what is written.
-struct Timed<S> {
+/// A stream that fails when its client takes nothing of what is written, or
+/// floods.
+struct Guarded<S> {
     inner: S,
     write_max: Duration,
     writing: Option<Pin<Box<Sleep>>>,
+    header_bytes_max: u64,
     activity: Arc<Activity>,
+    peer: Arc<Peer>,
 }
 
-impl<S> Timed<S> {
+impl<S> Guarded<S> {
     fn wrote<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {
             if self.writing.take().is_some() {
@@ -314,13 +361,19 @@ impl<S> Timed<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        let result = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        self.activity.read_bytes.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
+        if self.activity.is_flooded(self.peer.body_bytes.load(Ordering::Relaxed), self.header_bytes_max) {
+            return Poll::Ready(Err(io::Error::other("the client sends frames for nothing")));
+        }
+        result
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.inner).poll_write(cx, buffer);
         let result = self.count(result);

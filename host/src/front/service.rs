@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -23,11 +23,12 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_util::task::TaskTracker;
 
 use super::compress::{self, Encoding};
 use super::config::ServerConfig;
+use super::gate::Gate;
 use super::headers::{self, Cleaned, LOCALE_COOKIE, SecurityHeaders};
 use super::media::Media;
 use super::metrics::{Counted, Metrics, RouteMetrics};
@@ -80,6 +81,14 @@ pub struct Front<A> {
 pub struct Peer {
     pub address: IpAddr,
     pub text: String,
+    /// Of all bodies that it has sent.
+    pub body_bytes: AtomicU64,
+}
+
+impl Peer {
+    pub fn new(address: IpAddr) -> Self {
+        Self { address, text: address.to_string(), body_bytes: AtomicU64::new(0) }
+    }
 }
 
 /// A kept page, ready to send.
@@ -120,7 +129,7 @@ impl<A: Application> Front<A> {
             files: metrics.route("host", "files"),
             unmatched: metrics.route("host", "unmatched"),
             metrics,
-            gate: Gate::new(&config),
+            gate: Gate::new(&config.limits),
             flights: Mutex::new(HashMap::new()),
             ids: RequestIds::new(),
             tasks: TaskTracker::new(),
@@ -197,7 +206,7 @@ impl<A: Application> Front<A> {
         metrics: &mut Arc<RouteMetrics>,
     ) -> Result<Reply, Problem> {
         if has_bad_host(&request) {
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "host", "The request must carry exactly one Host header.").closing());
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "host", "The request must carry exactly one Host header, and no other host in its request line.").closing());
         }
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
@@ -293,7 +302,7 @@ impl<A: Application> Front<A> {
             ));
         }
         let session = if route.cross_site { None } else { self.sessions.verified(&parts.headers) };
-        let body = self.read_body(parts, body, route.body_bytes_max).await?;
+        let body = self.read_body(peer, parts, body, route.body_bytes_max).await?;
         let caller = match parts.headers.get(header::AUTHORIZATION) {
             Some(value) => hex::encode(Sha256::digest(value.as_bytes())),
             None => String::new(),
@@ -342,7 +351,7 @@ impl<A: Application> Front<A> {
         })
     }
 
-    async fn read_body(&self, parts: &Parts, mut body: Incoming, route_bytes_max: u32) -> Result<Bytes, Problem> {
+    async fn read_body(&self, peer: &Peer, parts: &Parts, mut body: Incoming, route_bytes_max: u32) -> Result<Bytes, Problem> {
         if body.is_end_stream() {
             return Ok(Bytes::new());
         }
@@ -372,6 +381,7 @@ impl<A: Application> Front<A> {
             let Some(frame) = frame else { return Ok(read.freeze()) };
             let frame = frame.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "body", "The body ended before it was complete.").closing())?;
             if let Ok(data) = frame.into_data() {
+                peer.body_bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
                 if read.len() + data.len() > bytes_max {
                     return Err(too_large());
                 }
@@ -680,14 +690,18 @@ fn page_key(site: &Site, parts: &Parts, mount: &Mount, call: &Call) -> Option<pa
     Some(page_cache::Key { target: target.into(), locale })
 }
 
-/// RFC 9112 section 3.2; a second Host is a smuggling attempt.
+/// RFC 9112 section 3.2, RFC 9113 section 8.3.1: a second host, or another than
+/// in the request line, is a smuggling attempt.
 fn has_bad_host<B>(request: &Request<B>) -> bool {
-    if request.version() == Version::HTTP_2 {
-        return false;
-    }
     let mut hosts = request.headers().get_all(header::HOST).iter();
-    let count = hosts.by_ref().take(2).count();
-    count > 1 || (count == 0 && request.version() == Version::HTTP_11)
+    let (host, second) = (hosts.next(), hosts.next());
+    let required = request.version() == Version::HTTP_11;
+    second.is_some()
+        || match (host, request.uri().authority()) {
+            (Some(host), Some(authority)) => !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()),
+            (None, _) => required,
+            (Some(_), None) => false,
+        }
 }
 
 fn idempotency(parts: &Parts, body: &[u8], scope: String) -> Result<Option<Idempotency>, Problem> {
@@ -771,44 +785,6 @@ fn not_found() -> Problem {
 
 fn method_not_allowed(allow: HeaderValue) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "This path does not take that method.").with(header::ALLOW, allow)
-}
-
-/// Requests worked on at once; some more wait for a while.
-struct Gate {
-    places: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    waiting_max: usize,
-    timeout: Duration,
-}
-
-impl Gate {
-    fn new(config: &ServerConfig) -> Self {
-        let l = &config.limits;
-        Self {
-            places: Arc::new(Semaphore::new(l.requests_max)),
-            waiting: AtomicUsize::new(0),
-            waiting_max: l.waiting_max,
-            timeout: Duration::from_millis(l.waiting_timeout_ms),
-        }
-    }
-
-    async fn enter(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(permit) = self.places.clone().try_acquire_owned() {
-            return Some(permit);
-        }
-        struct Waiting<'a>(&'a AtomicUsize);
-        impl Drop for Waiting<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        let ahead = self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _waiting = Waiting(&self.waiting);
-        if ahead >= self.waiting_max {
-            return None;
-        }
-        tokio::time::timeout(self.timeout, self.places.clone().acquire_owned()).await.ok()?.ok()
-    }
 }
 
 /// `X-Request-Id` of the client where it is a plain token, else a number of
