@@ -57,7 +57,7 @@ pub struct Tally {
     pub admitted: Histogram<u64>,
     /// Of those sent away with 503.
     pub shed: Histogram<u64>,
-    /// The slowest 1 % of the admitted by the second in which they were due.
+    /// The admitted by the second in which they were due.
     seconds: Vec<Histogram<u64>>,
     /// How late visits began here, for want of processor time.
     pub late: Histogram<u64>,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use souk_tests::Shop;
 use souk_tests::process::{folder_bytes, open_files, status};
@@ -12,6 +12,8 @@ use crate::report::Report;
 use crate::server::Server;
 
 const SAMPLE: Duration = Duration::from_secs(10);
+/// Fewer make no line.
+const SAMPLES_MIN: u32 = 6;
 /// Caches and pools fill at first: this part of the samples is not judged.
 const FILLING: f64 = 0.25;
 
@@ -20,6 +22,12 @@ const SERIES: [(&str, f64); 5] = [("resident_kib", 0.05), ("open_files", 0.05), 
 
 pub async fn soak(load: &mut Load<'_>, server: &Server, rate: f64, time: Duration) -> Result<Value> {
     let shop = server.shop.as_ref().context("--soak looks into the process of the server: leave --url out")?;
+    ensure!(
+        time >= SAMPLE * SAMPLES_MIN,
+        "--soak takes at least {:.1} minutes: a sample is taken every {} s",
+        SAMPLE.as_secs_f64() * f64::from(SAMPLES_MIN) / 60.0,
+        SAMPLE.as_secs()
+    );
     let begun = Instant::now();
     let (mut hours, mut samples): (Vec<f64>, [Vec<f64>; 5]) = (Vec::new(), Default::default());
     while begun.elapsed() < time {
@@ -34,8 +42,8 @@ pub async fn soak(load: &mut Load<'_>, server: &Server, rate: f64, time: Duratio
     let mut found = Map::new();
     for ((name, nothing), values) in SERIES.iter().zip(&samples) {
         let line = fit(&hours[skipped..], &values[skipped..]);
-        // Not told apart from nothing, or too little to matter.
-        let flat = line.slope.abs() < 2.0 * line.slope_error || line.slope.abs() < nothing * line.mean;
+        // Not told apart from nothing, too little to matter, or less and less.
+        let flat = line.slope < 2.0 * line.slope_error || line.slope < nothing * line.mean;
         println!(
             "  {name:<13} {:>12.1} {:>12.1} {:>+14.1} {:>12.1}  {}",
             values[skipped],
