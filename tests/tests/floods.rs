@@ -83,6 +83,41 @@ fn text(answer: &[u8]) -> String {
     String::from_utf8_lossy(&answer[..answer.len().min(400)]).into_owned()
 }
 
+/// Requests of which pieces were exchanged by chance; a failure names the seed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_bytes_come_are_answered_or_hung_up_on() {
+    const REQUESTS: u64 = 2_000;
+    const WHOLE: [&str; 4] = [
+        "GET /en/products?page=2&sort=price HTTP/1.1\r\nhost: a\r\naccept-encoding: br;q=0.5, gzip\r\naccept-language: zh, en;q=0.8\r\ncookie: souk=x.y; souk_locale=zh-CN\r\nif-none-match: \"x\"\r\nconnection: close\r\n\r\n",
+        "POST /api/v1/carts/none/lines HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\nidempotency-key: k\r\ncontent-length: 27\r\nconnection: close\r\n\r\n{\"sku\":\"x\",\"quantity\":1.50}",
+        "POST /en/cart/lines HTTP/1.1\r\nhost: a\r\norigin: http://a\r\ncontent-type: application/x-www-form-urlencoded\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n5\r\nsku=x\r\na\r\n&quantity=\r\n0\r\n\r\n",
+        "GET /media/..%2f..%2fsouk.toml HTTP/1.1\r\nhost: a\r\nrange: bytes=0-9,5-\r\nconnection: close\r\n\r\n",
+    ];
+    besieged(LIMITS, async |_, address| {
+        let mut clients = JoinSet::new();
+        for seed in 0..REQUESTS {
+            if clients.len() >= 100 {
+                clients.join_next().await.unwrap().unwrap();
+            }
+            clients.spawn(async move {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                let mut bytes = WHOLE[rng.usize(..WHOLE.len())].as_bytes().to_vec();
+                for _ in 0..rng.usize(1..6) {
+                    let start = rng.usize(..bytes.len());
+                    let end = (start + rng.usize(..8)).min(bytes.len());
+                    let piece: Vec<u8> = (0..rng.usize(..8)).map(|_| if rng.bool() { rng.u8(..) } else { *rng.choice(b"\r\n :;,%/\0\"0fF").unwrap() }).collect();
+                    bytes.splice(start..end, piece);
+                }
+                let answer = raw(address, &bytes).await;
+                assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 "), "seed {seed}: {}", text(&answer));
+                assert!(!starts(&answer, "500"), "seed {seed}: {}", text(&answer));
+            });
+        }
+        clients.join_all().await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slow_senders_are_let_go() {
     besieged(LIMITS, async |_, address| {

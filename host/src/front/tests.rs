@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -24,6 +25,7 @@ use super::session::SessionCookies;
 use super::*;
 use crate::engine::bindings::exports::souk::web::handler::Response;
 use crate::engine::bindings::souk::web::types::CachePolicy;
+use crate::shop::manifest::Route;
 use crate::shop::plugin::Plugin;
 
 const KEY: [u8; 32] = [9; 32];
@@ -1043,4 +1045,57 @@ async fn tls_offers_both_protocols_and_secure_cookies() {
     assert!(reply.header("set-cookie").unwrap().starts_with("__Host-souk=0123456789abcdef."));
     assert!(reply.header("set-cookie").unwrap().ends_with("; Secure"));
     assert!(reply.header("strict-transport-security").is_some());
+}
+
+fn site_of(paths: &[String]) -> Result<Site, SiteError> {
+    let mut shop = plugin("name = \"shop\"\nversion = \"1.0.0\"", Vec::new());
+    let route = |(index, path): (usize, &String)| Route {
+        name: format!("r{index}"),
+        methods: ["GET".to_owned()].into(),
+        path: path.clone(),
+        localized: index % 2 == 1,
+        cross_site: false,
+        body_bytes_max: 0,
+    };
+    Arc::get_mut(&mut shop.plugin).expect("just made").manifest.routes = paths.iter().enumerate().map(route).collect();
+    Site::build(&[shop], &["en".into(), "zh-CN".into()], None)
+}
+
+proptest! {
+    /// Whatever a manifest says of paths, and a client asks for.
+    #[test]
+    fn routes_match_or_are_refused(
+        paths in prop::collection::vec("[/{}*a.%é-]{0,12}|/[a-z]{1,3}/\\{[a-z*]{1,4}\\}", 0..4),
+        asked in prop::collection::vec("[/{}*a.%é0-]{0,12}|/[a-z]{1,3}/\\PC{0,8}", 1..8),
+    ) {
+        if let Ok(site) = site_of(&paths) {
+            for path in asked {
+                if let routes::Found::Mount(_, parameters) = site.find(&http::Method::GET, &path) {
+                    prop_assert!(parameters.iter().all(|(_, value)| !value.contains('\0')));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_what_was_encoded(text in "[^\0]{1,20}") {
+        let site = site_of(&["/p/{handle}".into()]).unwrap();
+        let path = format!("/p/{}", percent_encoding::utf8_percent_encode(&text, percent_encoding::NON_ALPHANUMERIC));
+        let routes::Found::Mount(_, parameters) = site.find(&http::Method::GET, &path) else { panic!("{path} is not found") };
+        prop_assert_eq!(parameters, [("handle".to_owned(), text)]);
+    }
+
+    /// What a plugin answers with never becomes more headers than it says, nor the host's own.
+    #[test]
+    fn headers_of_plugins_are_sent_as_they_are_or_not_at_all(
+        given in prop::collection::vec(("[a-zA-Z:\r\n -]{0,16}|set-cookie|vary|location", "[ -~\r\n\0é]{0,24}|(shop-)?[a-z]{1,4}=[a-z;= ]{0,12}"), 0..20),
+    ) {
+        let cleaned = headers::cleaned("shop", false, true, &given);
+        for (name, value) in &cleaned.headers {
+            prop_assert!(!value.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "{name}");
+            let is_own = name != "set-cookie" || value.as_bytes().starts_with(b"shop-") || value.as_bytes().starts_with(b"souk_locale=");
+            prop_assert!(is_own, "{value:?}");
+            prop_assert!(!["connection", "content-length", "transfer-encoding"].contains(&name.as_str()), "{name}");
+        }
+    }
 }

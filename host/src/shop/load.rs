@@ -221,6 +221,8 @@ fn check(setting: &Setting, value: &toml::Value) -> std::result::Result<(), Stri
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn manifest(text: &str) -> Manifest {
@@ -246,6 +248,23 @@ mod tests {
         let manifest = manifest("config.key = { type = \"string\", description = \"the merchant's id\" }");
         let error = configure(&manifest, None).unwrap_err().to_string();
         assert!(error.contains("merchant's id"), "{error}");
+    }
+
+    const WHOLE: &str = "name = \"demo\"\nversion = \"1.0.0\"\nsecrets = [\"key\"]\nhttp.hosts = [\"a.example\"]\n[[routes]]\nname = \"r\"\nmethods = [\"GET\"]\npath = \"/r/{id}\"\n[[jobs]]\nname = \"j\"\ncron = \"0 * * * *\"\n[limits]\nmemory-mib = 8\n[data]\nform = 2\nreads = 1\n[config.rate]\ntype = \"integer\"\ndefault = 3\nmin = 1\n";
+
+    proptest! {
+        /// A manifest with a piece exchanged, beside a component of any bytes.
+        #[test]
+        fn no_files_make_the_host_panic(at in 0..WHOLE.len(), length in 0..40_usize, piece in "[a-z0-9\"'=\\[\\]{}.,\n é-]{0,12}", component in prop::collection::vec(any::<u8>(), 0..200)) {
+            let end = (at + length).min(WHOLE.len());
+            let text = format!("{}{piece}{}", &WHOLE[..at], &WHOLE[end..]);
+            let magic = b"\0asm\x0d\0\x01\0";
+            let component = [&magic[..], &component].concat();
+            if let Ok(files) = Files::of(text.as_bytes(), component) {
+                let _ = files.asked();
+                let _ = configure(&files.manifest, None);
+            }
+        }
     }
 
     #[test]
