@@ -55,16 +55,19 @@ impl Variant {
             drop(worker);
             recovery.push(self.check(&store)?["open_ms"].as_f64().context("open_ms")?);
         }
-        let (damaged, lost) = self.power_cuts()?;
+        let cuts = self.power_cuts()?;
         let mut figure = Figure::plain(self.figure, "/s", Mark::Reported, together);
         figure.remark = format!(
             "64 writers; alone {:.0}/s; point read {:.1} µs; {:.0} MB on disk, {:.0} MB memory; open after kill {:.0} ms; \
-             {POWER_CUTS} power cuts: {damaged} damaged, {lost} lost commits",
+             {POWER_CUTS} power cuts: {} damaged, {} before it was made, {} lost commits",
             median(alone),
             median(reads),
             median(disk),
             median(memory),
-            median(recovery)
+            median(recovery),
+            cuts.damaged,
+            cuts.half_made,
+            cuts.lost
         );
         Ok(figure)
     }
@@ -79,8 +82,7 @@ impl Variant {
         command
     }
 
-    /// Power cuts that left a store that does not open or is not whole, and those that took what was acknowledged.
-    fn power_cuts(&self) -> Result<(u64, u64)> {
+    fn power_cuts(&self) -> Result<PowerCuts> {
         let folder = self.folder()?;
         let (store, before, log) = (folder.path().join("store"), folder.path().join("before"), folder.path().join("log"));
         std::fs::create_dir(&store)?;
@@ -89,20 +91,25 @@ impl Variant {
         let acknowledged = worker.acknowledged.clone();
         drop(worker);
         let recording = Recording::load(&before, &log);
-        let (mut damaged, mut lost) = (0, 0);
+        let mut cuts = PowerCuts::default();
+        let first = acknowledged.iter().map(|(length, ..)| *length).min().context("nothing was acknowledged")?;
         for seed in 0..POWER_CUTS {
             let left = self.folder()?;
             let cut = recording.after_power_cut(seed, left.path());
             // Told by how it ends: some engines panic.
-            let Ok(found) = self.check(left.path()) else {
-                damaged += 1;
-                continue;
+            let found = match self.check(left.path()) {
+                Ok(found) => found,
+                Err(error) => {
+                    eprintln!("  {}, cut {seed}, at {cut}, the first commit at {first}: {error:#}", self.figure);
+                    *if cut < first { &mut cuts.half_made } else { &mut cuts.damaged } += 1;
+                    continue;
+                }
             };
             let gone =
                 |(_, writer, number): &&(u64, u64, u64)| found["writers"][writer.to_string()].as_u64().is_none_or(|commits| commits <= *number);
-            lost += u64::from(acknowledged.iter().filter(|(length, ..)| *length <= cut).any(|commit| gone(&commit)));
+            cuts.lost += u64::from(acknowledged.iter().filter(|(length, ..)| *length <= cut).any(|commit| gone(&commit)));
         }
-        Ok((damaged, lost))
+        Ok(cuts)
     }
 
     fn work(&self, store: &Path, writers: u64, commits: u64) -> Result<Worker> {
@@ -132,6 +139,16 @@ impl Variant {
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         Ok(serde_json::from_slice(&output.stdout)?)
     }
+}
+
+#[derive(Default)]
+struct PowerCuts {
+    /// Left a store that does not open or is not whole.
+    damaged: u64,
+    /// The same, before anything was acknowledged.
+    half_made: u64,
+    /// Took what was acknowledged.
+    lost: u64,
 }
 
 /// Has done its work and waits; killed when dropped.
