@@ -144,7 +144,11 @@ impl Store {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => mark(folder, kind)?,
             Err(error) => return Err(io(error)),
         }
-        let engine: Arc<dyn Engine> = engine::open(kind, &folder.join(kind.name()))?.into();
+        let engine_folder = folder.join(kind.name());
+        if !engine_folder.exists() {
+            make(folder, kind)?;
+        }
+        let engine: Arc<dyn Engine> = engine::open(kind, &engine_folder)?.into();
         let snapshot = engine.snapshot();
         let seq = match snapshot.get(Space::Meta, SEQ_KEY)? {
             None => 0,
@@ -248,6 +252,33 @@ impl Store {
         // Last: without it, half a copy is not taken for a store.
         mark(destination, self.0.kind)
     }
+}
+
+/// Beside its place until all of it is on disk: fjall does not open what is half made.
+fn make(folder: &Path, kind: EngineKind) -> Result<(), StoreError> {
+    let place = folder.join(kind.name());
+    let beside = place.with_extension("new");
+    let clear_away = || if beside.exists() { fs::remove_dir_all(&beside) } else { Ok(()) };
+    let put_in_place = || {
+        sync_below(&beside)?;
+        fs::rename(&beside, &place)?;
+        fs::File::open(folder)?.sync_all()
+    };
+    let io = |error: std::io::Error| StoreError(format!("{}: {error}", place.display()));
+    clear_away().map_err(io)?;
+    drop(engine::open(kind, &beside)?);
+    put_in_place().map_err(io)
+}
+
+fn sync_below(folder: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => sync_below(&entry.path())?,
+            false => fs::File::open(entry.path())?.sync_all()?,
+        }
+    }
+    fs::File::open(folder)?.sync_all()
 }
 
 /// Whole or not at all, also when the power fails: an empty one would keep the store from opening.

@@ -78,6 +78,18 @@ fn a_store_opens_only_with_the_engine_that_made_it_and_only_once() {
 }
 
 #[test]
+fn what_a_power_cut_left_half_made_is_made_again() {
+    for kind in KINDS {
+        let folder = tempfile::tempdir().unwrap();
+        let half_made = folder.path().join(kind.name()).with_extension("new");
+        fs::create_dir(&half_made).unwrap();
+        fs::write(half_made.join("version"), "").unwrap();
+        Store::open(folder.path(), kind).unwrap().verify().unwrap();
+        assert!(!half_made.exists());
+    }
+}
+
+#[test]
 fn a_snapshot_does_not_move() {
     on_each(async |store| {
         let mut txn = store.begin();
