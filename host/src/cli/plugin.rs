@@ -18,10 +18,11 @@ use crate::files::write_whole;
 use crate::shop::PluginReport;
 use crate::shop::bundle::{self, Bundle};
 use crate::shop::grants::{Grants, UNSIGNED, plugin_folders};
-use crate::shop::load::{EXTENSION_DEADLINE_MS, Files};
-use crate::shop::manifest::FailurePolicy;
+use crate::shop::load::Files;
+use crate::shop::manifest::{ExtensionPoint, FailurePolicy};
 use crate::shop::policies::{Changed, Policies};
 use crate::shop::powers::{Power, beyond};
+use crate::shop::reference;
 use crate::shop::settings::{Settings, StoreFolder};
 use crate::shop::versions::{OnTrial, Versions};
 
@@ -95,7 +96,7 @@ pub enum PluginCommand {
         #[arg(long, value_enum)]
         fail: Option<FailurePolicy>,
         /// Time that each provider has.
-        #[arg(long, value_parser = clap::value_parser!(u32).range(i64::from(*EXTENSION_DEADLINE_MS.start())..=i64::from(*EXTENSION_DEADLINE_MS.end())))]
+        #[arg(long, value_parser = clap::value_parser!(u32).range(i64::from(*ExtensionPoint::DEADLINE_MS.start())..=i64::from(*ExtensionPoint::DEADLINE_MS.end())))]
         deadline_ms: Option<u32>,
     },
     /// A plugin's documents: export, import, delete, rewrite into another form.
@@ -166,6 +167,12 @@ pub enum PluginCommand {
         /// Cargo's folder; `target` beside the source unless given.
         #[arg(long)]
         target_dir: Option<PathBuf>,
+    },
+    /// The JSON Schema of `plugin.toml`, for editors.
+    Schema {
+        /// As `docs/manifest.md` has it.
+        #[arg(long)]
+        markdown: bool,
     },
     /// Check a plugin's folder as a shop would: manifest, component, powers.
     Check { folder: PathBuf },
@@ -261,6 +268,10 @@ pub async fn run(command: PluginCommand) -> Result<()> {
         PluginCommand::Build { folder, out, quick, target_dir } => {
             let out = out.unwrap_or_else(|| folder.join("target/souk"));
             Build { quick, target: target_dir.as_deref(), ..Build::new(&folder, &out) }.run()
+        }
+        PluginCommand::Schema { markdown } => {
+            print!("{}", if markdown { reference::markdown() } else { format!("{:#}\n", reference::schema()) });
+            Ok(())
         }
         PluginCommand::Check { folder } => check(&folder),
         PluginCommand::Key { file } => {

@@ -1,7 +1,6 @@
 //! Reads one plugin's folder: manifest, component, assets, settings.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ops::RangeInclusive;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,15 +9,13 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use super::grants::{self, Grants};
-use super::manifest::{Manifest, Setting, SettingKind};
+use super::manifest::{ExtensionPoint, Limits, Manifest, Setting, SettingKind};
 use super::plugin::{Plugin, Usage};
 use super::powers::{self, Power};
 use crate::front::assets::{self, Asset};
 
 const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 const MANIFEST_BYTES_MAX: u64 = 256 << 10;
-/// Of one call of one provider.
-pub const EXTENSION_DEADLINE_MS: RangeInclusive<u32> = 1..=30_000;
 
 /// A plugin as it lies on disk, read and checked on its own.
 #[derive(Clone)]
@@ -151,8 +148,10 @@ fn problems(manifest: &Manifest) -> Vec<String> {
         if !point.interface.starts_with("souk:extend/") {
             problems.push(format!("the extension point `{}`: names look like `souk:extend/discount`", point.interface));
         }
-        if !EXTENSION_DEADLINE_MS.contains(&point.deadline_ms) {
-            problems.push(format!("the extension point `{}`: deadline-ms is {}; give 1 to 30000", point.interface, point.deadline_ms));
+        let allowed = ExtensionPoint::DEADLINE_MS;
+        if !allowed.contains(&point.deadline_ms) {
+            let (given, min, max) = (point.deadline_ms, allowed.start(), allowed.end());
+            problems.push(format!("the extension point `{}`: deadline-ms is {given}; give {min} to {max}", point.interface));
         }
     }
     problems.extend(crate::capability::search::problems(&manifest.indexes));
@@ -161,15 +160,15 @@ fn problems(manifest: &Manifest) -> Vec<String> {
         problems.push(format!("data.form is {}, data.reads {}: forms count from 1, and none reads beyond what it writes", data.form, data.reads()));
     }
     let limits = &manifest.limits;
-    for (name, value, min, max) in [
-        ("deadline-ms", limits.deadline_ms, 10, 60_000),
-        ("memory-mib", limits.memory_mib, 1, 256),
-        ("table-elements", limits.table_elements, 1, 1_000_000),
-        ("storage-operations", limits.storage_operations, 1, 1_000_000),
-        ("output-bytes", limits.output_bytes, 1, 64 << 20),
+    for (name, value, allowed) in [
+        ("deadline-ms", limits.deadline_ms, Limits::DEADLINE_MS),
+        ("memory-mib", limits.memory_mib, Limits::MEMORY_MIB),
+        ("table-elements", limits.table_elements, Limits::TABLE_ELEMENTS),
+        ("storage-operations", limits.storage_operations, Limits::STORAGE_OPERATIONS),
+        ("output-bytes", limits.output_bytes, Limits::OUTPUT_BYTES),
     ] {
-        if !(min..=max).contains(&value) {
-            problems.push(format!("limits.{name} is {value}: give {min} to {max}"));
+        if !allowed.contains(&value) {
+            problems.push(format!("limits.{name} is {value}: give {} to {}", allowed.start(), allowed.end()));
         }
     }
     problems

@@ -3,40 +3,57 @@
 //! Read by [`super`] when a plugin is loaded, and consulted by the rooms that
 //! grant (`capability`), route (`front`) and schedule (`work`). Nothing that is
 //! not in the manifest is granted. This module only knows the text: whether
-//! the component keeps to it is checked when it is linked.
+//! the component keeps to it is checked when it is linked. What is written here
+//! of each entry is also what `docs/manifest.md` and `souk plugin schema` say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What a plugin is, serves, hears and asks for. Nothing that is not in it is
+/// given.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "plugin.toml")]
 pub struct Manifest {
-    /// Lower-case kebab name, unique in a shop; the plugin's storage namespace.
+    /// Unique in a shop, and the namespace of the plugin's documents: 1 to 40
+    /// lower-case letters, digits and single hyphens, a letter first. So are the
+    /// names of routes, jobs, commands and indexes.
+    #[schemars(length(min = 1, max = 40), regex(pattern = "^[a-z][a-z0-9]*(-[a-z0-9]+)*$"))]
     pub name: String,
+    /// By the rules of semantic versioning.
+    #[schemars(with = "String")]
     pub version: semver::Version,
+    /// For whoever decides whether to install it.
     #[serde(default)]
     pub description: String,
+    /// An SPDX expression, for instance `Apache-2.0`.
     #[serde(default)]
     pub license: String,
-    /// `service`: linked into the shop's graph. `provider`: runs in stores of
-    /// its own, serves extension points.
+    /// How the plugin runs.
     #[serde(default)]
     pub kind: Kind,
-    /// Keep no instance between calls.
+    /// Whether calls share an instance.
     #[serde(default)]
     pub isolation: Isolation,
+    /// Paths that it answers.
     #[serde(default)]
     pub routes: Vec<Route>,
+    /// Events that it is told of.
     #[serde(default)]
     pub events: Vec<Subscription>,
-    /// Topics it may publish.
+    /// Topics it may publish, dotted, for instance `order.placed`.
     #[serde(default)]
     pub publishes: BTreeSet<String>,
+    /// Work by the clock.
     #[serde(default)]
     pub jobs: Vec<Job>,
+    /// What an operator can run.
     #[serde(default)]
     pub commands: Vec<Command>,
+    /// Full-text indexes of its own.
     #[serde(default)]
     pub indexes: Vec<Index>,
     /// Extension points it calls, with the policy for failing providers.
@@ -45,13 +62,16 @@ pub struct Manifest {
     /// Plugins it may send effects to; `*` for any that is installed.
     #[serde(default)]
     pub effects: BTreeSet<String>,
+    /// Web requests of its own.
     #[serde(default)]
     pub http: Http,
     /// Secrets it may read or use, by name.
     #[serde(default)]
     pub secrets: BTreeSet<String>,
+    /// What one call may take.
     #[serde(default)]
     pub limits: Limits,
+    /// The form of its documents.
     #[serde(default)]
     pub data: Data,
     /// Settings with type, default and description.
@@ -59,24 +79,33 @@ pub struct Manifest {
     pub config: BTreeMap<String, Setting>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// How the plugin runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
+    /// Linked with the other services of the shop, and called in their unit.
     #[default]
     Service,
+    /// Serves extension points, in a store and a budget of its own. It may read
+    /// then, and not write.
     Provider,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// Whether calls share an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Isolation {
+    /// An instance answers one call after the other.
     #[default]
     Pooled,
+    /// An instance for each call.
     Request,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A path that the plugin answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "[[routes]]")]
 pub struct Route {
     /// Given to the plugin as `request.route`.
     pub name: String,
@@ -91,6 +120,7 @@ pub struct Route {
     /// no session is given, and cross-site checks do not apply.
     #[serde(default)]
     pub cross_site: bool,
+    /// Of a request's body; a larger one is answered with 413.
     #[serde(default = "default_body_bytes_max")]
     pub body_bytes_max: u32,
 }
@@ -99,25 +129,34 @@ fn default_body_bytes_max() -> u32 {
     1 << 20
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Events that the plugin is told of, each in a unit of its own, at least once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "[[events]]")]
 pub struct Subscription {
+    /// For instance `order.placed`.
     pub topic: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// Work by the clock. A plugin may also schedule some itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "[[jobs]]")]
 pub struct Job {
+    /// Given to the plugin as `job.name`.
     pub name: String,
     /// Five-field cron (or six, with seconds first), in the shop's time zone.
     pub cron: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What an operator can run with `souk plugin run`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "[[commands]]")]
 pub struct Command {
     /// Unique in a shop, for instance `import-products`.
     pub name: String,
+    /// What it does, and its arguments.
     #[serde(default)]
     pub description: String,
     /// Also runs after this command of any plugin, with the same input: a
@@ -126,17 +165,25 @@ pub struct Command {
     pub after: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A full-text index of the plugin's own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "[[indexes]]")]
 pub struct Index {
+    /// As the plugin names it when it searches.
     pub name: String,
+    /// Of the documents in it.
     pub fields: Vec<IndexField>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A field of the documents in the index.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "[[indexes.fields]]")]
 pub struct IndexField {
+    /// As in the documents.
     pub name: String,
+    /// How it is searched.
     pub kind: FieldKind,
     /// Weight of a text field; 1.0 unless given.
     #[serde(default)]
@@ -146,7 +193,7 @@ pub struct IndexField {
     pub suggest: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FieldKind {
     /// Searched by words; Chinese is segmented.
@@ -157,14 +204,23 @@ pub enum FieldKind {
     Number,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// An extension point that the plugin calls: all its providers are asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "[[extension-points]]")]
 pub struct ExtensionPoint {
     /// Interface name, for instance `souk:extend/discount`.
     pub interface: String,
+    /// When a provider traps, hangs or floods.
     pub fail: FailurePolicy,
+    /// For each provider.
     #[serde(default = "default_extension_deadline_ms")]
+    #[schemars(range(min = *ExtensionPoint::DEADLINE_MS.start(), max = *ExtensionPoint::DEADLINE_MS.end()))]
     pub deadline_ms: u32,
+}
+
+impl ExtensionPoint {
+    pub const DEADLINE_MS: RangeInclusive<u32> = 1..=30_000;
 }
 
 fn default_extension_deadline_ms() -> u32 {
@@ -173,7 +229,7 @@ fn default_extension_deadline_ms() -> u32 {
 
 /// What the caller of an extension point sees when a provider traps, hangs or
 /// floods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum FailurePolicy {
     /// The provider's part is left out (`fail = "open"`).
@@ -186,17 +242,22 @@ pub enum FailurePolicy {
     LastGood,
 }
 
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+/// Web requests of the plugin.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "[http]")]
 pub struct Http {
-    /// `api.example.com`, `*.example.com`, `shop.internal` (this shop itself).
+    /// Where to: `api.example.com` (HTTPS), `*.example.com`, `api.example.com:8443`,
+    /// `http://api.example.com` (plain), `shop.internal` (this shop itself).
+    /// Private addresses are never reached.
     #[serde(default)]
     pub hosts: BTreeSet<String>,
 }
 
 /// The form of the documents that a plugin keeps: see `souk:host/data`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "[data]")]
 pub struct Data {
     /// The newest that this version writes, from 1.
     pub form: u32,
@@ -216,18 +277,34 @@ impl Default for Data {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What one call may take. More than the defaults is asked of the operator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "[limits]")]
 pub struct Limits {
     /// CPU and waiting of one call together.
+    #[schemars(range(min = *Limits::DEADLINE_MS.start(), max = *Limits::DEADLINE_MS.end()))]
     pub deadline_ms: u32,
     /// All linear memories of an instance.
+    #[schemars(range(min = *Limits::MEMORY_MIB.start(), max = *Limits::MEMORY_MIB.end()))]
     pub memory_mib: u32,
+    /// Functions and references in an instance's tables.
+    #[schemars(range(min = *Limits::TABLE_ELEMENTS.start(), max = *Limits::TABLE_ELEMENTS.end()))]
     pub table_elements: u32,
     /// Storage operations of one unit.
+    #[schemars(range(min = *Limits::STORAGE_OPERATIONS.start(), max = *Limits::STORAGE_OPERATIONS.end()))]
     pub storage_operations: u32,
     /// Answer of one call.
+    #[schemars(range(min = *Limits::OUTPUT_BYTES.start(), max = *Limits::OUTPUT_BYTES.end()))]
     pub output_bytes: u32,
+}
+
+impl Limits {
+    pub const DEADLINE_MS: RangeInclusive<u32> = 10..=60_000;
+    pub const MEMORY_MIB: RangeInclusive<u32> = 1..=256;
+    pub const TABLE_ELEMENTS: RangeInclusive<u32> = 1..=1_000_000;
+    pub const STORAGE_OPERATIONS: RangeInclusive<u32> = 1..=1_000_000;
+    pub const OUTPUT_BYTES: RangeInclusive<u32> = 1..=64 << 20;
 }
 
 impl Default for Limits {
@@ -242,27 +319,35 @@ impl Default for Limits {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// A setting that the retailer may change in `souk.toml`. In Rust,
+/// `souk_sdk::config!` writes these.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "[config.NAME]")]
 pub struct Setting {
-    /// `string`, `integer`, `number`, `boolean`, `array` or `object`.
+    /// What the retailer may write.
     #[serde(rename = "type")]
     pub kind: SettingKind,
+    /// A setting without one must be given before the plugin goes live.
     #[serde(default)]
+    #[schemars(with = "Option<serde_json::Value>")]
     pub default: Option<toml::Value>,
+    /// For the retailer.
     #[serde(default)]
     pub description: String,
-    /// Inclusive bounds of a number.
+    /// The lowest number allowed.
     #[serde(default)]
     pub min: Option<f64>,
+    /// The highest number allowed.
     #[serde(default)]
     pub max: Option<f64>,
-    /// The only values allowed.
+    /// The only values allowed; any if empty.
     #[serde(default)]
+    #[schemars(with = "Vec<serde_json::Value>")]
     pub values: Vec<toml::Value>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SettingKind {
     String,

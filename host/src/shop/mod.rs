@@ -12,6 +12,7 @@ pub mod manifest;
 pub mod plugin;
 pub mod policies;
 pub mod powers;
+pub mod reference;
 mod probation;
 pub mod settings;
 pub mod versions;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::manifest::FailurePolicy;
+use super::manifest::{ExtensionPoint, FailurePolicy};
 use crate::files::write_whole;
 
 /// By interface without version, for instance `souk:extend/discount`.
@@ -48,7 +48,7 @@ impl Policies {
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         for (interface, changed) in &policies.0 {
-            let fits = changed.deadline_ms.is_none_or(|ms| super::load::EXTENSION_DEADLINE_MS.contains(&ms));
+            let fits = changed.deadline_ms.is_none_or(|ms| ExtensionPoint::DEADLINE_MS.contains(&ms));
             ensure!(fits, "{}: `{interface}`: deadline-ms takes 1 to 30000", path.display());
         }
         Ok(policies)
