@@ -6,7 +6,8 @@
 //! The result is a module for each package with a module for each interface:
 //! its types, its functions (calls to the provider), and for the provider the
 //! trait `Guest` and the `world` that `souk_sdk::export!` uses. A new interface
-//! under `wit/` needs nothing here.
+//! under `wit/` needs nothing here, nor does one of a plugin's own project, if
+//! `souk plugin new` has put the SDK into it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -20,16 +21,27 @@ use wit_bindgen_core::wit_parser::{
 use wit_bindgen_core::{Files, WorldGenerator as _};
 use wit_bindgen_rust::{Opts, WithOption, to_rust_ident};
 
+/// Where `souk plugin new` puts the SDK, in a project that may have a `wit/`.
+const PLACE_IN_PROJECT: &str = ".souk/sdk";
+const OWN_NAMESPACE: &str = "souk";
+
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Result<()> {
-    let wit = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("../wit");
-    println!("cargo::rerun-if-changed={}", wit.display());
+    let sdk = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let mut contracts = vec![sdk.join("../wit")];
+    if sdk.ends_with(PLACE_IN_PROJECT) {
+        contracts.push(sdk.join("../../wit"));
+    }
     println!("cargo::rerun-if-changed=build.rs");
 
     let mut resolve = Resolve::default();
-    let mut packages = wit_packages(&wit)?;
-    let first = packages.pop().ok_or_else(|| format!("no WIT packages under {}", wit.display()))?;
+    let mut packages = Vec::new();
+    for wit in contracts.iter().filter(|wit| wit.exists()) {
+        println!("cargo::rerun-if-changed={}", wit.display());
+        packages.extend(wit_packages(wit)?);
+    }
+    let first = packages.pop().ok_or_else(|| format!("no WIT packages under {}", contracts[0].display()))?;
     resolve.push_groups(first, packages)?;
     let interfaces: Vec<InterfaceId> = resolve.interfaces.iter().map(|(id, _)| id).collect();
 
@@ -85,6 +97,11 @@ fn package_name(resolve: &Resolve, id: InterfaceId) -> &str {
     &resolve.packages[package].name.name
 }
 
+fn namespace(resolve: &Resolve, id: InterfaceId) -> &str {
+    let package = resolve.interfaces[id].package.expect("only packages are read");
+    &resolve.packages[package].name.namespace
+}
+
 fn interface_name(resolve: &Resolve, id: InterfaceId) -> &str {
     resolve.interfaces[id].name.as_deref().expect("named above")
 }
@@ -96,7 +113,8 @@ fn export_world(resolve: &Resolve, id: InterfaceId) -> String {
 /// Where the one definition of an interface's types is.
 fn module_path(resolve: &Resolve, id: InterfaceId) -> String {
     format!(
-        "crate::bindings::wit::souk::{}::{}",
+        "crate::bindings::wit::{}::{}::{}",
+        to_rust_ident(namespace(resolve, id)),
         to_rust_ident(package_name(resolve, id)),
         to_rust_ident(interface_name(resolve, id))
     )
@@ -161,9 +179,9 @@ fn kebab_enums(source: &str) -> String {
 }
 
 fn facade(resolve: &Resolve, interfaces: &[InterfaceId], exportable: &BTreeSet<InterfaceId>) -> String {
-    let mut packages: BTreeMap<&str, String> = BTreeMap::new();
+    let mut packages: BTreeMap<(bool, &str), String> = BTreeMap::new();
     for &id in interfaces {
-        let code = packages.entry(package_name(resolve, id)).or_default();
+        let code = packages.entry((namespace(resolve, id) == OWN_NAMESPACE, package_name(resolve, id))).or_default();
         let docs = resolve.interfaces[id].docs.contents.as_deref().unwrap_or_default();
         let _ = writeln!(code, "#[doc = {docs:?}]\npub mod {} {{", to_rust_ident(interface_name(resolve, id)));
         let _ = writeln!(code, "#[allow(unused_imports)] pub use {}::*;", module_path(resolve, id));
@@ -174,9 +192,10 @@ fn facade(resolve: &Resolve, interfaces: &[InterfaceId], exportable: &BTreeSet<I
         }
         code.push_str("}\n");
     }
-    let mut code = String::new();
-    for (package, modules) in packages {
+    let (mut own, mut of_others) = (String::new(), String::new());
+    for ((is_own, package), modules) in packages {
+        let code = if is_own { &mut own } else { &mut of_others };
         let _ = writeln!(code, "pub mod {} {{\n{modules}}}", to_rust_ident(package));
     }
-    code
+    format!("{own}pub mod of_others {{\n{of_others}}}\n")
 }

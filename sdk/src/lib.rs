@@ -54,6 +54,9 @@ use testing::capability;
 #[doc(hidden)]
 pub use wit_bindgen::rt;
 
+// Contracts in the `wit/` of a project that `souk plugin new` made, by their packages' names.
+#[allow(unused_imports)]
+pub use bindings::of_others::*;
 pub use bindings::{commerce, extend, host};
 pub use capability::{
     assets, cache, clock, crypto, data, http_client as http, metrics, pages, random, search, secrets, session,

@@ -228,31 +228,115 @@ async fn the_operator_says_what_happens_when_a_provider_fails() {
     assert!(!set && said.contains("policies.toml"), "{said}");
 }
 
-/// As the guide says it, with what the command prints.
+/// Begins a plugin, lets `change` what it likes, tests it natively and builds it.
+fn begin(folder: &Path, kind: &str, name: &str, out: &Path, change: impl FnOnce(&Path)) {
+    // Where the standard library has been built already.
+    let target = root().join("target/outside").display().to_string();
+    let project = folder.join(name);
+    let shown = project.display().to_string();
+    let (made, said) = souk_says(&["plugin", "new", &shown, "--kind", kind]);
+    assert!(made, "{said}");
+    change(&project);
+    let mut cargo = std::process::Command::new("cargo");
+    cargo.args(["test", "--release", "--config", "profile.release.lto=false", "--target-dir", &target]).current_dir(&project);
+    let tested = cargo.env_remove("CARGO_INCREMENTAL").output().unwrap();
+    assert!(tested.status.success(), "{kind}: {}{}", String::from_utf8_lossy(&tested.stdout), String::from_utf8_lossy(&tested.stderr));
+    let (built, said) = souk_says(&["plugin", "build", &shown, "--out", &out.display().to_string(), "--target-dir", &target]);
+    assert!(built, "{kind}: {said}");
+    let list: Value = serde_json::from_slice(&fs::read(out.join(name).join("sbom.cdx.json")).unwrap()).unwrap();
+    assert_eq!(list["metadata"]["component"]["name"], name);
+    assert!(list["components"].as_array().unwrap().iter().any(|part| part["name"] == "souk-sdk"), "{list}");
+}
+
+/// As the guide says it, with what the commands print.
 #[test]
 fn a_new_plugin_passes_its_test_builds_and_goes_live() {
     let (shop, folder) = (Shop::open(), tempfile::tempdir().unwrap());
-    // Where the standard library has been built already.
-    let target = root().join("target/outside").display().to_string();
+    let out = shop.folder().join("plugins");
     for kind in ["discount", "page", "subscriber"] {
         let name = format!("my-{kind}");
-        let project = folder.path().join(&name).display().to_string();
-        let (made, said) = souk_says(&["plugin", "new", &project, "--kind", kind]);
-        assert!(made, "{said}");
-        let mut cargo = std::process::Command::new("cargo");
-        cargo.args(["test", "--release", "--config", "profile.release.lto=false", "--target-dir", &target]).current_dir(&project);
-        let tested = cargo.env_remove("CARGO_INCREMENTAL").output().unwrap();
-        assert!(tested.status.success(), "{kind}: {}{}", String::from_utf8_lossy(&tested.stdout), String::from_utf8_lossy(&tested.stderr));
-        assert!(String::from_utf8_lossy(&tested.stdout).contains("1 passed"), "{kind}");
-        let out = shop.folder().join("plugins").display().to_string();
-        let (built, said) = souk_says(&["plugin", "build", &project, "--out", &out, "--target-dir", &target]);
-        assert!(built, "{kind}: {said}");
+        begin(folder.path(), kind, &name, &out, |_| {});
         let (granted, said) = shop.says(&["plugin", "grant", &name, "--yes"]);
         assert!(granted && said.contains("is live"), "{said}");
     }
     assert_eq!(shop.run("count-orders", &[]), 0);
+    let manifest = fs::read_to_string(shop.plugin("my-discount").join("plugin.toml")).unwrap();
+    assert!(manifest.contains("[config.percent]") && manifest.contains("max = 90"), "{manifest}");
     let (made, said) = souk_says(&["plugin", "new", "My_Plugin"]);
     assert!(!made && said.contains("lower-case"), "{said}");
+}
+
+#[tokio::test]
+async fn a_new_service_is_called_by_another_plugin_that_has_its_contract() {
+    let (shop, folder) = (Shop::open(), tempfile::tempdir().unwrap());
+    let out = shop.folder().join("plugins");
+    begin(folder.path(), "service", "my-service", &out, |_| {});
+    let contract = folder.path().join("my-service/wit");
+    begin(folder.path(), "page", "my-points", &out, |project| {
+        copy(&contract, &project.join("wit"));
+        let code = "use souk_sdk::points::balance;\nuse souk_sdk::web::{self, Json, Query, Request, Response};\n\
+            struct Page;\n\
+            #[derive(serde::Deserialize)]\nstruct Asked { customer: String }\n\
+            impl web::Guest for Page { fn handle(request: Request) -> Response { web::call(points, &request) } }\n\
+            fn points(Query(asked): Query<Asked>) -> Json<u64> { Json(balance::get(&asked.customer)) }\n\
+            souk_sdk::export!(Page: web::handler);\n";
+        fs::write(project.join("src/lib.rs"), code).unwrap();
+    });
+    let (granted, said) = shop.says(&["plugin", "grant", "my-service", "my-points", "--yes"]);
+    assert!(granted && said.contains("be the shop's one balance"), "{said}");
+    assert_eq!(shop.run("add-points", &["customer=lilei", "points=10"]), 10);
+    let answer = souk_tests::client().get(format!("{}/my-points?customer=lilei", shop.url)).send().await.unwrap();
+    assert_eq!(answer.text().await.unwrap(), "10");
+}
+
+/// An order is paid through the template of a payment method as it is, but for the company's address.
+#[tokio::test]
+async fn a_new_payment_method_takes_the_money_of_an_order() {
+    use hmac::{Hmac, KeyInit, Mac};
+    const NAME: &str = "my-payment-method";
+    let (store, folder) = (souk_tests::store(), tempfile::tempdir().unwrap());
+    let of_store = store.path().join("store");
+    begin(folder.path(), "payment-method", NAME, &of_store.join("plugins"), |project| {
+        let manifest = project.join("plugin.toml");
+        let text = fs::read_to_string(&manifest).unwrap();
+        fs::write(&manifest, text.replace("api.pay.example", "shop.internal")).unwrap();
+    });
+    souk_tests::install_guest(&store, "acquirer");
+    souk_tests::grant(&store, NAME);
+    let settings = fs::read_to_string(of_store.join("souk.toml")).unwrap();
+    fs::write(of_store.join("souk.toml"), format!("{settings}\n[config.{NAME}]\napi = \"http://shop.internal/acquirer\"\n")).unwrap();
+    let secrets = of_store.join("secrets.toml");
+    fs::write(&secrets, format!("{NAME}-api-key = \"api key\"\n{NAME}-notification-key = \"notification key\"\n")).unwrap();
+    fs::set_permissions(&secrets, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+
+    let shop = Shop::serve(store);
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(1).await;
+    let (cart, _) = api.cart(&sku, 1).await.unwrap();
+    let (status, placed) = api.order(&cart, NAME).await.unwrap();
+    assert_eq!(status, 201, "{placed}");
+    let token = placed["token"].as_str().unwrap();
+    let order = api.until(token, |order| order["payment"]["redirect_url"].is_string()).await;
+    assert_eq!(order["payment"]["redirect_url"], "https://pay.example/page");
+
+    let payment = placed["payment_id"].as_str().unwrap();
+    let told = json!({ "id": "n1", "at_ms": 1, "charge": {
+        "id": format!("acquired-{payment}/create"), "payment_id": payment, "status": "captured",
+        "amount": placed["total"]["amount"], "currency": placed["total"]["currency"],
+    } })
+    .to_string();
+    let notify = async |key: &str| {
+        let sent_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        let mac = Hmac::<sha2::Sha256>::new_from_slice(key.as_bytes()).unwrap().chain_update(format!("{sent_ms}.{told}")).finalize();
+        let signature = format!("t={sent_ms},v1={}", hex::encode(mac.into_bytes()));
+        let sent = api.http.post(format!("{}/payments/{NAME}/notify", shop.url)).header("x-signature", signature).body(told.clone()).send();
+        sent.await.unwrap().status().as_u16()
+    };
+    assert_eq!(notify("another key").await, 401);
+    assert_eq!(notify("notification key").await, 204);
+    assert_eq!(notify("notification key").await, 204, "it is repeated");
+    let order = api.settled(token).await;
+    assert_eq!((&order["status"], &order["payment"]["status"]), (&json!("placed"), &json!("captured")), "{order}");
 }
 
 /// Plugins in other languages, built with those languages' own tools.

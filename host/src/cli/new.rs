@@ -2,12 +2,13 @@
 //! contracts of this very host beside it, so that nothing has to be fetched
 //! from anywhere but crates.io.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-use include_dir::{Dir, include_dir};
+use include_dir::{Dir, File, include_dir};
 
 static WIT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../wit");
 static SDK: Dir = include_dir!("$CARGO_MANIFEST_DIR/../sdk/src");
@@ -23,6 +24,10 @@ pub enum Kind {
     Page,
     /// Hears events, and offers the operator a command.
     Subscriber,
+    /// Takes payments through a company with an HTTP API.
+    PaymentMethod,
+    /// Has a contract of its own, which other plugins call.
+    Service,
 }
 
 pub fn new(folder: &Path, kind: Kind) -> Result<()> {
@@ -32,9 +37,8 @@ pub fn new(folder: &Path, kind: Kind) -> Result<()> {
         "`{name}` is no name for a plugin: use 1 to 40 lower-case letters, digits and single hyphens, a letter first"
     );
     ensure!(!folder.exists(), "{} is there already", folder.display());
-    let filled = |path: &str| -> Result<String> {
-        let file = TEMPLATES.get_file(path).with_context(|| format!("no template {path}"))?;
-        let text = file.contents_utf8().with_context(|| format!("{path} is not text"))?;
+    let filled = |file: &File| -> Result<String> {
+        let text = file.contents_utf8().with_context(|| format!("{} is not text", file.path().display()))?;
         Ok(text.replace("{name}", name).replace("{Type}", &camel(name)).replace("{CODE}", &name.replace('-', "").to_uppercase()))
     };
     let kind = kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
@@ -44,10 +48,19 @@ pub fn new(folder: &Path, kind: Kind) -> Result<()> {
     write_tree(&SDK, &hidden.join("sdk/src"))?;
     fs::write(hidden.join("sdk/build.rs"), SDK_BUILD)?;
     fs::write(hidden.join("sdk/Cargo.toml"), outside_of_workspace(SDK_MANIFEST))?;
-    fs::create_dir(folder.join("src"))?;
-    fs::write(folder.join("Cargo.toml"), filled("Cargo.toml")?)?;
-    fs::write(folder.join("plugin.toml"), filled(&format!("{kind}/plugin.toml"))?)?;
-    fs::write(folder.join("src/lib.rs"), filled(&format!("{kind}/lib.rs"))?)?;
+    let of_kind = TEMPLATES.get_dir(&kind).with_context(|| format!("no templates for {kind}"))?;
+    for file in TEMPLATES.files().chain(of_kind.files()) {
+        let name = Path::new(file.path().file_name().unwrap_or_default());
+        let place = match name.extension().and_then(OsStr::to_str) {
+            Some("rs") => Path::new("src").join(name),
+            // A package of contracts is a folder.
+            Some("wit") => Path::new("wit").join(name.with_extension("")).join(name),
+            _ => name.to_owned(),
+        };
+        let path = folder.join(place);
+        fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        fs::write(&path, filled(file)?).with_context(|| path.display().to_string())?;
+    }
     fs::write(folder.join(".gitignore"), "/target\n")?;
     println!(
         "{0} is ready.\n\n  cargo test --manifest-path {0}/Cargo.toml     its test, natively\n  souk plugin build {0}                         the component, into {0}/target/souk\n  souk plugin pack {0}/target/souk/{name}   one file for a shop",
