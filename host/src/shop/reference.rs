@@ -41,9 +41,10 @@ fn table(page: &mut String, of: &Value, schema: &Value) {
         let default = match &property["default"] {
             _ if required => "must be given".into(),
             Value::Null => String::new(),
-            Value::Object(table) if !table.is_empty() => "the defaults below".into(),
-            Value::Object(_) => "none".into(),
-            empty if *empty == Value::from("") || *empty == Value::Array(Vec::new()) => "none".into(),
+            Value::String(text) if text.is_empty() => "none".into(),
+            Value::Array(list) if list.is_empty() => "none".into(),
+            Value::Object(table) if table.is_empty() => "none".into(),
+            Value::Object(_) => "the defaults below".into(),
             value => format!("`{value}`").replace('"', ""),
         };
         let _ = writeln!(page, "| `{key}` | {} | {default} | {}{} |", takes(property, schema), paragraph(property), choices(property, schema));

@@ -19,6 +19,8 @@ pub use toolchain::{Toolchain, inner};
 use toolchain::TARGET;
 
 const MANIFEST: &str = "plugin.toml";
+/// What else a bundle may hold for people.
+const TEXTS: [&str; 3] = ["LICENSE", "NOTICE", "README.md"];
 
 /// A plugin's source.
 struct Source {
@@ -188,6 +190,9 @@ fn componentize(module: &[u8]) -> Result<Vec<u8>> {
 /// Puts a whole plugin in place with one rename; `false` if nothing changed.
 fn publish(source: &Path, name: &str, files: Vec<(&str, Vec<u8>)>, out: &Path) -> Result<bool> {
     let mut wanted: BTreeMap<PathBuf, Vec<u8>> = files.into_iter().map(|(path, bytes)| (path.into(), bytes)).collect();
+    for name in TEXTS.iter().filter(|name| source.join(name).is_file()) {
+        wanted.insert(name.into(), fs::read(source.join(name))?);
+    }
     let assets = source.join("assets");
     if assets.is_dir() {
         read_tree(&assets, Path::new("assets"), &mut wanted)?;
