@@ -7,6 +7,7 @@
 //! [`store`] keeps documents.
 
 pub mod capability;
+pub mod chance;
 pub mod cli;
 pub mod engine;
 mod files;

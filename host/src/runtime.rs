@@ -14,6 +14,7 @@ use crate::front::{Answer, Application, Call, Failure, FrontOptions, Site};
 use crate::shop::Shop;
 use crate::shop::settings::{Settings, StoreFolder};
 use crate::store::Store;
+use crate::work::runner::Clock;
 use crate::work::{Options, Runner};
 
 pub struct Runtime {
@@ -33,13 +34,19 @@ impl Runtime {
         let settings = Arc::new(settings);
         std::fs::create_dir_all(folder.data()).with_context(|| folder.data().display().to_string())?;
         let store = Store::open(&folder.documents(), settings.storage.engine.into())?;
-        let services = Arc::new(Services::open(&folder.data(), &folder.secrets(), settings.facts(settings.base_url()), store.clone())?);
         let options = engine::Options { code_cache: Some(folder.code_cache()), baseline: settings.plugins.baseline_code, ..engine::Options::default() };
         let engine = Engine::new(options).map_err(|error| anyhow::anyhow!("the wasm engine does not start: {error:#}"))?;
+        Self::over(store, engine, Options::default().now, folder, settings, code).await
+    }
+
+    /// Over a store, an engine and a clock that the caller brings.
+    pub async fn over(store: Store, engine: Engine, now: Clock, folder: StoreFolder, settings: Arc<Settings>, code: Code) -> Result<Arc<Self>> {
+        let services = Arc::new(Services::open(&folder.data(), &folder.secrets(), settings.facts(settings.base_url()), store.clone())?);
         let shop = Shop::open(folder.plugins(), settings.clone(), engine, services.clone(), store.clone(), code).await?;
         let pages = Arc::new(PageCache::new(settings.server.limits.page_cache_bytes_max));
         let options = Options {
             time_zone: jiff::tz::TimeZone::get(&settings.shop.time_zone)?,
+            now,
             invalidate: {
                 let pages = pages.clone();
                 Box::new(move |tags| pages.invalidate(tags))

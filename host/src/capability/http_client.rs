@@ -6,6 +6,7 @@
 //! the one exception.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -30,9 +31,19 @@ const HEADERS_OF_THE_CLIENT: [&str; 9] =
 
 pub struct HttpClient {
     outside: reqwest::Client,
-    /// Connects to our own listener whatever the name.
-    own: OnceLock<(reqwest::Client, SocketAddr)>,
+    own: OnceLock<Own>,
 }
+
+/// How `shop.internal` is reached.
+enum Own {
+    /// Connects to our own listener whatever the name.
+    Listener(reqwest::Client, SocketAddr),
+    /// Not over a network at all.
+    Simulated(Exchange),
+}
+
+/// What a simulation has in place of a network.
+pub type Exchange = Box<dyn Fn(Request) -> Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>> + Send + Sync>;
 
 impl HttpClient {
     pub fn new() -> anyhow::Result<Self> {
@@ -48,8 +59,13 @@ impl HttpClient {
         };
         let address = SocketAddr::new(reachable, address.port());
         let client = builder()?.resolve(OWN_NAME, address).build()?;
-        let _ = self.own.set((client, address));
+        let _ = self.own.set(Own::Listener(client, address));
         Ok(())
+    }
+
+    /// `shop.internal` leads there instead.
+    pub fn simulate_own(&self, exchange: Exchange) {
+        let _ = self.own.set(Own::Simulated(exchange));
     }
 
     async fn fetch(&self, allowed: &std::collections::BTreeSet<String>, request: Request) -> Result<Response, Error> {
@@ -59,9 +75,13 @@ impl HttpClient {
             return Err(Error::Invalid(format!("at most {REQUEST_BYTES_MAX} bytes of body and {HEADERS_MAX} headers")));
         }
         let client = if url.host_str() == Some(OWN_NAME) {
-            let (client, address) = self.own.get().ok_or_else(|| Error::Failed("the shop is not listening".into()))?;
-            url.set_port(Some(address.port())).map_err(|()| Error::Invalid("url: no port can be set".into()))?;
-            client
+            match self.own.get().ok_or_else(|| Error::Failed("the shop is not listening".into()))? {
+                Own::Simulated(exchange) => return exchange(request).await,
+                Own::Listener(client, address) => {
+                    url.set_port(Some(address.port())).map_err(|()| Error::Invalid("url: no port can be set".into()))?;
+                    client
+                }
+            }
         } else {
             &self.outside
         };

@@ -1,5 +1,6 @@
-//! Randomness from the operating system.
+//! Randomness.
 
+use crate::chance;
 use crate::engine::GuestState;
 use crate::engine::bindings::Caller;
 use crate::engine::bindings::named_imports::souk::host::random::Host;
@@ -10,7 +11,7 @@ const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 
 pub fn bytes(length: usize) -> Vec<u8> {
     let mut bytes = vec![0; length];
-    getrandom::fill(&mut bytes).expect("the operating system gives randomness");
+    chance::fill(&mut bytes);
     bytes
 }
 

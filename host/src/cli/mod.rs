@@ -17,6 +17,7 @@ use clap::{Parser, Subcommand};
 
 use crate::shop::settings::StoreFolder;
 use control::{Answer, Question};
+pub use store::feed;
 
 #[derive(Parser)]
 #[command(name = "souk", version, about = "A shop whose every feature is a WebAssembly component")]

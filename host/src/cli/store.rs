@@ -9,7 +9,9 @@ use serde::Deserialize;
 
 use super::control::{Answer, Question, ask};
 use super::{StoreArgument, out_of_place};
+use crate::engine::Code;
 use crate::files::{copy_folder, write_whole};
+use crate::runtime::Runtime;
 use crate::shop::settings::{Settings, StoreFolder};
 
 #[derive(Subcommand)]
@@ -140,17 +142,12 @@ struct Step {
 async fn init(folder: &StoreFolder, from: &Path) -> Result<()> {
     ensure!(!folder.0.join("souk.toml").exists(), "{} holds a store already", folder.0.display());
     std::fs::create_dir_all(&folder.0)?;
-    let imports: Imports = match std::fs::read_to_string(from.join("import.toml")) {
-        Ok(text) => toml::from_str(&text).context("import.toml")?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Imports { steps: Vec::new() },
-        Err(error) => return Err(error).context("import.toml"),
-    };
     if from.join("media").is_dir() {
         copy_folder(&from.join("media"), &folder.media())?;
     }
     // The settings come last but for the imports: with them it is a store.
     std::fs::copy(from.join("souk.toml"), folder.0.join("souk.toml")).with_context(|| from.join("souk.toml").display().to_string())?;
-    let filled = fill(folder, from, imports).await;
+    let filled = fill(folder, from).await;
     if filled.is_err() {
         // Half a store must not look like one.
         std::fs::remove_file(folder.0.join("souk.toml"))?;
@@ -159,9 +156,21 @@ async fn init(folder: &StoreFolder, from: &Path) -> Result<()> {
     filled
 }
 
-async fn fill(folder: &StoreFolder, from: &Path, imports: Imports) -> Result<()> {
-    let runtime = crate::runtime::Runtime::open(folder.clone(), Settings::read(&folder.0)?, crate::engine::Code::Optimised).await?;
+async fn fill(folder: &StoreFolder, from: &Path) -> Result<()> {
+    let runtime = Runtime::open(folder.clone(), Settings::read(&folder.0)?, Code::Optimised).await?;
     runtime.runner.start().await?;
+    feed(&runtime, from).await?;
+    runtime.runner.stop().await;
+    Ok(())
+}
+
+/// Runs the commands that a folder's `import.toml` names on its files.
+pub async fn feed(runtime: &Runtime, from: &Path) -> Result<()> {
+    let imports: Imports = match std::fs::read_to_string(from.join("import.toml")) {
+        Ok(text) => toml::from_str(&text).context("import.toml")?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Imports { steps: Vec::new() },
+        Err(error) => return Err(error).context("import.toml"),
+    };
     for step in imports.steps {
         let input = match &step.file {
             Some(file) => std::fs::read(from.join(file)).with_context(|| file.display().to_string())?,
@@ -180,7 +189,6 @@ async fn fill(folder: &StoreFolder, from: &Path, imports: Imports) -> Result<()>
         runtime.runner.command(&plugin, step.command.clone(), Vec::new(), input).await.with_context(|| format!("import.toml: `{}`", step.command))?;
         eprintln!("· {}", step.command);
     }
-    runtime.runner.stop().await;
     Ok(())
 }
 

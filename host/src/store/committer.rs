@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -102,31 +103,44 @@ struct Group {
 impl Committer {
     pub fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
         while let Some(first) = queue.blocking_recv() {
-            let mut seq = self.current.load().seq;
-            let mut group = Group::default();
-            let mut next = Some(first);
-            let mut taken = 0;
-            while let Some(waiting) = next {
-                taken += 1;
-                match self.admit(&waiting.txn, &mut group) {
-                    Ok(()) => {
-                        seq += 1;
-                        self.write(waiting.txn, &mut group, seq);
-                        group.answers.push((waiting.answer, seq));
-                    }
-                    // Who lost against one in this group could only lose again
-                    // before it is on disk.
-                    Err(error) if !group.answers.is_empty() => group.refused.push((waiting.answer, error)),
-                    Err(error) => drop(waiting.answer.send(Err(error))),
+            self.take(first, &mut queue);
+        }
+    }
+
+    /// The same as a task, which waits before each batch as if it lasted so long.
+    pub async fn run_simulated(mut self, mut queue: mpsc::Receiver<Waiting>, latency: impl Fn() -> Duration) {
+        while let Some(first) = queue.recv().await {
+            tokio::time::sleep(latency()).await;
+            self.take(first, &mut queue);
+        }
+    }
+
+    /// One batch: the first that waits, and those behind it.
+    fn take(&mut self, first: Waiting, queue: &mut mpsc::Receiver<Waiting>) {
+        let mut seq = self.current.load().seq;
+        let mut group = Group::default();
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let Some(waiting) = next {
+            taken += 1;
+            match self.admit(&waiting.txn, &mut group) {
+                Ok(()) => {
+                    seq += 1;
+                    self.write(waiting.txn, &mut group, seq);
+                    group.answers.push((waiting.answer, seq));
                 }
-                next = if taken < GROUP_MAX { queue.try_recv().ok() } else { None };
+                // Who lost against one in this group could only lose again
+                // before it is on disk.
+                Err(error) if !group.answers.is_empty() => group.refused.push((waiting.answer, error)),
+                Err(error) => drop(waiting.answer.send(Err(error))),
             }
-            if !group.answers.is_empty() {
-                let refused = std::mem::take(&mut group.refused);
-                self.commit(group, seq);
-                for (answer, error) in refused {
-                    let _ = answer.send(Err(error));
-                }
+            next = if taken < GROUP_MAX { queue.try_recv().ok() } else { None };
+        }
+        if !group.answers.is_empty() {
+            let refused = std::mem::take(&mut group.refused);
+            self.commit(group, seq);
+            for (answer, error) in refused {
+                let _ = answer.send(Err(error));
             }
         }
     }

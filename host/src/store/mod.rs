@@ -21,6 +21,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -28,7 +29,8 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use committer::{Committer, Recent, Waiting};
-use engine::{Batch, Engine, SPACES, Snapshot, Space};
+use engine::SPACES;
+pub use engine::{Batch, Engine, Snapshot, Space};
 pub use txn::Txn;
 
 use crate::files::write_whole;
@@ -149,6 +151,21 @@ impl Store {
             make(folder, kind)?;
         }
         let engine: Arc<dyn Engine> = engine::open(kind, &engine_folder)?.into();
+        let (inner, committer, waiting) = Self::over(engine, kind)?;
+        let thread = std::thread::Builder::new().name("committer".into()).spawn(move || committer.run(waiting)).map_err(io)?;
+        *inner.thread.lock() = Some(thread);
+        Ok(Store(Arc::new(inner)))
+    }
+
+    /// Over an engine that the caller brings. Commits are made by a task of this
+    /// runtime, each batch after `latency`, so that a simulation is one thread.
+    pub fn simulated(engine: Arc<dyn Engine>, latency: impl Fn() -> Duration + Send + Sync + 'static) -> Result<Store, StoreError> {
+        let (inner, committer, waiting) = Self::over(engine, EngineKind::Fjall)?;
+        tokio::spawn(committer.run_simulated(waiting, latency));
+        Ok(Store(Arc::new(inner)))
+    }
+
+    fn over(engine: Arc<dyn Engine>, kind: EngineKind) -> Result<(Inner, Committer, mpsc::Receiver<Waiting>), StoreError> {
         let snapshot = engine.snapshot();
         let seq = match snapshot.get(Space::Meta, SEQ_KEY)? {
             None => 0,
@@ -160,8 +177,7 @@ impl Store {
         let batches = Arc::new(AtomicU64::new(0));
         let (recent, engine_of) = (Recent::since(seq), engine.clone());
         let committer = Committer { engine: engine_of, current: current.clone(), durable: durable.clone(), batches: batches.clone(), recent };
-        let thread = std::thread::Builder::new().name("committer".into()).spawn(move || committer.run(waiting)).map_err(io)?;
-        Ok(Store(Arc::new(Inner { kind, engine, current, durable, batches, queue: Some(queue), thread: Mutex::new(Some(thread)) })))
+        Ok((Inner { kind, engine, current, durable, batches, queue: Some(queue), thread: Mutex::new(None) }, committer, waiting))
     }
 
     pub fn begin(&self) -> Txn {

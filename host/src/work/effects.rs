@@ -6,7 +6,7 @@
 //! the record. The dispatcher keeps only keys in memory and gives each plugin a
 //! bounded number of calls, so that a slow one does not hold the others.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,7 +105,7 @@ enum Turn {
 struct Queue {
     known: HashSet<Key>,
     timed: BTreeSet<(u64, Key, String)>,
-    ready: HashMap<String, VecDeque<Key>>,
+    ready: BTreeMap<String, VecDeque<Key>>,
     absent: Vec<StagedEffect>,
     running: HashMap<String, usize>,
     /// Asked for again while being worked on.
@@ -211,6 +211,7 @@ impl<P: Plugins> Runner<P> {
             let has_room = turns.len() < RUNNING_MAX && !self.stop.is_cancelled();
             let due_in = queue.timed.first().filter(|_| has_room).map(|(due_ms, ..)| Duration::from_millis(due_ms.saturating_sub(now_ms).max(1)).min(SLEEP_MAX));
             tokio::select! {
+                biased;
                 Some(ended) = turns.join_next_with_id(), if !turns.is_empty() => {
                     let (task, turn) = match ended {
                         Ok((task, turn)) => (task, Ok(turn)),

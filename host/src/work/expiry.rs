@@ -23,6 +23,7 @@ impl<P: Plugins> Runner<P> {
             let mut tick = tokio::time::interval(EVERY);
             loop {
                 tokio::select! {
+                    biased;
                     _ = tick.tick() => if let Err(error) = runner.expire().await {
                         tracing::warn!(target: "work", %error, "cannot remove what has expired now");
                     },

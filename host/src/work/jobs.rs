@@ -241,6 +241,7 @@ impl<P: Plugins> Runner<P> {
             let sleep = Duration::from_millis(next_ms.saturating_sub(now_ms).max(1)).min(SLEEP_MAX);
             self.wake.jobs_looked_for_ms.store(next_ms, Ordering::SeqCst);
             tokio::select! {
+                biased;
                 Some(ended) = turns.join_next_with_id(), if !turns.is_empty() => match ended {
                     Ok((task, ended)) => {
                         if let Running::Repeating(plugin, name) = &ended

@@ -5,7 +5,9 @@
 //! unit won, commits, and only then lets anything out. Behind it run the
 //! outbox, the effects, the jobs and the expiry, each of them only able to do
 //! what a unit can do. This room reaches plugins through [`Plugins`] and knows
-//! neither wasm nor HTTP sockets.
+//! neither wasm nor HTTP sockets. Which of several things comes first is never
+//! left to chance (`select!` is biased, maps that are walked are ordered), so that
+//! a simulation of it can be repeated.
 
 pub mod data;
 pub mod dead;

@@ -116,6 +116,7 @@ impl<P: Plugins> Runner<P> {
                 });
             }
             tokio::select! {
+                biased;
                 changed = live.changed() => if changed.is_err() { return },
                 _ = trim.tick() => if let Err(e) = self.trim_events().await {
                     tracing::warn!(target: "work", error = %e, "cannot trim the event log");
@@ -138,6 +139,7 @@ impl<P: Plugins> Runner<P> {
             match self.deliver_page(plugin, &mut at).await {
                 Ok(true) => {}
                 Ok(false) => tokio::select! {
+                    biased;
                     changed = published.changed() => if changed.is_err() { return },
                     changed = live.changed() => if changed.is_err() { return },
                     () = self.stop.cancelled() => return,

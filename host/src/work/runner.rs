@@ -15,6 +15,7 @@ use super::idempotency::InFlight;
 use super::metrics::{Metrics, count};
 use super::unit::{Kind, Limits, Shopper, Staged, StagedEffect, Start};
 use super::{PluginAnswer, PluginCall, Plugins, SharedUnit, Unit, UnitError, keys};
+use crate::chance;
 use crate::engine::bindings::exports::souk::web::handler::Response;
 use crate::engine::{CallError, CallErrorKind};
 use crate::front::{Answer, Call, Failure, FailureKind, SessionChange};
@@ -27,11 +28,13 @@ const TURNS: usize = 256;
 /// How long an answer waits for the effects of its unit.
 const AWAIT_EFFECTS_MAX: Duration = Duration::from_secs(10);
 
+/// UTC milliseconds.
+pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
+
 pub struct Options {
     /// For cron expressions.
     pub time_zone: jiff::tz::TimeZone,
-    /// UTC milliseconds.
-    pub now: Arc<dyn Fn() -> u64 + Send + Sync>,
+    pub now: Clock,
     /// Drops pages with these tags; called after the commit and before the answer.
     pub invalidate: Box<dyn Fn(&[String]) + Send + Sync>,
     pub retry: Retry,
@@ -60,7 +63,7 @@ impl Retry {
     /// back together.
     pub(super) fn wait_ms(&self, failures: u32) -> u64 {
         let ms = self.first_ms.saturating_mul(1 << failures.saturating_sub(1).min(32)).min(self.most_ms);
-        ms - ms / 8 + random_below(ms / 4 + 1)
+        ms - ms / 8 + chance::below(ms / 4 + 1)
     }
 }
 
@@ -375,7 +378,7 @@ impl<P: Plugins> Runner<P> {
                         drop(turn.take());
                         turn = Some((place, self.turns[place].lock().await));
                     } else {
-                        tokio::time::sleep(Duration::from_micros(200 + random_below(800 * u64::from(attempt)))).await;
+                        tokio::time::sleep(Duration::from_micros(200 + chance::below(800 * u64::from(attempt)))).await;
                     }
                     let next = unit.lock().rerun(self.store.begin());
                     unit = next.shared();
@@ -459,6 +462,7 @@ impl<P: Plugins> Runner<P> {
     /// Sleeps; false if the background is to stop.
     pub(super) async fn pause_ms(&self, ms: u64) -> bool {
         tokio::select! {
+            biased;
             () = tokio::time::sleep(Duration::from_millis(ms)) => true,
             () = self.stop.cancelled() => false,
         }
@@ -489,7 +493,7 @@ pub(super) async fn host<T>(store: &Store, mut work: impl FnMut(&mut Txn) -> Res
                 return Err(RunError::Conflict(key.escape_ascii().to_string()));
             }
             Err(CommitError::Conflict { .. }) => {
-                tokio::time::sleep(Duration::from_micros(200 + random_below(2_000 * u64::from(attempt)))).await;
+                tokio::time::sleep(Duration::from_micros(200 + chance::below(2_000 * u64::from(attempt)))).await;
                 attempt += 1;
             }
             Err(e) => return Err(RunError::Unavailable(e.to_string())),
@@ -521,8 +525,4 @@ fn place_of(key: &[u8]) -> usize {
     let mut hasher = rustc_hash::FxHasher::default();
     hasher.write(key);
     hasher.finish() as usize % TURNS
-}
-
-fn random_below(end: u64) -> u64 {
-    getrandom::u64().map_or(0, |n| n % end.max(1))
 }

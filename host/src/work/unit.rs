@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{LivePlugins, keys};
+use crate::chance;
 use crate::engine::bindings::souk::host::http_client;
 use crate::front::{SessionChange, SessionId};
 use crate::store::{StoreError, Txn};
@@ -596,7 +597,7 @@ impl Unit {
 /// 128 random bits.
 pub(super) fn random_token() -> String {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the operating system has randomness");
+    chance::fill(&mut bytes);
     hex::encode(bytes)
 }
 

@@ -344,7 +344,12 @@ fn carry_out(record: &mut Record, duty: Duty) {
     match duty {
         Duty::Nothing => {}
         Duty::PayOrder => match orders::paid(&order_token, &id, &amount) {
-            PaidOutcome::Placed => {}
+            // The shopper may have begun another one meanwhile, and could pay that too.
+            PaidOutcome::Placed => {
+                if let Some(other) = latest(&order_token).filter(|other| other.payment.id != id) {
+                    <Plugin as payment::Guest>::cancel(other.payment.id);
+                }
+            }
             outcome => {
                 if outcome == PaidOutcome::UnknownOrder {
                     log::error!("money for an order that is not known goes back"; payment = id, order = order_token);
