@@ -8,6 +8,7 @@ pub mod buying;
 pub mod powercut;
 pub mod process;
 pub mod sales;
+pub mod serial;
 pub mod shoppers;
 pub mod wire;
 

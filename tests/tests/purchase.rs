@@ -170,3 +170,74 @@ async fn what_is_missing_or_was_not_agreed_to_places_nothing() {
     let (status, problem) = api.send("POST", &format!("{cart}/lines"), json!({ "sku": sku, "quantity": 1 })).await;
     assert_eq!((status, &problem["title"]), (409, &json!("The cart became an order")), "{problem}");
 }
+
+#[tokio::test]
+async fn what_belongs_to_a_shopper_is_not_found_by_others() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(2).await;
+    let (cart, _) = api.cart(&sku, 1).await.unwrap();
+    let (_, placed) = api.order(&cart, "pay-sandbox").await.unwrap();
+    let text = |field: &str| placed[field].as_str().unwrap().to_owned();
+    let (token, number, payment) = (text("token"), text("number"), text("payment_id"));
+    let (open, _) = api.cart(&sku, 1).await.unwrap();
+    let open = open.strip_prefix("/carts/").unwrap();
+
+    // Each id where another belongs, in parts, in another case, and what people read out on the phone.
+    let flipped = |id: &str| id.chars().map(|c| if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() }).collect::<String>();
+    let of_orders = [number.clone(), payment.clone(), open.to_owned(), token[..31].to_owned(), flipped(&token), format!("{token}x"), "%00".into()];
+    let of_carts = [token.clone(), payment.clone(), open[..open.len() - 1].to_owned(), flipped(open), "..%2Forders".into()];
+    let mut asked = Vec::new();
+    for id in of_orders {
+        asked.extend([("GET", String::new()), ("POST", "/cancel".into()), ("POST", "/payments/check".into()), ("POST", "/payments".into())].map(|(method, what)| (method, format!("/orders/{id}{what}"))));
+    }
+    for id in of_carts {
+        let parts = [("GET", ""), ("POST", "/lines"), ("POST", "/codes"), ("PUT", "/contact"), ("PUT", "/addresses"), ("GET", "/shipping-methods"), ("PUT", "/shipping-method"), ("GET", "/payment-methods"), ("POST", "/order")];
+        asked.extend(parts.map(|(method, what)| (method, format!("/carts/{id}{what}"))));
+    }
+    for (method, path) in asked {
+        let body = match path.rsplit('/').next().unwrap() {
+            "payments" | "order" => json!({ "payment_method": INSTANT }),
+            "lines" => json!({ "sku": sku, "quantity": 1 }),
+            "codes" => json!({ "code": "ONCE" }),
+            "contact" => json!({ "email": "thief@shop.example", "phone": "" }),
+            "addresses" => json!({ "shipping": souk_tests::api::address() }),
+            "shipping-method" => json!({ "id": "standard" }),
+            _ => Value::Null,
+        };
+        let (status, answer) = api.send(method, &path, body).await;
+        assert!(matches!(status, 400 | 404), "{method} {path}: {status} {answer}");
+    }
+    // Its payment's page knows no order by another's name either.
+    for id in [&token, &number, open] {
+        assert_eq!(client().get(format!("{}/pay-sandbox/{id}", shop.url)).send().await.unwrap().status(), 404);
+    }
+    assert_eq!(api.send("GET", &format!("/orders/{token}"), Value::Null).await.1["status"], "payment-pending", "its own shopper finds it as it was");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_key_is_one_effect_and_one_answer() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(3).await;
+    let before = api.available(&sku).await;
+    let (cart, _) = api.cart(&sku, 1).await.unwrap();
+    let order = |key: &str, method: &str| {
+        let request = api.http.post(format!("{}/api/v1{cart}/order", shop.url)).header("idempotency-key", key).json(&json!({ "payment_method": method }));
+        tokio::spawn(async move {
+            let answer = request.send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        })
+    };
+    let tries: Vec<_> = (0..12).map(|_| order("k-1", INSTANT)).collect();
+    let mut answers = Vec::new();
+    for answer in tries {
+        answers.push(answer.await.unwrap());
+    }
+    assert_eq!(answers[0].0, 201, "{}", answers[0].1);
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!(order("k-1", "pay-sandbox").await.unwrap().0, 422, "the same key for something else");
+    assert_eq!(api.available(&sku).await, before - 1);
+    assert_eq!(shop.run("list-orders", &[]).as_array().unwrap().len(), 1);
+}

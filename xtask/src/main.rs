@@ -1,6 +1,7 @@
 //! `cargo xtask`: all of Souk's build logic.
 
 mod bench;
+mod invariants;
 mod load;
 mod test;
 mod up;
@@ -38,6 +39,12 @@ enum Command {
         #[arg(last = true)]
         filters: Vec<String>,
     },
+    /// What must never happen in a shop: the tests that hold it, and what they say.
+    Invariants {
+        /// Which they are, without running them.
+        #[arg(long)]
+        list: bool,
+    },
     /// Measure the shop: a table, and `target/bench/summary.json`.
     #[command(disable_help_flag = true)]
     Bench {
@@ -66,6 +73,7 @@ fn main() -> ExitCode {
             Build { only: &only, quick, target, ..Build::new(&source, &out) }.run()
         }
         Command::Test { filters } => test::test(root, &filters),
+        Command::Invariants { list } => invariants::invariants(root, list),
         Command::Bench { arguments } => bench::bench(root, &arguments),
         Command::Load { arguments } => load::load(root, &arguments),
     };

@@ -14,27 +14,7 @@ const SCHEMATHESIS: &str = "schemathesis==4.32.5";
 
 /// `filters` go to every nextest run, for instance `-E 'test(cart)'`.
 pub fn test(root: &Path, filters: &[String]) -> Result<()> {
-    ensure_nextest()?;
-    ensure_schemathesis(root)?;
-    // With the tests, so that test dependencies do not make it twice.
-    up::build_workspace(root, &["--bins", "--tests"])?;
-    // Where the tests look for components.
-    Build::new(&root.join("plugins"), &root.join("target/plugins")).run()?;
-    Build::new(&root.join("tests/guests"), &root.join("target/guests")).run()?;
-    let (outside, built_examples) = (root.join("target/outside"), root.join("target/examples"));
-    let mut examples = Vec::new();
-    for example in fs::read_dir(root.join("examples"))? {
-        let example = example?.path();
-        if example.join("Cargo.toml").exists() {
-            Build { target: Some(&outside), ..Build::new(&example, &built_examples) }.run()?;
-            examples.push(example.join("Cargo.toml").display().to_string());
-        } else if let Some(program) = souk_build::lacks(&example) {
-            eprintln!("· {} is left out: it needs a newer `{program}`", example.display());
-        } else {
-            Build::new(&example, &built_examples).run()?;
-        }
-    }
-
+    let examples = prepare(root)?;
     let nextest = ["nextest", "run", "--release", "--no-fail-fast", "--no-tests", "pass"];
     let mut runs = vec![
         [&nextest[..], &["--workspace"]].concat(),
@@ -60,6 +40,31 @@ pub fn test(root: &Path, filters: &[String]) -> Result<()> {
     }
     ensure!(failed.is_empty(), "failed: {}", failed.join("; "));
     Ok(())
+}
+
+/// Builds all that tests run; the manifests of the examples in Rust.
+pub fn prepare(root: &Path) -> Result<Vec<String>> {
+    ensure_nextest()?;
+    ensure_schemathesis(root)?;
+    // With the tests, so that test dependencies do not make it twice.
+    up::build_workspace(root, &["--bins", "--tests"])?;
+    // Where the tests look for components.
+    Build::new(&root.join("plugins"), &root.join("target/plugins")).run()?;
+    Build::new(&root.join("tests/guests"), &root.join("target/guests")).run()?;
+    let (outside, built_examples) = (root.join("target/outside"), root.join("target/examples"));
+    let mut examples = Vec::new();
+    for example in fs::read_dir(root.join("examples"))? {
+        let example = example?.path();
+        if example.join("Cargo.toml").exists() {
+            Build { target: Some(&outside), ..Build::new(&example, &built_examples) }.run()?;
+            examples.push(example.join("Cargo.toml").display().to_string());
+        } else if let Some(program) = souk_build::lacks(&example) {
+            eprintln!("· {} is left out: it needs a newer `{program}`", example.display());
+        } else {
+            Build::new(&example, &built_examples).run()?;
+        }
+    }
+    Ok(examples)
 }
 
 /// Tries the API by its OpenAPI document. In a folder of its own, because it
