@@ -17,6 +17,15 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::File::open(folder)?.sync_all().with_context(|| folder.display().to_string())
 }
 
+/// None where there is no such file; what is wrong with it is told with its name.
+pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
 /// Folders and plain files, with their modes; on disk when this returns, so that
 /// the copy can be renamed to what it replaces.
 pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {

@@ -219,6 +219,18 @@ impl Shop {
         panic!("it never came to that: {}", self.report(plugin));
     }
 
+    /// Puts the provider of `tests/guests/hostile` in place of what was there, with this misdeed.
+    pub fn misbehave(&self, version: &str, misdeed: &str) {
+        let (from, to) = (root().join("target/guests/hostile"), self.plugin("hostile"));
+        copy(&from, &to);
+        let manifest = fs::read_to_string(from.join("plugin.toml")).unwrap();
+        let manifest = manifest.replace("1.0.0", version).replace("\"none\"", &format!("\"{misdeed}\""));
+        replace(&to.join("plugin.toml"), manifest.as_bytes());
+        let (granted, said) = self.says(&["plugin", "grant", "--yes", "hostile"]);
+        assert!(granted, "{said}");
+        self.until("hostile", |report| report["version"] == version && report["problem"].is_null());
+    }
+
     pub fn until_optimised(&self, plugin: &str) {
         self.until(plugin, |report| report["baseline"] == false);
     }

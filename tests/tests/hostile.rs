@@ -5,19 +5,7 @@ use std::fs;
 
 use souk_tests::api::{Api, INSTANT};
 use souk_tests::shoppers::Shoppers;
-use souk_tests::{Shop, client, copy, install_guest, replace, root, store};
-
-/// Puts the hostile provider in place of what was there, with this misdeed.
-fn provider(shop: &Shop, version: &str, misdeed: &str) {
-    let (from, to) = (root().join("target/guests/hostile"), shop.plugin("hostile"));
-    copy(&from, &to);
-    let manifest = fs::read_to_string(from.join("plugin.toml")).unwrap();
-    let manifest = manifest.replace("1.0.0", version).replace("\"none\"", &format!("\"{misdeed}\""));
-    replace(&to.join("plugin.toml"), manifest.as_bytes());
-    let (granted, said) = shop.says(&["plugin", "grant", "--yes", "hostile"]);
-    assert!(granted, "{said}");
-    shop.until("hostile", |report| report["version"] == version && report["problem"].is_null());
-}
+use souk_tests::{Shop, client, install_guest, replace, store};
 
 fn take_out(shop: &Shop) {
     fs::rename(shop.plugin("hostile"), shop.folder().join("taken-out")).unwrap();
@@ -49,7 +37,7 @@ async fn a_provider_that_means_harm_is_left_out_and_the_shop_sells() {
         "more-than-everything",
         "html-in-a-title",
     ] {
-        provider(&shop, "1.0.0", misdeed);
+        shop.misbehave("1.0.0", misdeed);
         let (cart, filled) = api.cart(&sku, 1).await.unwrap();
         let discount = filled["totals"]["discount"]["amount"].as_i64().unwrap();
         assert!((0..=price).contains(&discount), "{misdeed}: {filled}");
@@ -67,8 +55,8 @@ async fn a_provider_that_means_harm_is_left_out_and_the_shop_sells() {
 async fn a_version_that_fails_in_its_first_minutes_goes_back_by_itself() {
     let shop = Shop::open();
     let shoppers = Shoppers::enter(&shop).await;
-    provider(&shop, "1.0.0", "none");
-    provider(&shop, "1.1.0", "behave-for-a-while");
+    shop.misbehave("1.0.0", "none");
+    shop.misbehave("1.1.0", "behave-for-a-while");
     shop.until("hostile", |report| report["version"] == "1.0.0");
     let report = shop.report("hostile");
     assert!(report["taken_back"].as_str().unwrap().starts_with("1.1.0 was taken back for 1.0.0: it failed"), "{report}");
@@ -83,7 +71,7 @@ async fn a_version_that_fails_in_its_first_minutes_goes_back_by_itself() {
 async fn a_folder_that_never_rests_does_not_unsettle_the_shop() {
     const CHANGES: usize = 5_000;
     let shop = Shop::open();
-    provider(&shop, "1.0.0", "none");
+    shop.misbehave("1.0.0", "none");
     let shoppers = Shoppers::enter(&shop).await;
     let folder = shop.plugin("hostile");
     let plugins = shop.folder().join("plugins");

@@ -167,15 +167,6 @@ async fn a_canary_that_fails_is_taken_away_and_no_shopper_sees_it() {
 async fn the_operator_says_what_happens_when_a_provider_fails() {
     let (shop, folder) = (Shop::open(), tempfile::tempdir().unwrap());
     let api = Api::of(&shop);
-    let misbehave = |version: &str, misdeed: &str| {
-        let plugin = folder.path().join(version);
-        copy(&root().join("target/guests/hostile"), &plugin);
-        let manifest = fs::read_to_string(plugin.join("plugin.toml")).unwrap();
-        replace(&plugin.join("plugin.toml"), manifest.replace("1.0.0", version).replace("\"none\"", &format!("\"{misdeed}\"")).as_bytes());
-        copy(&plugin, &shop.plugin("hostile"));
-        assert!(shop.says(&["plugin", "grant", "hostile", "--yes"]).0);
-        shop.until("hostile", |report| report["version"] == version);
-    };
     drop_in(&shop, &tea_time(folder.path(), "0.1.0", ""));
     assert!(shop.says(&["plugin", "grant", "tea-time", "--yes"]).0);
     let (sku, _) = api.buyable(1).await;
@@ -199,7 +190,7 @@ async fn the_operator_says_what_happens_when_a_provider_fails() {
         said
     };
 
-    misbehave("1.1.0", "fail-every-third-time");
+    shop.misbehave("1.1.0", "fail-every-third-time");
     let discounts = looks().await;
     let both = *discounts.last().unwrap();
     assert!(tea > 0 && both > tea, "{discounts:?}");
@@ -212,7 +203,7 @@ async fn the_operator_says_what_happens_when_a_provider_fails() {
     assert_eq!(looks().await, [0, both].into(), "all or none");
     assert!(!policy(&[]).contains("changed by you"));
 
-    misbehave("1.2.0", "trap");
+    shop.misbehave("1.2.0", "trap");
     assert_eq!(looks().await, [tea].into());
     let report = shop.report("hostile");
     assert_eq!(report["switched_off"][0][0], "souk:extend/discount", "{report}");

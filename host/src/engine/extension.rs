@@ -7,7 +7,7 @@
 //! caller's unit, where they may read only.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -120,8 +120,12 @@ impl Providers {
     }
 
     /// From the next call on.
-    pub fn set_policies(&self, policies: Arc<Policies>) {
-        self.policies.store(policies);
+    pub fn set_policies(&self, policies: Policies) {
+        self.policies.store(Arc::new(policies));
+    }
+
+    pub fn policies(&self) -> Arc<Policies> {
+        self.policies.load_full()
     }
 }
 
@@ -335,15 +339,10 @@ impl Refusal {
     }
 }
 
-/// What a provider has answered to whom, for `fail = "last-good"`.
-#[derive(Clone)]
-struct LastGood(moka::sync::Cache<blake3::Hash, Arc<[Val]>>);
-
-impl Default for LastGood {
-    fn default() -> Self {
-        Self(moka::sync::Cache::builder().max_capacity(Self::ANSWERS_MAX).time_to_live(Self::TTL).build())
-    }
-}
+/// What a provider has answered to whom, for `fail = "last-good"`: made when a
+/// policy first asks for it, which most never do.
+#[derive(Clone, Default)]
+struct LastGood(Arc<OnceLock<moka::sync::Cache<blake3::Hash, Arc<[Val]>>>>);
 
 impl LastGood {
     const ANSWERS_MAX: u64 = 1_000;
@@ -359,11 +358,12 @@ impl LastGood {
     }
 
     fn keep(&self, question: blake3::Hash, items: &[Val]) {
-        self.0.insert(question, items.into());
+        let cache = self.0.get_or_init(|| moka::sync::Cache::builder().max_capacity(Self::ANSWERS_MAX).time_to_live(Self::TTL).build());
+        cache.insert(question, items.into());
     }
 
     fn of(&self, question: blake3::Hash) -> Option<Vec<Val>> {
-        self.0.get(&question).map(|items| items.to_vec())
+        self.0.get()?.get(&question).map(|items| items.to_vec())
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::load::Files;
 use super::powers::{self, Power};
-use crate::files::write_whole;
+use crate::files::{read_if_there, write_whole};
 
 /// Who vouches for a version when nobody has signed it.
 pub const UNSIGNED: &str = "unsigned";
@@ -75,11 +75,7 @@ impl Grants {
     /// `None` where nothing was ever granted.
     pub fn read(plugins: &Path) -> Result<Option<Self>> {
         let path = path(plugins);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(toml::from_str(&text).with_context(|| path.display().to_string())?)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| path.display().to_string()),
-        }
+        read_if_there(&path)?.map(|text| toml::from_slice(&text).with_context(|| path.display().to_string())).transpose()
     }
 
     /// Whole or not at all.

@@ -62,7 +62,6 @@ pub struct Shop {
     plugins: tokio::sync::watch::Sender<Arc<LivePlugins>>,
     stats: Mutex<HashMap<String, Arc<PluginStats>>>,
     /// Changed by the operator.
-    policies: ArcSwap<Policies>,
     /// Why the version on disk of a plugin is not the one that is live.
     problems: Mutex<BTreeMap<String, String>>,
     /// Why a version that should be on trial is not.
@@ -179,7 +178,6 @@ impl Shop {
             site: ArcSwap::from_pointee(site),
             plugins: tokio::sync::watch::Sender::new(Arc::default()),
             stats: Mutex::default(),
-            policies: ArcSwap::default(),
             problems: Mutex::default(),
             trial_problems: Mutex::default(),
             probations: Mutex::default(),
@@ -279,11 +277,7 @@ impl Shop {
 
     fn take_up_policies(&self) {
         match Policies::read(&self.folder) {
-            Ok(policies) => {
-                let policies = Arc::new(policies);
-                self.providers.set_policies(policies.clone());
-                self.policies.store(policies);
-            }
+            Ok(policies) => self.providers.set_policies(policies),
             Err(error) => tracing::error!("policies stay as they are: {error:#}"),
         }
     }
@@ -641,7 +635,7 @@ impl Shop {
     /// All but what is read from the disk.
     fn counted(&self) -> Vec<PluginReport> {
         let live = self.live.load();
-        let policies = self.policies.load();
+        let policies = self.providers.policies();
         let problems = self.problems.lock();
         let names: BTreeSet<&String> = live.loaded.keys().chain(problems.keys()).collect();
         let stats = self.stats.lock();

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{ExtensionPoint, FailurePolicy};
-use crate::files::write_whole;
+use crate::files::{read_if_there, write_whole};
 
 /// By interface without version, for instance `souk:extend/discount`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -42,10 +42,9 @@ impl Policies {
     /// Empty where the operator has changed nothing.
     pub fn read(plugins: &Path) -> Result<Self> {
         let path = path(plugins);
-        let policies: Self = match std::fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text).with_context(|| path.display().to_string())?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::default(),
-            Err(error) => return Err(error).with_context(|| path.display().to_string()),
+        let policies: Self = match read_if_there(&path)? {
+            Some(text) => toml::from_slice(&text).with_context(|| path.display().to_string())?,
+            None => Self::default(),
         };
         for (interface, changed) in &policies.0 {
             let fits = changed.deadline_ms.is_none_or(|ms| ExtensionPoint::DEADLINE_MS.contains(&ms));

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::load::Files;
 use crate::engine::Mode;
-use crate::files::{copy_folder, write_whole};
+use crate::files::{copy_folder, read_if_there, write_whole};
 
 /// Versions of one plugin that are kept beside the live one.
 const KEPT: usize = 5;
@@ -63,11 +63,8 @@ impl Versions {
     /// Oldest first; empty where nothing is known.
     pub fn history(&self) -> Result<Vec<Entry>> {
         let path = self.folder().join("history.json");
-        match std::fs::read(&path) {
-            Ok(text) => serde_json::from_slice(&text).with_context(|| path.display().to_string()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error).with_context(|| path.display().to_string()),
-        }
+        let Some(text) = read_if_there(&path)? else { return Ok(Vec::new()) };
+        serde_json::from_slice(&text).with_context(|| path.display().to_string())
     }
 
     fn write_history(&self, mut history: Vec<Entry>) -> Result<()> {
@@ -145,11 +142,8 @@ impl Versions {
     }
 
     pub fn on_trial(&self) -> Result<Option<OnTrial>> {
-        match std::fs::read(self.folder().join("trial.json")) {
-            Ok(text) => Ok(Some(serde_json::from_slice(&text).context("trial.json")?)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let path = self.folder().join("trial.json");
+        read_if_there(&path)?.map(|text| serde_json::from_slice(&text).with_context(|| path.display().to_string())).transpose()
     }
 
     /// Begins a trial, or ends the one that there is.

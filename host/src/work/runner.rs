@@ -246,7 +246,7 @@ impl<P: Plugins> Runner<P> {
             kind: Kind::Request,
             now_ms: self.now_ms(),
             request_id: request.request_id.clone(),
-            plugin: None,
+            plugin: Some(plugin.clone()),
             live,
             limits: &Limits::USUAL,
             shopper: if cross_site { Shopper::None } else { Shopper::Browser(session) },
@@ -332,7 +332,7 @@ impl<P: Plugins> Runner<P> {
         mut prepare: impl FnMut(&mut Unit) -> Result<bool, RunError>,
         mut finish: impl FnMut(&mut Unit, PluginAnswer) -> Result<Verdict<T>, RunError>,
     ) -> Result<Outcome<T>, RunError> {
-        let start = Start { plugin: Some(plugin.into()), ..start };
+        let start = Start { plugin: start.plugin.or_else(|| Some(plugin.into())), ..start };
         let mut unit = Unit::new(self.store.begin(), start).shared();
         // Held from the second attempt on: those who conflict on one key go one after the other.
         let mut turn: Option<(usize, tokio::sync::MutexGuard<'_, ()>)> = None;

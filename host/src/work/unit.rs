@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::{LivePlugins, keys};
 use crate::chance;
@@ -100,7 +101,7 @@ pub struct Unit {
     pub request_id: String,
     /// Plugins in whose name the one that now runs does so: the one that the
     /// host called, and whoever asked an extension point.
-    behalf: Vec<Arc<str>>,
+    behalf: SmallVec<[Arc<str>; 2]>,
     /// What was live when the unit began.
     pub live: Arc<LivePlugins>,
     limits: &'static Limits,
