@@ -35,8 +35,11 @@ impl Runtime {
         let store = Store::open(&folder.documents(), settings.storage.engine.into())?;
         let services = Arc::new(Services::open(&folder.data(), &folder.secrets(), settings.facts(settings.base_url()), store.clone())?);
         let options = engine::Options { code_cache: Some(folder.code_cache()), baseline: settings.plugins.baseline_code, ..engine::Options::default() };
+        services.keys.keep_fingerprint(&store).await?;
         let engine = Engine::new(options).map_err(|error| anyhow::anyhow!("the wasm engine does not start: {error:#}"))?;
         let shop = Shop::open(folder.plugins(), settings.clone(), engine, services.clone(), store.clone(), code).await?;
+        // A shop that cannot write would open without plugins: they could not be subscribed to anything.
+        anyhow::ensure!(store.failed().borrow().is_none(), "{}: {}", folder.documents().display(), store.failed().borrow().clone().unwrap_or_default());
         let pages = Arc::new(PageCache::new(settings.server.limits.page_cache_bytes_max));
         let options = Options {
             time_zone: jiff::tz::TimeZone::get(&settings.shop.time_zone)?,
@@ -48,6 +51,15 @@ impl Runtime {
         };
         let runner = Runner::new(store.clone(), shop.clone(), options);
         Ok(Arc::new(Self { settings, folder, store, services, shop, runner, pages }))
+    }
+
+    /// Finishes what is in hand, and notes how far the store has come.
+    pub async fn close(&self) {
+        self.runner.stop().await;
+        self.services.search.stop().await;
+        if let Err(error) = self.store.note_reached() {
+            tracing::warn!("the next start cannot tell whether commits are missing: {error}");
+        }
     }
 
     pub fn front_options(&self) -> FrontOptions {
@@ -71,7 +83,10 @@ impl Application for Runtime {
     }
 
     fn ready(&self) -> Result<(), String> {
-        Ok(())
+        match &*self.store.failed().borrow() {
+            Some(reason) => Err(format!("a write to the disk failed: {reason}")),
+            None => Ok(()),
+        }
     }
 
     fn metrics(&self, out: &mut String) {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::load::Files;
@@ -145,6 +145,14 @@ impl Grants {
         let Some(grant) = self.of(name) else {
             return Err(NotGranted(name.clone()).into());
         };
+        let same_version = self.0[name].iter().any(|grant| grant.version == files.manifest.version);
+        // Bytes that have changed by themselves look so as well.
+        ensure!(
+            !same_version,
+            "version {0} was granted with other files: is one damaged, or was it built again? `souk plugin promote {name} {0}` puts back what was \
+             kept of it, `souk plugin grant {name}` lets these.",
+            files.manifest.version
+        );
         let asked = files.asked()?;
         let known: BTreeSet<Power> = grant.powers.union(&grant.denied).cloned().collect();
         let beyond = powers::beyond(&known, &asked);

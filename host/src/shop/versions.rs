@@ -85,7 +85,10 @@ impl Versions {
             let entry = entry?;
             let id = entry.file_name().to_string_lossy().into_owned();
             if entry.file_type()?.is_dir() && !id.starts_with('.') {
-                kept.push((id, Files::read(&entry.path())?.manifest.version));
+                match Files::read(&entry.path()) {
+                    Ok(files) => kept.push((id, files.manifest.version)),
+                    Err(error) => tracing::warn!(plugin = self.plugin, "a kept version cannot be read, and is left out: {}: {error:#}", entry.path().display()),
+                }
             }
         }
         kept.sort_by(|(a_id, a), (b_id, b)| (a, a_id).cmp(&(b, b_id)));
@@ -114,6 +117,15 @@ impl Versions {
         let mut history = self.history()?;
         if history.last().is_none_or(|last| last.id != id) {
             let version = Files::read(&self.path(&id))?.manifest.version;
+            if let Some(before) = history.iter().rev().find(|entry| entry.version == version && entry.id != id) {
+                tracing::warn!(
+                    plugin = self.plugin,
+                    "its files are not those that were live as {version} before: was it built again, or is one of them damaged? \
+                     `souk plugin promote {} {}` puts those back",
+                    self.plugin,
+                    before.id
+                );
+            }
             history.push(Entry { id, version, at: jiff::Timestamp::now(), failed: None });
             self.write_history(history)?;
         }
@@ -145,10 +157,11 @@ impl Versions {
     }
 
     pub fn on_trial(&self) -> Result<Option<OnTrial>> {
-        match std::fs::read(self.folder().join("trial.json")) {
-            Ok(text) => Ok(Some(serde_json::from_slice(&text).context("trial.json")?)),
+        let path = self.folder().join("trial.json");
+        match std::fs::read(&path) {
+            Ok(text) => Ok(Some(serde_json::from_slice(&text).with_context(|| path.display().to_string())?)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error).with_context(|| path.display().to_string()),
         }
     }
 
@@ -182,8 +195,14 @@ impl Versions {
 
     /// One step: there is no instant without the plugin.
     fn place(&self, id: &str) -> Result<()> {
+        let kept = self.path(id);
+        ensure!(
+            id.ends_with(&digest(&kept)?[..8]),
+            "{} is damaged: it is not what was kept. Another version (`souk plugin list --versions` shows them), or a bundle of this one, is whole.",
+            kept.display()
+        );
         let beside = tempfile::Builder::new().prefix(&format!(".{}.", self.plugin)).tempdir_in(&self.plugins)?;
-        copy_folder(&self.path(id), beside.path())?;
+        copy_folder(&kept, beside.path())?;
         let live = self.live();
         if live.exists() {
             souk_build::exchange(beside.path(), &live)?;
