@@ -6,7 +6,7 @@
 //! (6 otherwise). What bytes are damaged is in `damage.rs`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -37,9 +37,13 @@ fn faulty(store: &TempDir) -> Faults {
     Faults::new(&store.path().join("faults"))
 }
 
-fn open(store: TempDir, faults: &Faults) -> Result<Shop, NotOpen> {
+fn try_open(store: TempDir, faults: &Faults) -> Result<Shop, NotOpen> {
     let environment = faults.environment(&store.path().join("store"));
     Shop::try_serve(store, environment)
+}
+
+fn open(store: TempDir, faults: &Faults) -> Shop {
+    try_open(store, faults).unwrap_or_else(|refused| panic!("{:?}: {}", refused.code, refused.said))
 }
 
 fn assert_calm(said: &str) {
@@ -165,7 +169,7 @@ async fn assert_shows_and_does_not_sell(shop: &mut Shop, crowd: &Crowd, because:
 async fn sells_through(fail: impl Fn(&Faults), because: &str) {
     let store = store();
     let faults = faulty(&store);
-    let mut shop = open(store, &faults).ok().unwrap();
+    let mut shop = open(store, &faults);
     let article = plenty(&shop, &Api::of(&shop)).await;
     let crowd = Crowd::enter(&shop, &article);
     crowd.until_acknowledged(20).await;
@@ -179,7 +183,7 @@ async fn sells_through(fail: impl Fn(&Faults), because: &str) {
     let mut acknowledged = crowd.leave().await;
 
     assert_whole(&ended.folder.path().join("store"));
-    let shop = open(ended.folder, &faults).ok().unwrap();
+    let shop = open(ended.folder, &faults);
     let crowd = Crowd::enter(&shop, &article);
     crowd.until_acknowledged(5).await;
     acknowledged.extend(crowd.leave().await);
@@ -214,7 +218,7 @@ async fn after_one_sync_that_failed_nothing_is_acknowledged_that_a_power_cut_tak
     let faults = faulty(&store);
     let path = store.path().join("store");
     copy(&path, &before);
-    let shop = Shop::try_serve(store, recorded(&path, &log).into_iter().chain(faults.environment(&path))).ok().unwrap();
+    let Ok(shop) = Shop::try_serve(store, recorded(&path, &log).into_iter().chain(faults.environment(&path))) else { panic!("it opens") };
     let article = plenty(&shop, &Api::of(&shop)).await;
     let crowd = Crowd::enter(&shop, &article);
     crowd.until_acknowledged(20).await;
@@ -245,7 +249,7 @@ fn a_disk_that_takes_no_writes_is_told_at_the_start() {
     let faults = faulty(&store);
     for (fail, because) in cases {
         fail(&faults);
-        let Err(refused) = open(store, &faults) else { panic!("it opened on a disk with {because}") };
+        let Err(refused) = try_open(store, &faults) else { panic!("it opened on a disk with {because}") };
         assert_eq!(refused.code, Some(1), "{}", refused.said);
         let path = refused.folder.path().join("store").display().to_string();
         assert!(refused.said.contains(because) && refused.said.contains(&path), "{}", refused.said);
@@ -253,8 +257,7 @@ fn a_disk_that_takes_no_writes_is_told_at_the_start() {
         faults.mend();
         store = refused.folder;
     }
-    let Ok(shop) = open(store, &faults) else { panic!("it does not open on a disk as it should be") };
-    assert_calm(&shop.close().said);
+    assert_calm(&open(store, &faults).close().said);
 }
 
 /// Dies around the n-th sync of its documents, while six buy.
@@ -264,7 +267,7 @@ async fn a_sale_is_kept_or_was_never_acknowledged_wherever_the_process_dies_in_a
     let faults = faulty(&folder);
     let (mut acknowledged, mut article) = (Vec::new(), None);
     for round in 0..2 * rounds() {
-        let shop = open(folder, &faults).ok().unwrap();
+        let shop = open(folder, &faults);
         let article = match &article {
             None => article.insert(plenty(&shop, &Api::of(&shop)).await),
             Some(article) => article,
@@ -278,7 +281,7 @@ async fn a_sale_is_kept_or_was_never_acknowledged_wherever_the_process_dies_in_a
         acknowledged.extend(crowd.leave().await);
         faults.mend();
         assert_whole(&ended.folder.path().join("store"));
-        let shop = open(ended.folder, &faults).ok().unwrap();
+        let shop = open(ended.folder, &faults);
         audit(&shop, &acknowledged, article).await;
         folder = shop.kill();
     }
@@ -289,7 +292,7 @@ async fn a_sale_is_kept_or_was_never_acknowledged_wherever_the_process_dies_in_a
 async fn a_start_that_breaks_off_is_no_harm() {
     let store = store();
     let faults = faulty(&store);
-    let shop = open(store, &faults).ok().unwrap();
+    let shop = open(store, &faults);
     let article = plenty(&shop, &Api::of(&shop)).await;
     let crowd = Crowd::enter(&shop, &article);
     crowd.until_acknowledged(10).await;
@@ -299,7 +302,7 @@ async fn a_start_that_breaks_off_is_no_harm() {
         for nth in 1..=rounds() {
             faults.mend();
             faults.crash(at, moment, nth);
-            folder = match open(folder, &faults) {
+            folder = match try_open(folder, &faults) {
                 Ok(shop) => shop.kill(),
                 Err(died) => {
                     assert_eq!(died.code, None, "{}", died.said);
@@ -310,7 +313,7 @@ async fn a_start_that_breaks_off_is_no_harm() {
     }
     faults.mend();
     assert_whole(&folder.path().join("store"));
-    audit(&open(folder, &faults).ok().unwrap(), &acknowledged, &article).await;
+    audit(&open(folder, &faults), &acknowledged, &article).await;
 }
 
 /// One more product, in a category that is there already.
@@ -333,7 +336,7 @@ async fn a_search_finds_what_was_imported_wherever_the_process_dies_in_a_commit_
     let mut nth = 1;
     for round in 0.. {
         faults.mend();
-        let shop = open(folder, &faults).ok().unwrap();
+        let shop = open(folder, &faults);
         Api::of(&shop).searchable("tea").await;
         faults.only("data/search");
         let (at, moment) = if round % 2 == 0 { (At::Sync, Moment::Before) } else { (At::Rename, Moment::After) };
@@ -365,7 +368,7 @@ async fn a_search_finds_what_was_imported_wherever_the_process_dies_in_a_commit_
     }
     faults.mend();
     assert_whole(&folder.path().join("store"));
-    let shop = open(folder, &faults).ok().unwrap();
+    let shop = open(folder, &faults);
     assert!(imported.len() > 1);
     for round in imported {
         Api::of(&shop).searchable(&format!("Lampion{round}")).await;
@@ -412,7 +415,7 @@ fn again(store: &TempDir) -> (TempDir, Faults) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_migration_goes_on_wherever_the_process_dies() {
     let (store, faults) = notes();
-    let shop = open(store, &faults).ok().unwrap();
+    let shop = open(store, &faults);
     write_notes(&shop).await;
     second_version(&shop.plugin("notes"));
     shop.until("notes", |report| report["version"] == "2.0.0" && report["problem"].is_null());
@@ -420,7 +423,7 @@ async fn a_migration_goes_on_wherever_the_process_dies() {
     let migrate = |shop: &Shop| shop.says(&["plugin", "data", "migrate", "notes"]);
 
     let (counted, faults) = again(&store);
-    let shop = open(counted, &faults).ok().unwrap();
+    let shop = open(counted, &faults);
     faults.only("data/documents");
     let before = faults.seen(At::Sync);
     let (migrated, said) = migrate(&shop);
@@ -429,14 +432,14 @@ async fn a_migration_goes_on_wherever_the_process_dies() {
     drop(shop);
     for (nth, moment) in points(syncs).into_iter().zip([Moment::Before, Moment::After].into_iter().cycle()) {
         let (copied, faults) = again(&store);
-        let shop = open(copied, &faults).ok().unwrap();
+        let shop = open(copied, &faults);
         faults.only("data/documents");
         faults.crash(At::Sync, moment, nth);
         migrate(&shop);
         let folder = shop.kill();
         faults.mend();
         assert_whole(&folder.path().join("store"));
-        let shop = open(folder, &faults).ok().unwrap();
+        let shop = open(folder, &faults);
         let (migrated, said) = migrate(&shop);
         assert!(migrated, "{said}");
         assert!(shop.report("notes")["older_form"].is_null());
@@ -448,12 +451,12 @@ async fn a_migration_goes_on_wherever_the_process_dies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_swap_is_done_or_is_not_wherever_the_process_dies() {
     let (store, faults) = notes();
-    let shop = open(store, &faults).ok().unwrap();
+    let shop = open(store, &faults);
     write_notes(&shop).await;
     let store = shop.close().folder;
     for nth in 1.. {
         let (copied, faults) = again(&store);
-        let shop = open(copied, &faults).ok().unwrap();
+        let shop = open(copied, &faults);
         faults.only("plugins/");
         faults.crash(if nth % 2 == 0 { At::Rename } else { At::Sync }, Moment::After, (nth + 1) / 2);
         second_version(&shop.plugin("notes"));
@@ -462,7 +465,7 @@ async fn a_swap_is_done_or_is_not_wherever_the_process_dies() {
         let struck = faults.struck();
         let folder = shop.kill();
         faults.mend();
-        let shop = open(folder, &faults).ok().unwrap();
+        let shop = open(folder, &faults);
         shop.until("notes", |report| report["version"] == "2.0.0" && report["problem"].is_null());
         all_notes_are_read(&shop).await;
         assert!(shop.says(&["plugin", "rollback", "notes"]).0, "the version before is kept");
@@ -488,7 +491,7 @@ fn command_is_repeated(store: &TempDir, part: &str, arguments: &[&str], check: i
         let (counted, faults) = again(store);
         faults.only(part);
         let (done, said) = run(&counted, &faults);
-        assert!(done, "{said}");
+        assert!(done, "{arguments:?}: {said}");
         for nth in points(faults.seen(at)) {
             let (copied, faults) = again(store);
             faults.only(part);
@@ -518,7 +521,7 @@ async fn an_install_and_a_promotion_can_be_repeated_wherever_they_end() {
     command_is_repeated(&store, "plugins/", &["plugin", "install", &bundle, "--unsigned", "--grant"], is_live);
 
     let (store, faults) = notes();
-    let shop = open(store, &faults).ok().unwrap();
+    let shop = open(store, &faults);
     write_notes(&shop).await;
     second_version(&shop.plugin("notes"));
     shop.until("notes", |report| report["version"] == "2.0.0" && report["problem"].is_null());
@@ -543,7 +546,7 @@ async fn a_store_is_made_and_restored_wherever_that_ends() {
     fs::create_dir(empty.path().join("store")).unwrap();
     let opens = |store: TempDir| {
         assert!(exported(&store) == products, "the same wares");
-        assert_calm(&Shop::try_serve(store, [] as [(&str, PathBuf); 0]).ok().unwrap().close().said);
+        Shop::serve(store);
     };
     command_is_repeated(&empty, "", &["store", "restore", backup.to_str().unwrap()], opens);
 

@@ -149,7 +149,7 @@ async fn init(folder: &StoreFolder, from: &Path) -> Result<()> {
     }
     ensure!(!has_settings, "{} holds a store already", folder.0.display());
     ensure!(!folder.data().exists(), "{} holds the data of a store, but no souk.toml: put that back", folder.0.display());
-    write_whole(&unfinished, unfinished_note(INIT).as_bytes())?;
+    begin(&unfinished, INIT)?;
     let imports: Imports = match std::fs::read_to_string(from.join("import.toml")) {
         Ok(text) => toml::from_str(&text).context("import.toml")?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Imports { steps: Vec::new() },
@@ -173,9 +173,21 @@ fn unfinished_note(command: &str) -> String {
     format!("{command} has not finished here: give it again.\n")
 }
 
+/// Not beside its name first: what a crash leaves of that would keep the folder from being empty.
+fn begin(unfinished: &Path, command: &str) -> Result<()> {
+    std::fs::write(unfinished, unfinished_note(command)).with_context(|| unfinished.display().to_string())?;
+    std::fs::File::open(unfinished)?.sync_all()?;
+    Ok(std::fs::File::open(unfinished.parent().unwrap_or(unfinished))?.sync_all()?)
+}
+
 /// Whether the same command has ended too early here.
 fn is_left_by(unfinished: &Path, command: &str) -> Result<bool> {
     match std::fs::read_to_string(unfinished) {
+        // Before it did anything else.
+        Ok(note) if !note.ends_with('\n') => {
+            remove(unfinished)?;
+            Ok(false)
+        }
         Ok(note) => {
             ensure!(note == unfinished_note(command), "{}: {}", unfinished.display(), note.trim());
             Ok(true)
@@ -283,7 +295,7 @@ fn restore(folder: &StoreFolder, backup: &Path) -> Result<()> {
     } else {
         let empty = std::fs::read_dir(&folder.0)?.next().is_none();
         ensure!(empty, "{} is not empty: restore into a new folder, then move it into place", folder.0.display());
-        write_whole(&unfinished, unfinished_note(RESTORE).as_bytes())?;
+        begin(&unfinished, RESTORE)?;
     }
     copy_folder(&backup.0, &folder.0)?;
     remove(&unfinished)?;

@@ -28,8 +28,9 @@ pub fn faults() -> Option<&'static Faults> {
         unsafe {
             let fd = libc::syscall(libc::SYS_openat, libc::AT_FDCWD, file.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC, 0);
             assert!(fd >= 0, "SOUK_FAULTS cannot be opened");
-            let both = libc::PROT_READ | libc::PROT_WRITE;
-            let at = libc::syscall(libc::SYS_mmap, 0, FILE_BYTES, both, libc::MAP_SHARED, fd, 0);
+            // All as wide as a register: `syscall` does not know what each is.
+            let (anywhere, both, shared, from) = (0_usize, (libc::PROT_READ | libc::PROT_WRITE) as usize, libc::MAP_SHARED as usize, 0_usize);
+            let at = libc::syscall(libc::SYS_mmap, anywhere, FILE_BYTES, both, shared, fd, from);
             assert!(at > 0, "SOUK_FAULTS cannot be mapped");
             Some(Faults(at as *const u8))
         }

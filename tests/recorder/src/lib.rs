@@ -154,7 +154,7 @@ fn fitting(fd: c_int, length: size_t, write: impl FnOnce(size_t) -> ssize_t) -> 
 }
 
 /// Of several parts the first alone where not all find room.
-unsafe fn fitting_parts(
+fn fitting_parts(
     fd: c_int,
     parts: *const iovec,
     count: c_int,
@@ -324,9 +324,9 @@ instead_of_libc! {
         })
     }
     fn writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
-        |real| on_open(fd, || unsafe { fitting_parts(fd, parts, count, real, |data, length| {
+        |real| on_open(fd, || fitting_parts(fd, parts, count, real, |data, length| {
             real!(write(fd, data, length): fn(c_int, *const c_void, size_t) -> ssize_t)
-        }) }, |recorder, path, written| if written > 0 {
+        }), |recorder, path, written| if written > 0 {
             note_write(recorder, path, written_at(fd, written), &unsafe { gathered(parts, count, written) })
         })
     }
@@ -345,16 +345,16 @@ instead_of_libc! {
         })
     }
     fn pwritev(fd: c_int, parts: *const iovec, count: c_int, at: off_t) -> ssize_t {
-        |real| on_open(fd, || unsafe { fitting_parts(fd, parts, count, real, |data, length| {
+        |real| on_open(fd, || fitting_parts(fd, parts, count, real, |data, length| {
             real!(pwrite(fd, data, length, at): fn(c_int, *const c_void, size_t, off_t) -> ssize_t)
-        }) }, |recorder, path, written| if written > 0 {
+        }), |recorder, path, written| if written > 0 {
             note_write(recorder, path, at as u64, &unsafe { gathered(parts, count, written) })
         })
     }
     fn pwritev64(fd: c_int, parts: *const iovec, count: c_int, at: off_t) -> ssize_t {
-        |real| on_open(fd, || unsafe { fitting_parts(fd, parts, count, real, |data, length| {
+        |real| on_open(fd, || fitting_parts(fd, parts, count, real, |data, length| {
             real!(pwrite(fd, data, length, at): fn(c_int, *const c_void, size_t, off_t) -> ssize_t)
-        }) }, |recorder, path, written| if written > 0 {
+        }), |recorder, path, written| if written > 0 {
             note_write(recorder, path, at as u64, &unsafe { gathered(parts, count, written) })
         })
     }
