@@ -3,6 +3,7 @@
 //! `cli` opens one for every command; `serve` puts the front before it. This is
 //! the only place that knows all the rooms.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -14,7 +15,7 @@ use crate::front::{Answer, Application, Call, Failure, FrontOptions, Site};
 use crate::shop::Shop;
 use crate::shop::settings::{Settings, StoreFolder};
 use crate::store::Store;
-use crate::work::{Options, Runner};
+use crate::work::{Options, Runner, keys};
 
 pub struct Runtime {
     pub settings: Arc<Settings>,
@@ -36,6 +37,7 @@ impl Runtime {
         let services = Arc::new(Services::open(&folder.data(), &folder.secrets(), settings.facts(settings.base_url()), store.clone())?);
         let options = engine::Options { code_cache: Some(folder.code_cache()), baseline: settings.plugins.baseline_code, ..engine::Options::default() };
         services.keys.keep_fingerprint(&store).await?;
+        miss_files(&store, &folder).await?;
         let engine = Engine::new(options).map_err(|error| anyhow::anyhow!("the wasm engine does not start: {error:#}"))?;
         let shop = Shop::open(folder.plugins(), settings.clone(), engine, services.clone(), store.clone(), code).await?;
         // A shop that cannot write would open without plugins: they could not be subscribed to anything.
@@ -71,6 +73,30 @@ impl Runtime {
             pages: self.pages.clone(),
         }
     }
+}
+
+/// Files of the operator's that a new shop does not have, and that matter once they are there.
+const MISSED: [&str; 2] = ["secrets.toml", "plugins/policies.toml"];
+
+/// Tells of those that were there at an earlier start: without them the shop would only do something else.
+async fn miss_files(store: &Store, folder: &StoreFolder) -> Result<()> {
+    let mut txn = store.begin();
+    let known = txn.get(keys::FILES)?.unwrap_or_default();
+    let mut known: BTreeSet<String> = String::from_utf8_lossy(&known).lines().map(str::to_owned).collect();
+    let before = known.len();
+    for name in MISSED {
+        let path = folder.0.join(name);
+        if std::fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
+            known.insert(name.to_owned());
+        } else if known.contains(name) {
+            tracing::warn!("{} was there before, and is gone or empty: put it back from a backup, or put a comment into it", path.display());
+        }
+    }
+    if known.len() > before {
+        txn.put(keys::FILES, known.into_iter().collect::<Vec<_>>().join("\n").into_bytes());
+        store.commit(txn).await?;
+    }
+    Ok(())
 }
 
 impl Application for Runtime {

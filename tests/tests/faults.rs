@@ -500,7 +500,9 @@ fn command_is_repeated(store: &TempDir, part: &str, arguments: &[&str], check: i
             assert!(!done && faults.struck(), "{said}");
             faults.mend();
             let (done, said) = run(&copied, &faults);
-            assert!(done, "{arguments:?}, broken off at {at:?} {nth}: {said}");
+            // All but the answer may have been there.
+            let was_done = said.contains("is not empty") || said.contains("holds a store already");
+            assert!(done || was_done, "{arguments:?}, broken off at {at:?} {nth}: {said}");
             assert_whole(&copied.path().join("store"));
             check(copied);
         }

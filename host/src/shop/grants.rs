@@ -76,6 +76,7 @@ impl Grants {
     pub fn read(plugins: &Path) -> Result<Option<Self>> {
         let path = path(plugins);
         match std::fs::read_to_string(&path) {
+            Ok(text) if text.trim().is_empty() => bail!("{} is empty, and never was: put it back from a backup", path.display()),
             Ok(text) => Ok(Some(toml::from_str(&text).with_context(|| path.display().to_string())?)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| path.display().to_string()),
@@ -115,6 +116,11 @@ impl Grants {
 
     pub fn revoke(&mut self, plugin: &str) -> bool {
         self.0.remove(plugin).is_some()
+    }
+
+    /// Where versions are kept, plugins were live: grants that are not there are lost.
+    pub fn are_lost(plugins: &Path) -> bool {
+        !path(plugins).exists() && plugins.join(".versions").exists()
     }
 
     /// For a shop that has no grants yet: who put the plugins there wants them.

@@ -43,6 +43,7 @@ impl Policies {
     pub fn read(plugins: &Path) -> Result<Self> {
         let path = path(plugins);
         let policies: Self = match std::fs::read_to_string(&path) {
+            Ok(text) if text.trim().is_empty() => anyhow::bail!("{} is empty, and never was: put it back from a backup", path.display()),
             Ok(text) => toml::from_str(&text).with_context(|| path.display().to_string())?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Self::default(),
             Err(error) => return Err(error).with_context(|| path.display().to_string()),

@@ -198,7 +198,7 @@ impl Versions {
         let kept = self.path(id);
         ensure!(
             id.ends_with(&digest(&kept)?[..8]),
-            "{} is damaged: it is not what was kept. Another version (`souk plugin list --versions` shows them), or a bundle of this one, is whole.",
+            "{} is damaged: it is not what was kept. Another version (`souk plugin versions` shows them), or a bundle of this one, is whole.",
             kept.display()
         );
         let beside = tempfile::Builder::new().prefix(&format!(".{}.", self.plugin)).tempdir_in(&self.plugins)?;
@@ -287,6 +287,21 @@ mod tests {
         assert_eq!(versions.roll_back(None).unwrap().to_string(), "1.0.0", "not the one that failed");
         assert!(versions.promote("9.0.0").unwrap_err().to_string().contains("1.2.0-"));
         assert_eq!(versions.history().unwrap().iter().filter(|entry| entry.failed.is_some()).count(), 1);
+    }
+
+    #[test]
+    fn a_kept_version_that_is_damaged_does_not_come_back() {
+        let plugins = tempfile::tempdir().unwrap();
+        let (plugins, versions) = (plugins.path(), Versions::of(plugins.path(), "demo"));
+        for version in ["1.0.0", "1.1.0"] {
+            write(plugins, version);
+            versions.went_live().unwrap();
+        }
+        let (id, _) = versions.find("1.0.0").unwrap();
+        std::fs::write(versions.path(&id).join("plugin.wasm"), "1.0.1").unwrap();
+        let error = versions.roll_back(None).unwrap_err().to_string();
+        assert!(error.contains(&id) && error.contains("is damaged"), "{error}");
+        assert_eq!(live(plugins), "1.1.0");
     }
 
     #[test]

@@ -33,7 +33,12 @@ fn failed(error: fjall::Error) -> StoreError {
 
 impl Fjall {
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        forget_what_is_not_on_disk(folder).map_err(|error| StoreError(format!("{}: {error}", folder.display())))?;
+        let io = |error: io::Error| StoreError(format!("{}: {error}", folder.display()));
+        forget_what_is_not_on_disk(folder).map_err(io)?;
+        // It holds nothing, and is asked for all the same.
+        if folder.join("version").exists() && !folder.join("lock").exists() {
+            fs::File::create(folder.join("lock")).map_err(io)?;
+        }
         let database = Database::builder(folder).cache_size(CACHE_BYTES).open().map_err(failed)?;
         let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default).map_err(failed);
         let spaces = [keyspace("documents")?, keyspace("counters")?, keyspace("meta")?];

@@ -181,7 +181,7 @@ impl Store {
         };
         if let Some(reached) = reached.filter(|reached| seq < *reached) {
             return Err(StoreError(format!(
-                "{} ends at commit {seq} and has been at {reached}: its last files are damaged or gone. {RESTORE}; or, to go on without what is lost, \
+                "{} ends at commit {seq} and has been at {reached}: its last files are damaged or gone: {RESTORE}; or, to go on without what is lost, \
                  delete {}",
                 engine_folder.display(),
                 folder.join(REACHED_FILE).display()
@@ -266,7 +266,7 @@ impl Store {
                 true
             }));
             let scanned = catch_unwind(scan).unwrap_or_else(|_| Err(StoreError("the engine panicked".into())));
-            scanned.map_err(|error| StoreError(format!("{} is damaged: {}. {RESTORE}", self.0.folder.display(), error.0)))?;
+            scanned.map_err(|error| StoreError(format!("{} is damaged: {}: {RESTORE}", self.0.folder.display(), error.0)))?;
         }
         match damaged {
             Some(damaged) => Err(StoreError(format!("{damaged}: {RESTORE}"))),
