@@ -79,8 +79,8 @@ const PLUGINS: &[Kind] = &[
     kind("plugins/discount-coupon/plugin.wasm", "", "discount-coupon", &[Told]),
     kind("plugins/discount-coupon/plugin.toml", "", "discount-coupon", &[Told]),
     kind("plugins/storefront/assets/shop.css", "", "storefront", &[Told]),
-    kind("plugins/grants.toml", "", "grants.toml", &[Refused]),
-    kind("plugins/policies.toml", "", "policies.toml", &[Told]),
+    kind("plugins/grants.toml", "", "grants.toml", &[AsBefore, Refused, Told]),
+    kind("plugins/policies.toml", "", "policies.toml", &[AsBefore, Told]),
     kind("plugins/.versions/discount-coupon/history.json", "", "discount-coupon", &[AsBefore, Told]),
     kind("plugins/.versions/discount-coupon/", "plugin.wasm", "discount-coupon", &[AsBefore, Told]),
 ];

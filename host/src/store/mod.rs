@@ -144,7 +144,7 @@ impl Store {
         fs::create_dir_all(folder).map_err(io)?;
         let marker = folder.join(ENGINE_FILE);
         let mut marked = true;
-        match fs::read_to_string(&marker) {
+        match fs::read(&marker).map(|made_by| String::from_utf8_lossy(&made_by).into_owned()) {
             Ok(made_by) if made_by.parse::<EngineKind>().is_err() => {
                 return Err(StoreError(format!("{} is damaged: it should hold the word {}", marker.display(), kind.name())));
             }
