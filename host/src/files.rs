@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// Whole or not at all under its name, and on disk when this returns.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -17,9 +17,10 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::File::open(folder)?.sync_all().with_context(|| folder.display().to_string())
 }
 
-/// None where there is no such file; what is wrong with it is told with its name.
-pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>> {
+/// What [`write_whole`] wrote, and never blank; none where there is no such file.
+pub fn read_whole(path: &Path) -> Result<Option<Vec<u8>>> {
     match fs::read(path) {
+        Ok(bytes) if bytes.trim_ascii().is_empty() => bail!("{} is empty, and never was: put it back from a backup", path.display()),
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| path.display().to_string()),

@@ -3,6 +3,7 @@
 //! `cli` opens one for every command; `serve` puts the front before it. This is
 //! the only place that knows all the rooms.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -15,7 +16,7 @@ use crate::shop::Shop;
 use crate::shop::settings::{Settings, StoreFolder};
 use crate::store::Store;
 use crate::work::runner::Clock;
-use crate::work::{Options, Runner};
+use crate::work::{Options, Runner, keys};
 
 pub struct Runtime {
     pub settings: Arc<Settings>,
@@ -42,7 +43,11 @@ impl Runtime {
     /// Over a store, an engine and a clock that the caller brings.
     pub async fn over(store: Store, engine: Engine, now: Clock, folder: StoreFolder, settings: Arc<Settings>, code: Code) -> Result<Arc<Self>> {
         let services = Arc::new(Services::open(&folder.data(), &folder.secrets(), settings.facts(settings.base_url()), store.clone())?);
+        services.keys.keep_fingerprint(&store).await?;
+        miss_files(&store, &folder).await?;
         let shop = Shop::open(folder.plugins(), settings.clone(), engine, services.clone(), store.clone(), code).await?;
+        // A shop that cannot write would open without plugins: they could not be subscribed to anything.
+        anyhow::ensure!(store.failed().borrow().is_none(), "{}: {}", folder.documents().display(), store.failed().borrow().clone().unwrap_or_default());
         let pages = Arc::new(PageCache::new(settings.server.limits.page_cache_bytes_max));
         let options = Options {
             time_zone: jiff::tz::TimeZone::get(&settings.shop.time_zone)?,
@@ -57,6 +62,15 @@ impl Runtime {
         Ok(Arc::new(Self { settings, folder, store, services, shop, runner, pages }))
     }
 
+    /// Finishes what is in hand, and notes how far the store has come.
+    pub async fn close(&self) {
+        self.runner.stop().await;
+        self.services.search.stop().await;
+        if let Err(error) = self.store.note_reached() {
+            tracing::warn!("the next start cannot tell whether commits are missing: {error}");
+        }
+    }
+
     pub fn front_options(&self) -> FrontOptions {
         FrontOptions {
             config: self.settings.server.clone(),
@@ -66,6 +80,30 @@ impl Runtime {
             pages: self.pages.clone(),
         }
     }
+}
+
+/// Files of the operator's that a new shop does not have, and that matter once they are there.
+const MISSED: [&str; 2] = ["secrets.toml", "plugins/policies.toml"];
+
+/// Tells of those that were there at an earlier start: without them the shop would only do something else.
+async fn miss_files(store: &Store, folder: &StoreFolder) -> Result<()> {
+    let mut txn = store.begin();
+    let known = txn.get(keys::FILES)?.unwrap_or_default();
+    let mut known: BTreeSet<String> = String::from_utf8_lossy(&known).lines().map(str::to_owned).collect();
+    let before = known.len();
+    for name in MISSED {
+        let path = folder.0.join(name);
+        if std::fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
+            known.insert(name.to_owned());
+        } else if known.contains(name) {
+            tracing::warn!("{} was there before, and is gone or empty: put it back from a backup, or put a comment into it", path.display());
+        }
+    }
+    if known.len() > before {
+        txn.put(keys::FILES, known.into_iter().collect::<Vec<_>>().join("\n").into_bytes());
+        store.commit(txn).await?;
+    }
+    Ok(())
 }
 
 impl Application for Runtime {
@@ -78,7 +116,10 @@ impl Application for Runtime {
     }
 
     fn ready(&self) -> Result<(), String> {
-        Ok(())
+        match &*self.store.failed().borrow() {
+            Some(reason) => Err(format!("a write to the disk failed: {reason}")),
+            None => Ok(()),
+        }
     }
 
     fn metrics(&self, out: &mut String) {

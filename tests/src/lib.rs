@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod buying;
+pub mod faults;
 pub mod powercut;
 pub mod process;
 pub mod sales;
@@ -23,9 +24,20 @@ use tempfile::TempDir;
 pub struct Shop {
     folder: TempDir,
     server: Child,
+    /// Lines that it wrote to standard error, where they are kept.
+    said: Option<Said>,
     pub url: String,
     /// Where operators look: `/metrics`.
     pub ops: String,
+}
+
+type Said = std::thread::JoinHandle<String>;
+
+/// A shop that did not open: its folder, its exit code, none where it was killed, and what it said.
+pub struct NotOpen {
+    pub folder: TempDir,
+    pub code: Option<i32>,
+    pub said: String,
 }
 
 /// Of the repository.
@@ -44,6 +56,11 @@ fn souk() -> Command {
 /// Runs `souk` without a store: whether it did that, and what it said.
 pub fn souk_says(arguments: &[&str]) -> (bool, String) {
     said(souk().args(arguments).output().unwrap())
+}
+
+/// With more in its environment.
+pub fn souk_says_with(arguments: &[&str], environment: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>) -> (bool, String) {
+    said(souk().args(arguments).envs(environment).output().unwrap())
 }
 
 fn said(output: Output) -> (bool, String) {
@@ -122,18 +139,33 @@ impl Shop {
     /// With more in its environment.
     pub fn serve_with(folder: TempDir, environment: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>) -> Self {
         let mut serve = souk();
-        serve.arg("serve").arg("--store").arg(folder.path().join("store")).envs(environment);
+        serve.envs(environment);
+        Self::start(folder, serve).unwrap_or_else(|_| panic!("the server tells where it listens"))
+    }
+
+    /// Where it may not open, or what it says matters.
+    pub fn try_serve(folder: TempDir, environment: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>) -> Result<Self, NotOpen> {
+        let mut serve = souk();
+        serve.envs(environment).stderr(Stdio::piped());
+        Self::start(folder, serve)
+    }
+
+    fn start(folder: TempDir, mut serve: Command) -> Result<Self, NotOpen> {
+        serve.arg("serve").arg("--store").arg(folder.path().join("store"));
         let mut server = serve.stdout(Stdio::piped()).spawn().unwrap();
+        let said = server.stderr.take().map(|stderr| std::thread::spawn(move || std::io::read_to_string(stderr).unwrap()));
         let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
         let mut told = |before: &str| {
-            let found = lines.by_ref().map_while(Result::ok).find_map(|line| Some(line.split_once(before)?.1.split_whitespace().next()?.to_owned()));
-            found.expect("the server tells where it listens")
+            lines.by_ref().map_while(Result::ok).find_map(|line| Some(line.split_once(before)?.1.split_whitespace().next()?.to_owned()))
         };
-        let url = told(" is open: ");
-        let ops = told("for operators: ").trim_end_matches("/metrics").to_owned();
+        let (Some(url), Some(ops)) = (told(" is open: "), told("for operators: ")) else {
+            let code = server.wait().unwrap().code();
+            return Err(NotOpen { folder, code, said: said.map(|said| said.join().unwrap()).unwrap_or_default() });
+        };
         // Its later output must not fill the pipe.
         std::thread::spawn(move || lines.for_each(drop));
-        Self { folder, server, url, ops }
+        let ops = ops.trim_end_matches("/metrics").to_owned();
+        Ok(Self { folder, server, said, url, ops })
     }
 
     pub fn pid(&self) -> u32 {
@@ -250,6 +282,24 @@ impl Shop {
         self.server.kill().unwrap();
         self.server.wait().unwrap();
         std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
+    }
+
+    /// Waits until it has ended by itself, as one who was started by [`try_serve`](Self::try_serve).
+    pub fn ended(mut self) -> NotOpen {
+        let code = self.server.wait().unwrap().code();
+        let said = self.said.take().map(|said| said.join().unwrap()).unwrap_or_default();
+        NotOpen { folder: std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap()), code, said }
+    }
+
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.server.try_wait().unwrap().is_some()
+    }
+
+    /// Asks it to stop, and gives its folder when it has.
+    pub fn close(self) -> NotOpen {
+        Command::new("kill").arg("-TERM").arg(self.server.id().to_string()).status().unwrap();
+        self.ended()
     }
 
     /// Asks it to stop and gives its exit code.

@@ -83,6 +83,11 @@ impl Recording {
         cut
     }
 
+    /// After the last change.
+    pub fn after_power_cut_in_the_end(&self, seed: u64, to: &Path) {
+        self.after_power_cut_at(self.log.len() as u64, Rng::with_seed(seed), to);
+    }
+
     fn after_power_cut_at(&self, cut: u64, mut rng: Rng, to: &Path) {
         let disk = self.disk(cut);
         let kept = rng.usize(disk.certain..=disk.changes.len());

@@ -8,9 +8,10 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
+use bytes::Bytes;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
@@ -23,10 +24,19 @@ use crate::engine::GuestState;
 use crate::engine::bindings::Caller;
 use crate::engine::bindings::named_imports::souk::host::crypto::Host;
 use crate::engine::bindings::souk::host::crypto::Error;
+use crate::store::Store;
+use crate::work::keys::KEY_FINGERPRINT;
 
 const NAME_BYTES_MAX: usize = 64;
 const PASSWORD_BYTES_MAX: usize = 1_024;
 const NONCE_BYTES: usize = 24;
+
+/// In the keys' folder: the operator wants a new key.
+const ANEW: &str = "anew";
+
+pub fn known_fingerprint(store: &Store) -> anyhow::Result<Option<Bytes>> {
+    Ok(store.begin().get(KEY_FINGERPRINT)?)
+}
 
 pub struct Keyring {
     master: [u8; 32],
@@ -40,11 +50,41 @@ enum Purpose {
 }
 
 impl Keyring {
-    pub fn open(folder: &Path) -> anyhow::Result<Self> {
-        let path = folder.join("master");
-        match std::fs::read(&path) {
+    /// `known` is the fingerprint of the key that the store was used with. Another key, or a new one, would end all
+    /// sessions and make what is sealed unreadable: only the operator can want that.
+    pub fn open(folder: &Path, known: Option<&[u8]>) -> anyhow::Result<Self> {
+        let (path, anew) = (folder.join("master"), folder.join(ANEW));
+        if anew.exists() {
+            std::fs::remove_file(&path).or_else(|error| if path.exists() { Err(error) } else { Ok(()) }).with_context(|| path.display().to_string())?;
+            let keyring = Self::open(folder, None)?;
+            std::fs::remove_file(&anew).with_context(|| anew.display().to_string())?;
+            return Ok(keyring);
+        }
+        let remedy = || format!("Restore it from a backup. To begin with a new key instead, which ends all sessions and loses sealed data, make the empty file {}", anew.display());
+        ensure!(known.is_none() || path.exists(), "{} is gone. {}", path.display(), remedy());
+        let keyring = Self::read_or_make(folder, &path)?;
+        ensure!(known.is_none_or(|known| known == keyring.fingerprint()), "{} is not the key that this store was used with. {}", path.display(), remedy());
+        Ok(keyring)
+    }
+
+    fn fingerprint(&self) -> [u8; 32] {
+        self.host_key("fingerprint")
+    }
+
+    /// For the next start to tell whether the key is still the same.
+    pub async fn keep_fingerprint(&self, store: &Store) -> anyhow::Result<()> {
+        let mut txn = store.begin();
+        if txn.get(KEY_FINGERPRINT)?.as_deref() != Some(&self.fingerprint()) {
+            txn.put(KEY_FINGERPRINT, self.fingerprint().to_vec());
+            store.commit(txn).await?;
+        }
+        Ok(())
+    }
+
+    fn read_or_make(folder: &Path, path: &Path) -> anyhow::Result<Self> {
+        match std::fs::read(path) {
             Ok(bytes) => {
-                if std::fs::metadata(&path)?.permissions().mode() & 0o077 != 0 {
+                if std::fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
                     bail!("{}: others may read it. Run: chmod 600 {0}", path.display());
                 }
                 let master = bytes.try_into().ok().with_context(|| {
@@ -60,7 +100,7 @@ impl Keyring {
                 let mut file = tempfile::NamedTempFile::new_in(folder)?;
                 file.write_all(&master)?;
                 file.as_file().sync_all()?;
-                file.persist(&path)?;
+                file.persist(path)?;
                 File::open(folder)?.sync_all()?;
                 Ok(Self { master })
             }
@@ -205,8 +245,8 @@ mod tests {
     #[test]
     fn keys_survive_a_restart_and_differ_by_owner_name_and_purpose() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Keyring::open(folder.path()).unwrap();
-        let again = Keyring::open(folder.path()).unwrap();
+        let first = Keyring::open(folder.path(), None).unwrap();
+        let again = Keyring::open(folder.path(), None).unwrap();
         assert_eq!(first.mac("a", "k", b"x"), again.mac("a", "k", b"x"));
         assert_ne!(first.mac("a", "k", b"x"), first.mac("b", "k", b"x"));
         assert_ne!(first.mac("a", "k", b"x"), first.mac("a", "l", b"x"));
@@ -217,7 +257,7 @@ mod tests {
     #[test]
     fn sealed_data_opens_only_unchanged_under_its_key_and_context() {
         let folder = tempfile::tempdir().unwrap();
-        let keys = Keyring::open(folder.path()).unwrap();
+        let keys = Keyring::open(folder.path(), None).unwrap();
         let sealed = keys.seal("a", "k", b"order 1", b"secret").unwrap();
         assert_eq!(keys.open_sealed("a", "k", b"order 1", &sealed).unwrap(), b"secret");
         assert!(keys.open_sealed("b", "k", b"order 1", &sealed).is_none());
@@ -233,7 +273,7 @@ mod tests {
     #[test]
     fn signatures_verify_with_the_public_key_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let key = Keyring::open(folder.path()).unwrap().signing_key("a", "k");
+        let key = Keyring::open(folder.path(), None).unwrap().signing_key("a", "k");
         let (signature, public) = (key.sign(b"x").to_bytes(), key.verifying_key().to_bytes());
         assert!(verify(&public, b"x", &signature).unwrap());
         assert!(!verify(&public, b"y", &signature).unwrap());
@@ -243,9 +283,9 @@ mod tests {
     #[test]
     fn a_master_key_that_others_may_read_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        Keyring::open(folder.path()).unwrap();
+        Keyring::open(folder.path(), None).unwrap();
         let path = folder.path().join("master");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Keyring::open(folder.path()).is_err());
+        assert!(Keyring::open(folder.path(), None).is_err());
     }
 }

@@ -48,7 +48,7 @@ impl Services {
         Ok(Self {
             shop: arc_swap::ArcSwap::from_pointee(shop),
             cache: cache::Cache::new(cache::BYTES_MAX),
-            keys: crypto::Keyring::open(&data.join("keys"))?,
+            keys: crypto::Keyring::open(&data.join("keys"), crypto::known_fingerprint(&store)?.as_deref())?,
             http: http_client::HttpClient::new()?,
             secrets: secrets::Secrets::read(secrets)?,
             metrics: metrics::Metrics::default(),

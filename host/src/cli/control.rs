@@ -60,7 +60,7 @@ pub async fn ask(folder: &StoreFolder, question: Question) -> Result<Answer> {
         Err(_) => {
             let runtime = Runtime::open(folder.clone(), Settings::read(&folder.0)?, Code::Optimised).await?;
             let answer = answer(&runtime, question).await;
-            runtime.runner.stop().await;
+            runtime.close().await;
             answer
         }
     }

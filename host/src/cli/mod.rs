@@ -98,7 +98,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("souk: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<serve::MustRestart>() { ExitCode::from(serve::MustRestart::EXIT_CODE) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -350,6 +350,7 @@ async fn run_command(folder: &StoreFolder, command: String, input: Option<PathBu
 fn granted(plugins: &Path) -> Result<Grants> {
     match Grants::read(plugins)? {
         Some(grants) => Ok(grants),
+        None if Grants::are_lost(plugins) => Ok(Grants::default()),
         None => Grants::of_folder(plugins),
     }
 }

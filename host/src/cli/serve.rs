@@ -50,25 +50,69 @@ pub async fn serve(folder: StoreFolder, sources: Option<&Path>) -> Result<()> {
     }
 
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    let must_restart = tokio::select! {
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+        reason = disk_has_failed_and_is_back(&runtime) => Some(MustRestart(reason)),
+    };
     eprintln!("finishing what is in hand; once more to stop at once");
     let finish = async {
         drop((watcher, building, control));
         if !server.drain().await {
             eprintln!("some requests did not end in time (server.limits.drain-timeout-ms)");
         }
-        runtime.runner.stop().await;
-        runtime.services.search.stop().await;
+        runtime.close().await;
     };
     tokio::select! {
         () = finish => {}
         _ = interrupt.recv() => eprintln!("stopped at once; the next start recovers"),
         _ = terminate.recv() => {}
     }
-    Ok(())
+    must_restart.map_or(Ok(()), |restart| Err(restart.into()))
+}
+
+/// A write to the disk has failed, and the disk takes writes again.
+#[derive(Debug, thiserror::Error)]
+#[error("a write to the disk failed ({0}), and the disk takes writes again: start again to go on selling")]
+pub struct MustRestart(String);
+
+impl MustRestart {
+    /// `EX_TEMPFAIL`, for supervisors to tell from other ends.
+    pub const EXIT_CODE: u8 = 75;
+}
+
+const DISK_PROBED_EVERY: Duration = Duration::from_secs(1);
+const PROBE_BYTES: usize = 1 << 20;
+
+/// Why a write failed, once that can be mended by a new start. Until then the shop shows what it has, and sells nothing.
+async fn disk_has_failed_and_is_back(runtime: &Runtime) -> String {
+    let mut failed = runtime.store.failed();
+    // Without a store, nothing fails any more.
+    let Ok(reason) = failed.wait_for(Option::is_some).await.map(|reason| reason.clone().unwrap_or_default()) else {
+        return std::future::pending().await;
+    };
+    let folder = runtime.folder.data();
+    tracing::error!(
+        "nothing is sold any more, as a write below {} failed: {reason}. Mend the disk: the shop shows its pages meanwhile, and ends with code {} when \
+         it can write again, to be started again",
+        folder.display(),
+        MustRestart::EXIT_CODE
+    );
+    loop {
+        let folder = folder.clone();
+        if tokio::task::spawn_blocking(move || takes_writes(&folder)).await.is_ok_and(|probed| probed.is_ok()) {
+            return reason;
+        }
+        tokio::time::sleep(DISK_PROBED_EVERY).await;
+    }
+}
+
+fn takes_writes(folder: &Path) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut probe = tempfile::NamedTempFile::new_in(folder)?;
+    probe.write_all(&vec![0; PROBE_BYTES])?;
+    probe.as_file().sync_all()?;
+    probe.close()
 }
 
 /// Builds the plugin whose source changed; the shop's own watcher swaps it.

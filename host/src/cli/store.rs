@@ -140,27 +140,73 @@ struct Step {
 }
 
 async fn init(folder: &StoreFolder, from: &Path) -> Result<()> {
-    ensure!(!folder.0.join("souk.toml").exists(), "{} holds a store already", folder.0.display());
     std::fs::create_dir_all(&folder.0)?;
+    let (unfinished, has_settings) = (folder.unfinished(), folder.0.join("souk.toml").exists());
+    if is_left_by(&unfinished, INIT)? {
+        if has_settings {
+            // All but this was done.
+            return remove(&unfinished);
+        }
+        remove(&folder.data())?;
+    }
+    ensure!(!has_settings, "{} holds a store already", folder.0.display());
+    ensure!(!folder.data().exists(), "{} holds the data of a store, but no souk.toml: put that back", folder.0.display());
+    begin(&unfinished, INIT)?;
     if from.join("media").is_dir() {
         copy_folder(&from.join("media"), &folder.media())?;
     }
-    // The settings come last but for the imports: with them it is a store.
-    std::fs::copy(from.join("souk.toml"), folder.0.join("souk.toml")).with_context(|| from.join("souk.toml").display().to_string())?;
-    let filled = fill(folder, from).await;
-    if filled.is_err() {
-        // Half a store must not look like one.
-        std::fs::remove_file(folder.0.join("souk.toml"))?;
-        std::fs::remove_dir_all(folder.data())?;
+    let settings = std::fs::read(from.join("souk.toml")).with_context(|| from.join("souk.toml").display().to_string())?;
+    fill(folder, from).await?;
+    // The settings come last: with them it is a store.
+    write_whole(&folder.0.join("souk.toml"), &settings)?;
+    remove(&unfinished)
+}
+
+const INIT: &str = "`souk store init`";
+const RESTORE: &str = "`souk store restore`";
+
+/// Keeps half a store from being taken for one.
+fn unfinished_note(command: &str) -> String {
+    format!("{command} has not finished here: give it again.\n")
+}
+
+/// Not beside its name first: what a crash leaves of that would keep the folder from being empty.
+fn begin(unfinished: &Path, command: &str) -> Result<()> {
+    std::fs::write(unfinished, unfinished_note(command)).with_context(|| unfinished.display().to_string())?;
+    std::fs::File::open(unfinished)?.sync_all()?;
+    Ok(std::fs::File::open(unfinished.parent().unwrap_or(unfinished))?.sync_all()?)
+}
+
+/// Whether the same command has ended too early here.
+fn is_left_by(unfinished: &Path, command: &str) -> Result<bool> {
+    match std::fs::read_to_string(unfinished) {
+        // Before it did anything else.
+        Ok(note) if !note.ends_with('\n') => {
+            remove(unfinished)?;
+            Ok(false)
+        }
+        Ok(note) => {
+            ensure!(note == unfinished_note(command), "{}: {}", unfinished.display(), note.trim());
+            Ok(true)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| unfinished.display().to_string()),
     }
-    filled
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match removed {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).with_context(|| path.display().to_string()),
+        _ => Ok(()),
+    }
 }
 
 async fn fill(folder: &StoreFolder, from: &Path) -> Result<()> {
-    let runtime = Runtime::open(folder.clone(), Settings::read(&folder.0)?, Code::Optimised).await?;
+    let runtime = Runtime::open(folder.clone(), Settings::read(from)?, Code::Optimised).await?;
     runtime.runner.start().await?;
     feed(&runtime, from).await?;
-    runtime.runner.stop().await;
+    runtime.close().await;
     Ok(())
 }
 
@@ -230,11 +276,14 @@ async fn backup(folder: &StoreFolder, destination: &Path) -> Result<()> {
             copy_folder(&part, &destination.0.join(name))?;
         }
     }
+    // The settings come last: without them it is no backup.
     for file in ["secrets.toml", "souk.toml"] {
         if folder.0.join(file).exists() {
             std::fs::copy(folder.0.join(file), destination.0.join(file))?;
+            std::fs::File::open(destination.0.join(file))?.sync_all()?;
         }
     }
+    std::fs::File::open(&destination.0)?.sync_all()?;
     println!("{}", destination.0.display());
     Ok(())
 }
@@ -242,7 +291,21 @@ async fn backup(folder: &StoreFolder, destination: &Path) -> Result<()> {
 fn restore(folder: &StoreFolder, backup: &Path) -> Result<()> {
     let backup = StoreFolder(backup.to_owned());
     Settings::read(&backup.0).context("this is not a whole backup")?;
-    let empty = std::fs::read_dir(&folder.0).map_or(true, |mut entries| entries.next().is_none());
-    ensure!(empty, "{} is not empty: restore into a new folder, then move it into place", folder.0.display());
-    copy_folder(&backup.0, &folder.0)
+    std::fs::create_dir_all(&folder.0).with_context(|| folder.0.display().to_string())?;
+    let unfinished = folder.unfinished();
+    if is_left_by(&unfinished, RESTORE)? {
+        for entry in std::fs::read_dir(&folder.0)? {
+            let path = entry?.path();
+            if path != unfinished {
+                remove(&path)?;
+            }
+        }
+    } else {
+        let empty = std::fs::read_dir(&folder.0)?.next().is_none();
+        ensure!(empty, "{} is not empty: restore into a new folder, then move it into place", folder.0.display());
+        begin(&unfinished, RESTORE)?;
+    }
+    copy_folder(&backup.0, &folder.0)?;
+    remove(&unfinished)?;
+    Ok(std::fs::File::open(&folder.0)?.sync_all()?)
 }

@@ -127,4 +127,6 @@ pub enum FailureKind {
     IdempotencyInProgress,
     /// Storage or another part of the host failed: 503.
     Unavailable,
+    /// The disk failed in the middle of the commit: 503, and nobody knows yet.
+    Unconfirmed,
 }

@@ -115,6 +115,12 @@ impl From<&Failure> for Problem {
             FailureKind::Unavailable => {
                 retry(Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The shop cannot do this at the moment. Nothing was changed."))
             }
+            // No `Retry-After`: to do it again without the same key might do it twice.
+            FailureKind::Unconfirmed => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "unconfirmed",
+                "The shop could not store this for certain. Look whether it is there before you do it again, or repeat it with the same Idempotency-Key.",
+            ),
         }
     }
 }

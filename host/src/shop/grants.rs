@@ -8,12 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::load::Files;
 use super::powers::{self, Power};
-use crate::files::{read_if_there, write_whole};
+use crate::files::{read_whole, write_whole};
 
 /// Who vouches for a version when nobody has signed it.
 pub const UNSIGNED: &str = "unsigned";
@@ -75,7 +75,7 @@ impl Grants {
     /// `None` where nothing was ever granted.
     pub fn read(plugins: &Path) -> Result<Option<Self>> {
         let path = path(plugins);
-        read_if_there(&path)?.map(|text| toml::from_slice(&text).with_context(|| path.display().to_string())).transpose()
+        read_whole(&path)?.map(|text| toml::from_slice(&text).with_context(|| path.display().to_string())).transpose()
     }
 
     /// Whole or not at all.
@@ -113,6 +113,11 @@ impl Grants {
         self.0.remove(plugin).is_some()
     }
 
+    /// Where versions are kept, plugins were live: grants that are not there are lost.
+    pub fn are_lost(plugins: &Path) -> bool {
+        !path(plugins).exists() && plugins.join(".versions").exists()
+    }
+
     /// For a shop that has no grants yet: who put the plugins there wants them.
     pub fn of_folder(plugins: &Path) -> Result<Self> {
         let mut grants = Self::default();
@@ -141,6 +146,14 @@ impl Grants {
         let Some(grant) = self.of(name) else {
             return Err(NotGranted(name.clone()).into());
         };
+        let same_version = self.0[name].iter().any(|grant| grant.version == files.manifest.version);
+        // Bytes that have changed by themselves look so as well.
+        ensure!(
+            !same_version,
+            "version {0} was granted with other files: is one damaged, or was it built again? `souk plugin promote {name} {0}` puts back what was \
+             kept of it, `souk plugin grant {name}` lets these.",
+            files.manifest.version
+        );
         let asked = files.asked()?;
         let known: BTreeSet<Power> = grant.powers.union(&grant.denied).cloned().collect();
         let beyond = powers::beyond(&known, &asked);

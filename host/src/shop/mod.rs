@@ -451,6 +451,11 @@ impl Shop {
         if let Some(grants) = Grants::read(&self.folder)? {
             return Ok(Some(grants));
         }
+        anyhow::ensure!(
+            !Grants::are_lost(&self.folder),
+            "{} is gone: put it back from a backup, or look at each plugin again with `souk plugin grant`",
+            grants::path(&self.folder).display()
+        );
         let grants = Grants::of_folder(&self.folder)?;
         grants.write(&self.folder)?;
         Ok(Some(grants))

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{ExtensionPoint, FailurePolicy};
-use crate::files::{read_if_there, write_whole};
+use crate::files::{read_whole, write_whole};
 
 /// By interface without version, for instance `souk:extend/discount`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ impl Policies {
     /// Empty where the operator has changed nothing.
     pub fn read(plugins: &Path) -> Result<Self> {
         let path = path(plugins);
-        let policies: Self = match read_if_there(&path)? {
+        let policies: Self = match read_whole(&path)? {
             Some(text) => toml::from_slice(&text).with_context(|| path.display().to_string())?,
             None => Self::default(),
         };

@@ -101,6 +101,9 @@ impl From<EngineSetting> for EngineKind {
 
 impl Settings {
     pub fn read(store: &Path) -> Result<Self> {
+        if let Ok(why) = std::fs::read_to_string(StoreFolder(store.to_owned()).unfinished()) {
+            bail!("{}: {}", store.display(), why.trim());
+        }
         let path = store.join("souk.toml");
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("{}: make a store with `souk store init --store {}`", path.display(), store.display()))?;
@@ -194,6 +197,11 @@ impl StoreFolder {
 
     pub fn code_cache(&self) -> PathBuf {
         self.0.join("cache/code")
+    }
+
+    /// There while the store is made, and half of it could be taken for a store.
+    pub fn unfinished(&self) -> PathBuf {
+        self.0.join("UNFINISHED")
     }
 
     pub fn control_socket(&self) -> PathBuf {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::load::Files;
 use crate::engine::Mode;
-use crate::files::{copy_folder, read_if_there, write_whole};
+use crate::files::{copy_folder, read_whole, write_whole};
 
 /// Versions of one plugin that are kept beside the live one.
 const KEPT: usize = 5;
@@ -63,7 +63,7 @@ impl Versions {
     /// Oldest first; empty where nothing is known.
     pub fn history(&self) -> Result<Vec<Entry>> {
         let path = self.folder().join("history.json");
-        let Some(text) = read_if_there(&path)? else { return Ok(Vec::new()) };
+        let Some(text) = read_whole(&path)? else { return Ok(Vec::new()) };
         serde_json::from_slice(&text).with_context(|| path.display().to_string())
     }
 
@@ -82,7 +82,10 @@ impl Versions {
             let entry = entry?;
             let id = entry.file_name().to_string_lossy().into_owned();
             if entry.file_type()?.is_dir() && !id.starts_with('.') {
-                kept.push((id, Files::read(&entry.path())?.manifest.version));
+                match Files::read(&entry.path()) {
+                    Ok(files) => kept.push((id, files.manifest.version)),
+                    Err(error) => tracing::warn!(plugin = self.plugin, "a kept version cannot be read, and is left out: {}: {error:#}", entry.path().display()),
+                }
             }
         }
         kept.sort_by(|(a_id, a), (b_id, b)| (a, a_id).cmp(&(b, b_id)));
@@ -111,6 +114,15 @@ impl Versions {
         let mut history = self.history()?;
         if history.last().is_none_or(|last| last.id != id) {
             let version = Files::read(&self.path(&id))?.manifest.version;
+            if let Some(before) = history.iter().rev().find(|entry| entry.version == version && entry.id != id) {
+                tracing::warn!(
+                    plugin = self.plugin,
+                    "its files are not those that were live as {version} before: was it built again, or is one of them damaged? \
+                     `souk plugin promote {} {}` puts those back",
+                    self.plugin,
+                    before.id
+                );
+            }
             history.push(Entry { id, version, at: jiff::Timestamp::now(), failed: None });
             self.write_history(history)?;
         }
@@ -143,7 +155,7 @@ impl Versions {
 
     pub fn on_trial(&self) -> Result<Option<OnTrial>> {
         let path = self.folder().join("trial.json");
-        read_if_there(&path)?.map(|text| serde_json::from_slice(&text).with_context(|| path.display().to_string())).transpose()
+        read_whole(&path)?.map(|text| serde_json::from_slice(&text).with_context(|| path.display().to_string())).transpose()
     }
 
     /// Begins a trial, or ends the one that there is.
@@ -176,8 +188,14 @@ impl Versions {
 
     /// One step: there is no instant without the plugin.
     fn place(&self, id: &str) -> Result<()> {
+        let kept = self.path(id);
+        ensure!(
+            id.ends_with(&digest(&kept)?[..8]),
+            "{} is damaged: it is not what was kept. Another version (`souk plugin versions` shows them), or a bundle of this one, is whole.",
+            kept.display()
+        );
         let beside = tempfile::Builder::new().prefix(&format!(".{}.", self.plugin)).tempdir_in(&self.plugins)?;
-        copy_folder(&self.path(id), beside.path())?;
+        copy_folder(&kept, beside.path())?;
         let live = self.live();
         if live.exists() {
             souk_build::exchange(beside.path(), &live)?;
@@ -262,6 +280,21 @@ mod tests {
         assert_eq!(versions.roll_back(None).unwrap().to_string(), "1.0.0", "not the one that failed");
         assert!(versions.promote("9.0.0").unwrap_err().to_string().contains("1.2.0-"));
         assert_eq!(versions.history().unwrap().iter().filter(|entry| entry.failed.is_some()).count(), 1);
+    }
+
+    #[test]
+    fn a_kept_version_that_is_damaged_does_not_come_back() {
+        let plugins = tempfile::tempdir().unwrap();
+        let (plugins, versions) = (plugins.path(), Versions::of(plugins.path(), "demo"));
+        for version in ["1.0.0", "1.1.0"] {
+            write(plugins, version);
+            versions.went_live().unwrap();
+        }
+        let (id, _) = versions.find("1.0.0").unwrap();
+        std::fs::write(versions.path(&id).join("plugin.wasm"), "1.0.1").unwrap();
+        let error = versions.roll_back(None).unwrap_err().to_string();
+        assert!(error.contains(&id) && error.contains("is damaged"), "{error}");
+        assert_eq!(live(plugins), "1.1.0");
     }
 
     #[test]

@@ -32,7 +32,20 @@ pub(super) struct Committer {
     pub durable: watch::Sender<u64>,
     /// Durable batches, each of one or more transactions.
     pub batches: Arc<AtomicU64>,
+    /// Why nothing more is written.
+    pub failed: watch::Sender<Option<String>>,
     pub recent: Recent,
+}
+
+/// A committer that panics has failed as well.
+struct Ending(watch::Sender<Option<String>>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.send_replace(Some("the storage engine panicked; its last words are on standard error".into()));
+        }
+    }
 }
 
 /// Which commit last wrote a key, for those that may still matter.
@@ -102,6 +115,7 @@ struct Group {
 
 impl Committer {
     pub fn run(mut self, mut queue: mpsc::Receiver<Waiting>) {
+        let _ending = Ending(self.failed.clone());
         while let Some(first) = queue.blocking_recv() {
             self.take(first, &mut queue);
         }
@@ -147,6 +161,9 @@ impl Committer {
 
     /// Validates, and works out the counters.
     fn admit(&self, txn: &Txn, group: &mut Group) -> Result<(), CommitError> {
+        if let Some(reason) = &*self.failed.borrow() {
+            return Err(CommitError::Failed(format!("nothing is written any more: {reason}")));
+        }
         if let Some(key) = self.recent.conflict(txn, group) {
             return Err(CommitError::Conflict { key });
         }
@@ -194,9 +211,10 @@ impl Committer {
     fn commit(&mut self, mut group: Group, seq: u64) {
         group.batch.insert((Space::Meta, SEQ_KEY.to_vec()), Some(Bytes::copy_from_slice(&seq.to_be_bytes())));
         if let Err(error) = self.engine.commit(&group.batch) {
-            tracing::error!(%error, units = group.answers.len(), "a commit failed");
+            tracing::error!(%error, units = group.answers.len(), "a commit failed: nothing more is written before the next start");
+            self.failed.send_replace(Some(error.0.clone()));
             for (answer, _) in group.answers {
-                let _ = answer.send(Err(CommitError::Failed(error.0.clone())));
+                let _ = answer.send(Err(CommitError::Unknown(error.0.clone())));
             }
             return;
         }

@@ -23,6 +23,9 @@ pub const SPACES: [Space; 3] = [Space::Documents, Space::Counters, Space::Meta];
 /// In order of space and key; none deletes.
 pub type Batch = std::collections::BTreeMap<(Space, Vec<u8>), Option<Bytes>>;
 
+/// How the error of every engine begins when another process has the store.
+pub const LOCKED: &str = "another process has this store open";
+
 pub trait Engine: Send + Sync + 'static {
     /// What is committed now, unmoved by later batches.
     fn snapshot(&self) -> Box<dyn Snapshot>;

@@ -17,7 +17,8 @@ mod txn;
 
 use std::fs;
 use std::ops::Bound;
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -47,8 +48,12 @@ pub enum CommitError {
     Conflict { key: Vec<u8> },
     #[error("the store is closed")]
     Closed,
+    /// Nothing of it was written.
     #[error("storage failed: {0}")]
     Failed(String),
+    /// The disk failed while it was written: the next start shows whether it is there.
+    #[error("storage failed in the middle of a commit: {0}")]
+    Unknown(String),
 }
 
 /// The counter's value, which the add would take below its floor.
@@ -70,6 +75,8 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
+    const ALL: [EngineKind; 3] = [EngineKind::Fjall, EngineKind::Sled, EngineKind::Redb];
+
     fn name(self) -> &'static str {
         match self {
             EngineKind::Fjall => "fjall",
@@ -83,7 +90,7 @@ impl FromStr for EngineKind {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        match name {
+        match name.trim() {
             "fjall" => Ok(EngineKind::Fjall),
             "sled" => Ok(EngineKind::Sled),
             "redb" => Ok(EngineKind::Redb),
@@ -95,6 +102,9 @@ impl FromStr for EngineKind {
 const SEQ_KEY: &[u8] = b"seq";
 /// Beside the engine's folder: which engine made it.
 const ENGINE_FILE: &str = "ENGINE";
+/// And a commit that it has reached for sure, as an engine that finds its last files damaged may take an earlier one
+/// for the last.
+const REACHED_FILE: &str = "REACHED";
 const QUEUE_MAX: usize = 4_096;
 const COPY_BATCH_KEYS: usize = 10_000;
 
@@ -113,6 +123,9 @@ struct Inner {
     current: Arc<ArcSwap<Current>>,
     durable: watch::Sender<u64>,
     batches: Arc<AtomicU64>,
+    failed: watch::Sender<Option<String>>,
+    /// For messages, and for what is noted beside the engine.
+    folder: PathBuf,
     /// Taken when the store is dropped, which ends the committer.
     queue: Option<mpsc::Sender<Waiting>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -133,7 +146,11 @@ impl Store {
         let io = |error: std::io::Error| StoreError(format!("{}: {error}", folder.display()));
         fs::create_dir_all(folder).map_err(io)?;
         let marker = folder.join(ENGINE_FILE);
-        match fs::read_to_string(&marker) {
+        let mut marked = true;
+        match fs::read(&marker).map(|made_by| String::from_utf8_lossy(&made_by).into_owned()) {
+            Ok(made_by) if made_by.parse::<EngineKind>().is_err() => {
+                return Err(StoreError(format!("{} is damaged: it should hold the word {}", marker.display(), kind.name())));
+            }
             Ok(made_by) if made_by.trim() != kind.name() => {
                 return Err(StoreError(format!(
                     "{} was made by {}, but storage.engine is \"{}\": set it back, or export and import into a new store",
@@ -143,15 +160,36 @@ impl Store {
                 )));
             }
             Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => mark(folder, kind)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                marked = false;
+                if let Some(other) = EngineKind::ALL.into_iter().find(|other| *other != kind && folder.join(other.name()).exists()) {
+                    return Err(StoreError(format!("{} is gone, and {} was made by {}: set storage.engine back to it", marker.display(), folder.display(), other.name())));
+                }
+            }
             Err(error) => return Err(io(error)),
         }
         let engine_folder = folder.join(kind.name());
+        let reached = read_reached(folder)?;
         if !engine_folder.exists() {
+            if marked || reached.is_some() {
+                return Err(StoreError(format!("{} is gone, and the store's documents with it: {RESTORE}", engine_folder.display())));
+            }
             make(folder, kind)?;
         }
-        let engine: Arc<dyn Engine> = engine::open(kind, &engine_folder)?.into();
-        let (inner, committer, waiting) = Self::over(engine, kind)?;
+        let engine: Arc<dyn Engine> = open_engine(kind, &engine_folder)?.into();
+        let (inner, committer, waiting) = Self::over(engine, kind, folder)?;
+        let seq = *inner.durable.borrow();
+        if let Some(reached) = reached.filter(|reached| seq < *reached) {
+            return Err(StoreError(format!(
+                "{} ends at commit {seq} and has been at {reached}: its last files are damaged or gone: {RESTORE}; or, to go on without what is lost, \
+                 delete {}",
+                engine_folder.display(),
+                folder.join(REACHED_FILE).display()
+            )));
+        }
+        if !marked {
+            mark(folder, kind)?;
+        }
         let thread = std::thread::Builder::new().name("committer".into()).spawn(move || committer.run(waiting)).map_err(io)?;
         *inner.thread.lock() = Some(thread);
         Ok(Store(Arc::new(inner)))
@@ -160,24 +198,41 @@ impl Store {
     /// Over an engine that the caller brings. Commits are made by a task of this
     /// runtime, each batch after `latency`, so that a simulation is one thread.
     pub fn simulated(engine: Arc<dyn Engine>, latency: impl Fn() -> Duration + Send + Sync + 'static) -> Result<Store, StoreError> {
-        let (inner, committer, waiting) = Self::over(engine, EngineKind::Fjall)?;
+        let (inner, committer, waiting) = Self::over(engine, EngineKind::Fjall, Path::new("simulation"))?;
         tokio::spawn(committer.run_simulated(waiting, latency));
         Ok(Store(Arc::new(inner)))
     }
 
-    fn over(engine: Arc<dyn Engine>, kind: EngineKind) -> Result<(Inner, Committer, mpsc::Receiver<Waiting>), StoreError> {
+    fn over(engine: Arc<dyn Engine>, kind: EngineKind, folder: &Path) -> Result<(Inner, Committer, mpsc::Receiver<Waiting>), StoreError> {
         let snapshot = engine.snapshot();
         let seq = match snapshot.get(Space::Meta, SEQ_KEY)? {
             None => 0,
-            Some(seq) => u64::from_be_bytes(seq[..].try_into().map_err(|_| StoreError("the sequence number is damaged: restore from a backup".into()))?),
+            Some(seq) => u64::from_be_bytes(seq[..].try_into().map_err(|_| StoreError(format!("the sequence number is damaged: {RESTORE}")))?),
         };
         let current = Arc::new(ArcSwap::from_pointee(Current { snapshot, seq }));
         let durable = watch::Sender::new(seq);
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let batches = Arc::new(AtomicU64::new(0));
+        let failed = watch::Sender::new(None);
         let (recent, engine_of) = (Recent::since(seq), engine.clone());
-        let committer = Committer { engine: engine_of, current: current.clone(), durable: durable.clone(), batches: batches.clone(), recent };
-        Ok((Inner { kind, engine, current, durable, batches, queue: Some(queue), thread: Mutex::new(None) }, committer, waiting))
+        let committer = Committer { engine: engine_of, current: current.clone(), durable: durable.clone(), batches: batches.clone(), failed: failed.clone(), recent };
+        let (queue, thread, folder) = (Some(queue), Mutex::new(None), folder.to_owned());
+        Ok((Inner { kind, engine, current, durable, batches, failed, folder, queue, thread }, committer, waiting))
+    }
+
+    /// Why nothing is written any more, once a write has failed: what the system's buffers hold from then on is not what
+    /// is on disk, so that only the next start knows. What was committed before is read as ever.
+    pub fn failed(&self) -> watch::Receiver<Option<String>> {
+        self.0.failed.subscribe()
+    }
+
+    /// Notes how far the store has come, for the next start to find again. For when nothing more is to come.
+    pub fn note_reached(&self) -> Result<(), StoreError> {
+        let seq = self.durable_seq();
+        if self.0.failed.borrow().is_some() || read_reached(&self.0.folder)? == Some(seq) {
+            return Ok(());
+        }
+        write_reached(&self.0.folder, seq)
     }
 
     pub fn begin(&self) -> Txn {
@@ -219,17 +274,20 @@ impl Store {
         let current = self.0.current.load_full();
         let (mut counts, mut bytes, mut damaged) = ([0_u64; 3], 0, None);
         for space in SPACES {
-            current.snapshot.scan(space, Bound::Unbounded, Bound::Unbounded, false, &mut |key, value| {
+            // Some engines panic over damage.
+            let scan = AssertUnwindSafe(|| current.snapshot.scan(space, Bound::Unbounded, Bound::Unbounded, false, &mut |key, value| {
                 counts[space as usize] += 1;
                 bytes += key.len() + value.len();
                 if space == Space::Counters && value.len() != 8 {
                     damaged = Some(format!("the counter {} has {} bytes", key.escape_ascii(), value.len()));
                 }
                 true
-            })?;
+            }));
+            let scanned = catch_unwind(scan).unwrap_or_else(|_| Err(StoreError("the engine panicked".into())));
+            scanned.map_err(|error| StoreError(format!("{} is damaged: {}: {RESTORE}", self.0.folder.display(), error.0)))?;
         }
         match damaged {
-            Some(damaged) => Err(StoreError(format!("{damaged}: restore from a backup"))),
+            Some(damaged) => Err(StoreError(format!("{damaged}: {RESTORE}"))),
             None => Ok(format!(
                 "whole: {} documents, {} counters, {bytes} bytes, commit {} ({}, {} bytes on disk)",
                 counts[0],
@@ -265,9 +323,39 @@ impl Store {
             failed?;
             copy.commit(&batch)?;
         }
+        write_reached(destination, current.seq)?;
         // Last: without it, half a copy is not taken for a store.
         mark(destination, self.0.kind)
     }
+}
+
+const RESTORE: &str = "restore a backup (`souk store restore`)";
+
+/// Engines say what is wrong, and not always where.
+fn open_engine(kind: EngineKind, folder: &Path) -> Result<Box<dyn Engine>, StoreError> {
+    // Some panic over damage.
+    let opened = catch_unwind(AssertUnwindSafe(|| engine::open(kind, folder)));
+    let error = match opened {
+        Ok(Ok(engine)) => return Ok(engine),
+        Ok(Err(error)) if error.0.starts_with(engine::LOCKED) => return Err(error),
+        Ok(Err(error)) => error.0,
+        Err(_) => "the engine panicked".into(),
+    };
+    Err(StoreError(format!("{} does not open: {error}. Is the disk full, read-only or broken? If not, the files are damaged: {RESTORE}", folder.display())))
+}
+
+fn read_reached(folder: &Path) -> Result<Option<u64>, StoreError> {
+    let path = folder.join(REACHED_FILE);
+    let damaged = || StoreError(format!("{} is damaged: it should hold a number. If `souk store verify` finds nothing without it, delete it", path.display()));
+    match fs::read(&path) {
+        Ok(text) => str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok()).map(Some).ok_or_else(damaged),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError(format!("{}: {error}", path.display()))),
+    }
+}
+
+fn write_reached(folder: &Path, seq: u64) -> Result<(), StoreError> {
+    write_whole(&folder.join(REACHED_FILE), format!("{seq}\n").as_bytes()).map_err(|error| StoreError(format!("{error:#}")))
 }
 
 /// Beside its place until all of it is on disk: fjall does not open what is half made.
@@ -282,7 +370,7 @@ fn make(folder: &Path, kind: EngineKind) -> Result<(), StoreError> {
     };
     let io = |error: std::io::Error| StoreError(format!("{}: {error}", place.display()));
     clear_away().map_err(io)?;
-    drop(engine::open(kind, &beside)?);
+    drop(open_engine(kind, &beside)?);
     put_in_place().map_err(io)
 }
 

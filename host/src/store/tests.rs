@@ -396,3 +396,81 @@ fn writes_until_it_is_killed() {
         }
     });
 }
+
+/// Large enough that the engine has put most of it into tables.
+#[test]
+fn a_flipped_bit_in_a_table_is_told_or_does_no_harm() {
+    const DOCUMENTS: u64 = 100;
+    let document = |n: u64| {
+        let mut value = vec![0; 1 << 20];
+        blake3::Hasher::new().update(&n.to_be_bytes()).finalize_xof().fill(&mut value);
+        value
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let tables = folder.path().join("fjall/keyspaces/1/tables");
+    let files = || -> Vec<_> { fs::read_dir(&tables).unwrap().map(|entry| entry.unwrap().path()).collect() };
+    let store = Store::open(folder.path(), EngineKind::Fjall).unwrap();
+    runtime().block_on(async {
+        for n in 0..DOCUMENTS {
+            let mut txn = store.begin();
+            txn.put(&n.to_be_bytes(), document(n));
+            store.commit(txn).await.unwrap();
+        }
+    });
+    for _ in 0..3_000 {
+        if !files().is_empty() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    drop(store);
+    let files = files();
+    assert!(!files.is_empty(), "nothing is in tables yet");
+    let mut told = 0;
+    for file in files {
+        let whole = fs::read(&file).unwrap();
+        for part in 0..12 {
+            let mut damaged = whole.clone();
+            damaged[(whole.len() - 1) * part / 11] ^= 1 << (part % 8);
+            fs::write(&file, &damaged).unwrap();
+            let found = Store::open(folder.path(), EngineKind::Fjall).and_then(|store| {
+                store.verify()?;
+                let mut txn = store.begin();
+                for n in 0..DOCUMENTS {
+                    assert!(txn.get(&n.to_be_bytes())?.is_some_and(|value| value == document(n)), "another document, without a word");
+                }
+                Ok(())
+            });
+            told += u32::from(found.is_err_and(|error| error.0.contains("souk store restore")));
+        }
+        fs::write(&file, whole).unwrap();
+    }
+    assert!(told > 0);
+    Store::open(folder.path(), EngineKind::Fjall).unwrap().verify().unwrap();
+}
+
+#[test]
+fn a_store_that_has_lost_its_last_commits_does_not_open_as_if_nothing_was() {
+    for kind in KINDS {
+        let (folder, early) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let commit = |value: &'static str| {
+            let store = Store::open(folder.path(), kind).unwrap();
+            runtime().block_on(async {
+                let mut txn = store.begin();
+                txn.put(b"a", value);
+                store.commit(txn).await.unwrap();
+            });
+            store.note_reached().unwrap();
+        };
+        commit("1");
+        crate::files::copy_folder(&folder.path().join(kind.name()), early.path()).unwrap();
+        commit("2");
+        fs::remove_dir_all(folder.path().join(kind.name())).unwrap();
+        crate::files::copy_folder(early.path(), &folder.path().join(kind.name())).unwrap();
+        let error = Store::open(folder.path(), kind).err().unwrap().to_string();
+        assert!(error.contains("ends at commit 1 and has been at 2") && error.contains("souk store restore"), "{error}");
+        fs::remove_dir_all(folder.path().join(kind.name())).unwrap();
+        let error = Store::open(folder.path(), kind).err().unwrap().to_string();
+        assert!(error.contains("is gone"), "{error}");
+    }
+}

@@ -25,7 +25,7 @@ pub(super) fn count(counter: &AtomicU64) {
 }
 
 impl Metrics {
-    pub fn write(&self, out: &mut String, durable_batches: u64) {
+    pub fn write(&self, out: &mut String, durable_batches: u64, store_failed: bool) {
         let rows = [
             ("souk_units_committed", "Units of work committed with writes.", &self.units_committed),
             ("souk_units_rolled_back", "Units of work rolled back by their handler's answer.", &self.units_rolled_back),
@@ -47,5 +47,7 @@ impl Metrics {
         }
         let (name, help) = ("souk_store_batches", "Batches of units made durable together, one sync each.");
         _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name}_total {durable_batches}");
+        let (name, help) = ("souk_store_failed", "1 once a write to the disk has failed: nothing more is written before the next start.");
+        _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {}", u8::from(store_failed));
     }
 }

@@ -111,6 +111,9 @@ pub enum RunError {
     Conflict(String),
     #[error("{0}")]
     Unavailable(String),
+    /// Whether it was committed shows when the store is opened again.
+    #[error("{0}")]
+    Unconfirmed(String),
 }
 
 impl From<UnitError> for RunError {
@@ -131,7 +134,7 @@ impl RunError {
     pub(super) fn is_passing(&self) -> bool {
         match self {
             RunError::Call(e) => e.kind == CallErrorKind::Overloaded,
-            RunError::Conflict(_) | RunError::Unavailable(_) => true,
+            RunError::Conflict(_) | RunError::Unavailable(_) | RunError::Unconfirmed(_) => true,
         }
     }
 
@@ -155,6 +158,7 @@ impl From<RunError> for Failure {
             }
             RunError::Conflict(_) => Failure { kind: FailureKind::Conflict, plugin: None, message },
             RunError::Unavailable(_) => Failure { kind: FailureKind::Unavailable, plugin: None, message },
+            RunError::Unconfirmed(_) => Failure { kind: FailureKind::Unconfirmed, plugin: None, message },
         }
     }
 }
@@ -229,7 +233,7 @@ impl<P: Plugins> Runner<P> {
     }
 
     pub fn metrics(&self, out: &mut String) {
-        self.metrics.write(out, self.store.batches());
+        self.metrics.write(out, self.store.batches(), self.store.failed().borrow().is_some());
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -383,7 +387,7 @@ impl<P: Plugins> Runner<P> {
                     let next = unit.lock().rerun(self.store.begin());
                     unit = next.shared();
                 }
-                Err(e) => return Err(RunError::Unavailable(e.to_string())),
+                Err(e) => return Err(not_committed(e)),
             }
         }
     }
@@ -496,8 +500,16 @@ pub(super) async fn host<T>(store: &Store, mut work: impl FnMut(&mut Txn) -> Res
                 tokio::time::sleep(Duration::from_micros(200 + chance::below(2_000 * u64::from(attempt)))).await;
                 attempt += 1;
             }
-            Err(e) => return Err(RunError::Unavailable(e.to_string())),
+            Err(e) => return Err(not_committed(e)),
         }
+    }
+}
+
+/// Not by a conflict.
+fn not_committed(error: CommitError) -> RunError {
+    match error {
+        CommitError::Unknown(_) => RunError::Unconfirmed(error.to_string()),
+        _ => RunError::Unavailable(error.to_string()),
     }
 }
 

@@ -236,6 +236,6 @@ pub fn status_of(failure: &Failure) -> u16 {
         FailureKind::Deadline => 504,
         FailureKind::IdempotencyMismatch => 422,
         FailureKind::IdempotencyInProgress => 409,
-        FailureKind::Overloaded | FailureKind::Conflict | FailureKind::Unavailable => 503,
+        FailureKind::Overloaded | FailureKind::Conflict | FailureKind::Unavailable | FailureKind::Unconfirmed => 503,
     }
 }

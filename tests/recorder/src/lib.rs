@@ -1,18 +1,23 @@
 //! Preloaded into a process (`LD_PRELOAD`): stands before the calls of libc by
 //! which files are changed, and writes down those below one folder, each with
 //! its data, in the order in which they took effect. `souk_tests::powercut`
-//! makes of it what a disk may hold after a power cut.
+//! makes of it what a disk may hold after a power cut. Or lets them fail, as a
+//! disk does that is full or broken (`faults.rs`), for `souk_tests::faults`.
 //!
-//! `SOUK_RECORD_ROOT` is the folder, `SOUK_RECORD_LOG` the log beside it. With
-//! `SOUK_RECORD_WITHOUT_SYNC`, fsync and fdatasync of files of that name do
-//! nothing, as if the process did not call them; that works without the others.
+//! `SOUK_RECORD_ROOT` is the folder, `SOUK_RECORD_LOG` the log beside it,
+//! `SOUK_FAULTS` the file that says what fails; without one of the two, nothing
+//! is written down, or nothing fails. With `SOUK_RECORD_WITHOUT_SYNC`, fsync and
+//! fdatasync of files of that name do nothing, as if the process did not call
+//! them; that works without the others.
 //!
 //! One lock is held across a call and its line in the log. `sync_file_range`,
 //! `O_SYNC` and `msync` are not looked at: nothing is promised to them. It sees
 //! nothing of system calls made without libc; that the log replayed in full is
 //! the folder as it is (`tests/tests/powercut.rs`) proves that none are made.
 
+mod faults;
 pub mod operation;
+pub mod switch;
 
 use std::ffi::{CStr, OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -21,6 +26,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use libc::{AT_FDCWD, c_char, c_int, c_uint, c_void, iovec, mode_t, off_t, size_t, ssize_t};
 
+use faults::{Faults, faults};
 use operation::Operation;
 
 /// The function that is called where nothing stands before it.
@@ -35,7 +41,7 @@ macro_rules! real {
 
 struct Recorder {
     root: PathBuf,
-    log: c_int,
+    log: Option<c_int>,
     order: Mutex<()>,
 }
 
@@ -44,12 +50,16 @@ fn recorder() -> Option<&'static Recorder> {
     static RECORDER: OnceLock<Option<Recorder>> = OnceLock::new();
     let start = || {
         let root = std::fs::canonicalize(std::env::var_os("SOUK_RECORD_ROOT")?).expect("SOUK_RECORD_ROOT is a folder");
-        let mut log = std::env::var_os("SOUK_RECORD_LOG").expect("SOUK_RECORD_LOG tells where to write").into_vec();
-        log.push(0);
-        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_CLOEXEC;
-        // Not by `open`, which stands here itself.
-        let log = unsafe { libc::syscall(libc::SYS_openat, AT_FDCWD, log.as_ptr(), flags, 0o600) } as c_int;
-        assert!(log >= 0, "SOUK_RECORD_LOG cannot be written");
+        let log = std::env::var_os("SOUK_RECORD_LOG").map(|log| {
+            let mut log = log.into_vec();
+            log.push(0);
+            let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND | libc::O_CLOEXEC;
+            // Not by `open`, which stands here itself.
+            let log = unsafe { libc::syscall(libc::SYS_openat, AT_FDCWD, log.as_ptr(), flags, 0o600) } as c_int;
+            assert!(log >= 0, "SOUK_RECORD_LOG cannot be written");
+            log
+        });
+        assert!(log.is_some() || std::env::var_os("SOUK_FAULTS").is_some(), "SOUK_RECORD_LOG tells where to write");
         Some(Recorder { root, log, order: Mutex::new(()) })
     };
     RECORDER.get_or_init(start).as_ref()
@@ -61,10 +71,11 @@ impl Recorder {
     }
 
     fn note(&self, operation: Operation) {
+        let Some(log) = self.log else { return };
         let line = operation.encode();
         let mut left = &line[..];
         while !left.is_empty() {
-            let written = real!(write(self.log, left.as_ptr().cast(), left.len()): fn(c_int, *const c_void, size_t) -> ssize_t);
+            let written = real!(write(log, left.as_ptr().cast(), left.len()): fn(c_int, *const c_void, size_t) -> ssize_t);
             left = &left[usize::try_from(written).expect("the log takes what is written")..];
         }
     }
@@ -110,6 +121,18 @@ fn refused(error: c_int) -> c_int {
     -1
 }
 
+/// What is to go wrong, if the open file lies below the folder.
+fn faults_on(fd: c_int) -> Option<&'static Faults> {
+    let faults = faults()?;
+    recorder().filter(|recorder| fd >= 0 && recorder.open_path(fd).is_some()).map(|_| faults)
+}
+
+/// And if the name does.
+fn faults_at(folder: c_int, path: *const c_char) -> Option<&'static Faults> {
+    let faults = faults()?;
+    recorder()?.named_path(folder, path).map(|_| faults)
+}
+
 /// A call that changes an open file; `tell` gets its name and what was answered.
 fn on_open<R: Copy>(fd: c_int, call: impl FnOnce() -> R, tell: impl FnOnce(&Recorder, &Path, R)) -> R {
     // Sockets and pipes may block and must not hold the lock.
@@ -120,6 +143,30 @@ fn on_open<R: Copy>(fd: c_int, call: impl FnOnce() -> R, tell: impl FnOnce(&Reco
         tell(recorder, &path, answer);
     }
     answer
+}
+
+/// A write, of as much as finds room.
+fn fitting(fd: c_int, length: size_t, write: impl FnOnce(size_t) -> ssize_t) -> ssize_t {
+    match faults_on(fd).map_or(Ok(length), |faults| faults.fitting(length)) {
+        Ok(length) => write(length),
+        Err(error) => refused(error) as ssize_t,
+    }
+}
+
+/// Of several parts the first alone where not all find room.
+fn fitting_parts(
+    fd: c_int,
+    parts: *const iovec,
+    count: c_int,
+    all: impl FnOnce() -> ssize_t,
+    first: impl FnOnce(*const c_void, size_t) -> ssize_t,
+) -> ssize_t {
+    let parts = unsafe { std::slice::from_raw_parts(parts, count as usize) };
+    let length = parts.iter().map(|part| part.iov_len).sum();
+    fitting(fd, length, |fitting| match parts.iter().find(|part| part.iov_len > 0) {
+        Some(part) if fitting < length => first(part.iov_base, part.iov_len.min(fitting)),
+        _ => all(),
+    })
 }
 
 /// Where the file's position is after a write of so many bytes, less those: also right where it appends.
@@ -144,6 +191,13 @@ fn note_write(recorder: &Recorder, path: &Path, at: u64, data: &[u8]) {
 }
 
 fn opening(folder: c_int, path: *const c_char, flags: c_int, call: impl FnOnce() -> c_int) -> c_int {
+    let writes = flags & (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) != libc::O_RDONLY;
+    if writes && let Some(faults) = faults_at(folder, path) {
+        let new = flags & libc::O_CREAT != 0 && !exists(folder, path);
+        if let Some(error) = if new { faults.growth() } else { faults.change() } {
+            return refused(error);
+        }
+    }
     let Some(recorder) = recorder().filter(|_| flags & (libc::O_CREAT | libc::O_TRUNC) != 0) else { return call() };
     let _order = recorder.lock();
     let existed = exists(folder, path);
@@ -182,9 +236,15 @@ fn moving(
     tell: for<'a> fn(&'a Path, &'a Path) -> Operation<'a>,
 ) -> c_int {
     let Some(recorder) = recorder() else { return call() };
+    if let Some(error) = faults_at(from_folder, from).or(faults_at(to_folder, to)).and_then(Faults::change) {
+        return refused(error);
+    }
     let _order = recorder.lock();
     let names = (recorder.named_path(from_folder, from), recorder.named_path(to_folder, to));
-    let answer = call();
+    let answer = match (faults(), &names) {
+        (Some(faults), (Some(from), Some(to))) => faults.at_rename(from, to, call),
+        _ => call(),
+    };
     if answer == 0 {
         match &names {
             (Some(from), Some(to)) => recorder.note(tell(from, to)),
@@ -202,6 +262,14 @@ fn syncing(fd: c_int, call: impl FnOnce() -> c_int, tell: for<'a> fn(&'a Path) -
     {
         return 0;
     }
+    let faults = faults_on(fd).zip(recorder().and_then(|recorder| recorder.open_path(fd)));
+    if let Some(error) = faults.as_ref().and_then(|(faults, path)| faults.sync(path)) {
+        return refused(error);
+    }
+    let call = || match &faults {
+        Some((faults, path)) => faults.at_sync(path, call),
+        None => call(),
+    };
     on_open(fd, call, |recorder, path, answer| {
         if answer == 0 {
             recorder.note(tell(path));
@@ -209,7 +277,10 @@ fn syncing(fd: c_int, call: impl FnOnce() -> c_int, tell: for<'a> fn(&'a Path) -
     })
 }
 
-fn resizing(fd: c_int, call: impl FnOnce() -> c_int) -> c_int {
+fn resizing(fd: c_int, grows: bool, call: impl FnOnce() -> c_int) -> c_int {
+    if let Some(error) = faults_on(fd).and_then(|faults| if grows { faults.growth() } else { faults.change() }) {
+        return refused(error);
+    }
     on_open(fd, call, |recorder, path, answer| {
         if answer == 0 {
             recorder.note(Operation::Resize { path, size: status(fd).st_size as u64 });
@@ -246,32 +317,44 @@ instead_of_libc! {
     fn creat64(path: *const c_char, mode: mode_t) -> c_int { |real| opening(AT_FDCWD, path, libc::O_CREAT | libc::O_TRUNC, real) }
 
     fn write(fd: c_int, data: *const c_void, length: size_t) -> ssize_t {
-        |real| on_open(fd, real, |recorder, path, written| if written > 0 {
+        |_real| on_open(fd, || fitting(fd, length, |length| {
+            real!(write(fd, data, length): fn(c_int, *const c_void, size_t) -> ssize_t)
+        }), |recorder, path, written| if written > 0 {
             note_write(recorder, path, written_at(fd, written), unsafe { std::slice::from_raw_parts(data.cast(), written as usize) })
         })
     }
     fn writev(fd: c_int, parts: *const iovec, count: c_int) -> ssize_t {
-        |real| on_open(fd, real, |recorder, path, written| if written > 0 {
+        |real| on_open(fd, || fitting_parts(fd, parts, count, real, |data, length| {
+            real!(write(fd, data, length): fn(c_int, *const c_void, size_t) -> ssize_t)
+        }), |recorder, path, written| if written > 0 {
             note_write(recorder, path, written_at(fd, written), &unsafe { gathered(parts, count, written) })
         })
     }
     fn pwrite(fd: c_int, data: *const c_void, length: size_t, at: off_t) -> ssize_t {
-        |real| on_open(fd, real, |recorder, path, written| if written > 0 {
+        |_real| on_open(fd, || fitting(fd, length, |length| {
+            real!(pwrite(fd, data, length, at): fn(c_int, *const c_void, size_t, off_t) -> ssize_t)
+        }), |recorder, path, written| if written > 0 {
             note_write(recorder, path, at as u64, unsafe { std::slice::from_raw_parts(data.cast(), written as usize) })
         })
     }
     fn pwrite64(fd: c_int, data: *const c_void, length: size_t, at: off_t) -> ssize_t {
-        |real| on_open(fd, real, |recorder, path, written| if written > 0 {
+        |_real| on_open(fd, || fitting(fd, length, |length| {
+            real!(pwrite64(fd, data, length, at): fn(c_int, *const c_void, size_t, off_t) -> ssize_t)
+        }), |recorder, path, written| if written > 0 {
             note_write(recorder, path, at as u64, unsafe { std::slice::from_raw_parts(data.cast(), written as usize) })
         })
     }
     fn pwritev(fd: c_int, parts: *const iovec, count: c_int, at: off_t) -> ssize_t {
-        |real| on_open(fd, real, |recorder, path, written| if written > 0 {
+        |real| on_open(fd, || fitting_parts(fd, parts, count, real, |data, length| {
+            real!(pwrite(fd, data, length, at): fn(c_int, *const c_void, size_t, off_t) -> ssize_t)
+        }), |recorder, path, written| if written > 0 {
             note_write(recorder, path, at as u64, &unsafe { gathered(parts, count, written) })
         })
     }
     fn pwritev64(fd: c_int, parts: *const iovec, count: c_int, at: off_t) -> ssize_t {
-        |real| on_open(fd, real, |recorder, path, written| if written > 0 {
+        |real| on_open(fd, || fitting_parts(fd, parts, count, real, |data, length| {
+            real!(pwrite(fd, data, length, at): fn(c_int, *const c_void, size_t, off_t) -> ssize_t)
+        }), |recorder, path, written| if written > 0 {
             note_write(recorder, path, at as u64, &unsafe { gathered(parts, count, written) })
         })
     }
@@ -284,10 +367,10 @@ instead_of_libc! {
         |real| copying(to, real)
     }
 
-    fn ftruncate(fd: c_int, size: off_t) -> c_int { |real| resizing(fd, real) }
-    fn ftruncate64(fd: c_int, size: off_t) -> c_int { |real| resizing(fd, real) }
-    fn posix_fallocate(fd: c_int, at: off_t, length: off_t) -> c_int { |real| resizing(fd, real) }
-    fn posix_fallocate64(fd: c_int, at: off_t, length: off_t) -> c_int { |real| resizing(fd, real) }
+    fn ftruncate(fd: c_int, size: off_t) -> c_int { |real| resizing(fd, size > status(fd).st_size, real) }
+    fn ftruncate64(fd: c_int, size: off_t) -> c_int { |real| resizing(fd, size > status(fd).st_size, real) }
+    fn posix_fallocate(fd: c_int, at: off_t, length: off_t) -> c_int { |real| reserving(fd, real) }
+    fn posix_fallocate64(fd: c_int, at: off_t, length: off_t) -> c_int { |real| reserving(fd, real) }
     fn fallocate(fd: c_int, mode: c_int, at: off_t, length: off_t) -> c_int { |real| allocating(fd, mode, real) }
     fn fallocate64(fd: c_int, mode: c_int, at: off_t, length: off_t) -> c_int { |real| allocating(fd, mode, real) }
     fn mmap(address: *mut c_void, length: size_t, protection: c_int, flags: c_int, fd: c_int, at: off_t) -> *mut c_void {
@@ -296,6 +379,10 @@ instead_of_libc! {
     fn mmap64(address: *mut c_void, length: size_t, protection: c_int, flags: c_int, fd: c_int, at: off_t) -> *mut c_void {
         |real| mapping(fd, protection, flags, real)
     }
+
+    // Modes are not written down.
+    fn fchmod(fd: c_int, mode: mode_t) -> c_int { |real| touching(faults_on(fd), real) }
+    fn chmod(path: *const c_char, mode: mode_t) -> c_int { |real| touching(faults_at(AT_FDCWD, path), real) }
 
     fn fsync(fd: c_int) -> c_int { |real| syncing(fd, real, |path| Operation::Sync { path }) }
     fn fdatasync(fd: c_int) -> c_int { |real| syncing(fd, real, |path| Operation::SyncData { path }) }
@@ -329,9 +416,21 @@ instead_of_libc! {
     }
 }
 
+fn touching(faults: Option<&Faults>, call: impl FnOnce() -> c_int) -> c_int {
+    faults.and_then(Faults::change).map_or_else(call, refused)
+}
+
+/// Gives the error itself.
+fn reserving(fd: c_int, call: impl FnOnce() -> c_int) -> c_int {
+    match faults_on(fd).and_then(Faults::growth) {
+        Some(error) => error,
+        None => resizing(fd, true, call),
+    }
+}
+
 fn allocating(fd: c_int, mode: c_int, call: impl FnOnce() -> c_int) -> c_int {
     match mode {
-        0 => resizing(fd, call),
+        0 => resizing(fd, true, call),
         libc::FALLOC_FL_KEEP_SIZE => call(),
         _ => on_open(fd, call, |recorder, path, _| recorder.note(Operation::Unrecorded { path, what: Path::new("fallocate of other kinds") })),
     }
@@ -345,6 +444,9 @@ fn mapping(fd: c_int, protection: c_int, flags: c_int, call: impl FnOnce() -> *m
 }
 
 fn making_folder(folder: c_int, path: *const c_char, call: impl FnOnce() -> c_int) -> c_int {
+    if let Some(error) = faults_at(folder, path).and_then(Faults::growth) {
+        return refused(error);
+    }
     naming(folder, path, call, |recorder, named| {
         let mut status: libc::stat = unsafe { std::mem::zeroed() };
         unsafe { libc::fstatat(folder, path, &mut status, 0) };
@@ -353,10 +455,16 @@ fn making_folder(folder: c_int, path: *const c_char, call: impl FnOnce() -> c_in
 }
 
 fn removing(folder: c_int, path: *const c_char, call: impl FnOnce() -> c_int) -> c_int {
+    if let Some(error) = faults_at(folder, path).and_then(Faults::change) {
+        return refused(error);
+    }
     naming(folder, path, call, |recorder, path| recorder.note(Operation::Remove { path }))
 }
 
 fn linking_by_name(target: *const c_char, folder: c_int, path: *const c_char, call: impl FnOnce() -> c_int) -> c_int {
+    if let Some(error) = faults_at(folder, path).and_then(Faults::growth) {
+        return refused(error);
+    }
     let target = Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(target) }.to_bytes()));
     naming(folder, path, call, |recorder, path| recorder.note(Operation::Symlink { path, target }))
 }
