@@ -17,6 +17,7 @@ use crate::engine::bindings::Caller;
 use crate::engine::bindings::named_imports::souk::host::http_client::Host;
 use crate::engine::bindings::souk::host::http_client::{Error, Request, Response};
 use crate::shop::powers::PowerKind;
+use crate::work::unit::FetchAnswer;
 
 pub const OWN_NAME: &str = "shop.internal";
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -52,7 +53,7 @@ impl HttpClient {
         Ok(())
     }
 
-    async fn fetch(&self, allowed: &std::collections::BTreeSet<String>, request: Request) -> Result<Response, Error> {
+    async fn fetch(&self, allowed: &std::collections::BTreeSet<String>, request: Request, recorded: Option<FetchAnswer>) -> Result<Response, Error> {
         let mut url = Url::parse(&request.url).map_err(|error| Error::Invalid(format!("url: {error}")))?;
         check(allowed, &url)?;
         if request.body.len() > REQUEST_BYTES_MAX || request.headers.len() > HEADERS_MAX {
@@ -74,6 +75,10 @@ impl HttpClient {
             }
             let value = http::HeaderValue::from_str(value).map_err(|_| Error::Invalid(format!("value of header `{name}`")))?;
             headers.append(name, value);
+        }
+        // Asked for what a shop would ask for, too.
+        if let Some(answer) = recorded {
+            return answer;
         }
         let timeout = match request.timeout_ms {
             0 => TIMEOUT_DEFAULT,
@@ -214,7 +219,7 @@ impl Resolve for PublicOnly {
 
 impl Host for GuestState {
     async fn fetch(&mut self, caller: Caller, request: Request) -> Result<Response, Error> {
-        {
+        let recorded = {
             let mut unit = self.unit.lock();
             if unit.wrote() {
                 return Err(Error::AfterWrite);
@@ -222,8 +227,9 @@ impl Host for GuestState {
             if let Some(answer) = unit.fetch_replay(caller.name(), &request) {
                 return answer;
             }
-        }
-        let mut answer = self.services.http.fetch(&caller.manifest.http.hosts, request.clone()).await;
+            unit.rehearsal.as_mut().map(|rehearsal| rehearsal.answer(&request))
+        };
+        let mut answer = self.services.http.fetch(&caller.manifest.http.hosts, request.clone(), recorded).await;
         if let Err(Error::NotGranted(reason)) = &mut answer
             && let Ok(url) = Url::parse(&request.url)
         {
@@ -232,7 +238,11 @@ impl Host for GuestState {
                 *reason = format!("{} was asked for and denied by the operator (`souk plugin grant {}`)", request.url, caller.name());
             }
         }
-        self.unit.lock().fetch_record(caller.name(), &request, answer.clone());
+        let mut unit = self.unit.lock();
+        if let Some(rehearsal) = &mut unit.rehearsal {
+            rehearsal.fetched(&request, &answer);
+        }
+        unit.fetch_record(caller.name(), &request, answer.clone());
         answer
     }
 }
@@ -291,7 +301,7 @@ mod tests {
         let client = HttpClient::new().unwrap();
         let request = Request { method: "GET".into(), url: "http://localhost:1/".into(), headers: vec![], body: vec![], timeout_ms: 1_000 };
         let allowed = BTreeSet::from(["http://localhost:1".to_owned()]);
-        let Err(Error::Failed(_)) = client.fetch(&allowed, request).await else { panic!("it must not connect") };
+        let Err(Error::Failed(_)) = client.fetch(&allowed, request, None).await else { panic!("it must not connect") };
     }
 
     #[tokio::test]
@@ -306,7 +316,7 @@ mod tests {
                 body: vec![],
                 timeout_ms: 1_000,
             };
-            assert!(matches!(client.fetch(&allowed, request).await, Err(Error::Invalid(_))), "{name:?}");
+            assert!(matches!(client.fetch(&allowed, request, None).await, Err(Error::Invalid(_))), "{name:?}");
         }
     }
 }

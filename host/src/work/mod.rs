@@ -16,6 +16,7 @@ pub mod jobs;
 pub mod keys;
 mod metrics;
 pub mod outbox;
+pub mod rehearsal;
 pub mod runner;
 #[cfg(test)]
 mod tests;

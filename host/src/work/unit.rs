@@ -12,6 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::rehearsal::Rehearsal;
 use super::{LivePlugins, keys};
 use crate::engine::bindings::souk::host::http_client;
 use crate::front::{SessionChange, SessionId};
@@ -109,6 +110,8 @@ pub struct Unit {
     fetches: Fetches,
     pub(super) staged: Staged,
     held: Vec<Box<dyn std::any::Any + Send>>,
+    /// What stands for the outside world; none in a shop.
+    pub rehearsal: Option<Box<Rehearsal>>,
 }
 
 /// Counted against [`Limits`].
@@ -177,6 +180,7 @@ impl Unit {
             fetches: Fetches::default(),
             staged: Staged::default(),
             held: Vec::new(),
+            rehearsal: None,
         }
     }
 
@@ -260,6 +264,11 @@ impl Unit {
             return Err(UnitError::Quota(format!("more than {max} storage operations in one unit (limits.storage-operations)")));
         }
         Ok(())
+    }
+
+    /// Storage operations until now.
+    pub fn operations(&self) -> u32 {
+        self.spent.operations
     }
 
     pub fn charge_bytes(&mut self, bytes: usize) -> Result<(), UnitError> {
@@ -530,7 +539,8 @@ impl Unit {
         if self.read_only > 0 {
             return Err(UnitError::ReadOnly.into());
         }
-        self.session.id = Some(SessionId(random_token().into()));
+        let token = self.rehearsal.as_mut().map_or_else(random_token, |rehearsal| rehearsal.token());
+        self.session.id = Some(SessionId(token.into()));
         self.session.fresh = true;
         self.session.dirty = true;
         Ok(())
