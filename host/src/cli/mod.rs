@@ -1,6 +1,7 @@
 //! The `souk` command: parses, opens a [`Runtime`](crate::runtime::Runtime) or
 //! asks the server that has the store open, and prints.
 
+mod call;
 mod control;
 mod data;
 mod new;
