@@ -85,7 +85,7 @@ enum DeadCommand {
 
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SOUK_LOG").unwrap_or_else(|_| "info,fjall=warn,lsm_tree=warn,tantivy=warn".into());
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SOUK_LOG").unwrap_or_else(|_| usual_log(&arguments.command).into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -100,6 +100,14 @@ pub fn main() -> ExitCode {
             eprintln!("souk: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What a rehearsed shop does is nothing to tell a developer of.
+fn usual_log(command: &Command) -> &'static str {
+    match command {
+        Command::Plugin(plugin::PluginCommand::Call(_) | plugin::PluginCommand::Test(_)) => "warn",
+        _ => "info,fjall=warn,lsm_tree=warn,tantivy=warn",
     }
 }
 

@@ -28,14 +28,15 @@ pub struct Role {
 pub struct Rehearsed {
     /// None where the function has no result.
     pub answer: Result<Option<Val>, CallError>,
-    /// Instructions, about; none if the call was dropped while it waited.
+    /// Instructions; none if the call was dropped while it waited.
     pub fuel: Option<u64>,
     /// Sum of the linear memories of all plugins in the graph at the end: they
     /// never shrink.
     pub memory_bytes: usize,
     pub took: Duration,
-    /// Where it trapped, the outermost function first.
+    /// Where it trapped, the outermost function first, and why.
     pub stack: Vec<String>,
+    pub trap: Option<String>,
     pub out_of_fuel: bool,
 }
 
@@ -63,7 +64,8 @@ impl Graph {
 
     /// In an instance of its own; traps once so much fuel is used up.
     pub async fn rehearse(&self, role: &Role, parameters: &[Val], unit: SharedUnit, fuel: u64) -> Rehearsed {
-        let (mut left, mut memory_bytes, mut took, mut stack, mut out_of_fuel) = (None, 0, None, Vec::new(), false);
+        let (mut left, mut memory_bytes, mut took) = (None, 0, None);
+        let (mut stack, mut trap, mut out_of_fuel) = (Vec::new(), None, false);
         let begun = Instant::now();
         let answer = self
             .call_role(role, unit, async |func, store| {
@@ -77,6 +79,7 @@ impl Graph {
                 memory_bytes = store.data().limits.memory_bytes;
                 if let Err(error) = &called {
                     stack = stack_of(error);
+                    trap = (!stack.is_empty()).then(|| error.root_cause().to_string());
                     out_of_fuel = matches!(error.downcast_ref(), Some(Trap::OutOfFuel));
                 }
                 called.map(|()| answer.pop())
@@ -88,6 +91,7 @@ impl Graph {
             memory_bytes,
             took: took.unwrap_or_else(|| begun.elapsed()),
             stack,
+            trap,
             out_of_fuel,
         }
     }

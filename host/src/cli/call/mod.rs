@@ -85,8 +85,14 @@ pub async fn call(arguments: CallArguments) -> Result<()> {
     let stage = Stage::set(&arguments.folder, &scenario).await?;
     let mut report = stage.play().await;
     let wanted = arguments.flame_graph.is_some() || arguments.folded.is_some();
-    if let Some(fuel) = report.spent.instructions.used.filter(|fuel| wanted || *fuel <= SAMPLED_FUEL_MAX) {
+    let fuel = match report.spent.instructions.used {
+        Some(fuel) => Some(fuel).filter(|fuel| wanted || *fuel <= SAMPLED_FUEL_MAX),
+        // One that finds no end has a beginning.
+        None => stage.stack_at(SAMPLED_FUEL_MAX).await.map(|_| SAMPLED_FUEL_MAX),
+    };
+    if let Some(fuel) = fuel {
         let profile = flame::Profile::take(&stage, fuel).await;
+        report.sampled = Some(fuel);
         report.hottest = profile.hottest();
         report.hint = stage.names_hint();
         if let Some(path) = &arguments.folded {

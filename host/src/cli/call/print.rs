@@ -4,10 +4,16 @@ use serde_json::Value;
 
 use super::report::Report;
 
+const FRAMES_MAX: usize = 12;
+const NAME_CHARACTERS_MAX: usize = 120;
+
 pub fn report(report: &Report, coloured: bool) {
     println!("{} {}: {} {}", report.plugin, report.version, report.interface, report.function);
     match &report.failure {
-        Some(failure) => println!("\n{}", red(&format!("failed ({}): {}", failure.kind, failure.message), coloured)),
+        Some(failure) => {
+            println!("\n{}", red(&format!("failed ({}): {}", failure.kind, failure.message), coloured));
+            failure.stack.iter().take(FRAMES_MAX).for_each(|function| println!("  in {}", short(function)));
+        }
         None => println!("\nanswer\n{}", indented(&report.answer)),
     }
     if report.failure.is_none() && !report.committed {
@@ -37,8 +43,9 @@ pub fn report(report: &Report, coloured: bool) {
         println!("{}", if figure.over { red(&row, coloured) } else { row });
     }
     if !report.hottest.is_empty() {
-        println!("\nmost instructions of its own");
-        report.hottest.iter().for_each(|hot| println!("{:>6.1} %  {}", hot.percent, hot.function));
+        let first = if report.spent.instructions.used.is_none() { " first" } else { "" };
+        println!("\nmost of the{first} {} instructions", amount("instructions", report.sampled));
+        report.hottest.iter().for_each(|hot| println!("{:>6.1} %  {}", hot.percent, short(&hot.function)));
     }
     if let Some(hint) = &report.hint {
         println!("\n{hint}");
@@ -94,6 +101,14 @@ fn lines(title: &str, part: &Value, line: impl Fn(&Value) -> String) {
 fn indented(value: &Value) -> String {
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Names of generic functions have no end.
+fn short(name: &str) -> String {
+    match name.char_indices().nth(NAME_CHARACTERS_MAX) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
+    }
 }
 
 fn text(value: &Value) -> String {

@@ -50,8 +50,10 @@ pub struct Report {
     pub log: Value,
     pub http: Value,
     pub spent: Spent,
-    /// Functions that executed most themselves, in percent.
+    /// Functions that executed most themselves, in percent, …
     pub hottest: Vec<Hot>,
+    /// … of so many instructions: the first ones, where a call finds no end.
+    pub sampled: Option<u64>,
     pub hint: Option<String>,
     /// Where it is not as expected.
     pub differences: Vec<String>,
@@ -66,6 +68,8 @@ pub struct Failure {
     pub kind: String,
     pub plugin: Option<String>,
     pub message: String,
+    /// Where it trapped, the innermost function first.
+    pub stack: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -116,8 +120,10 @@ impl Spent {
 
 impl Report {
     pub fn of(plugin: &Plugin, role: &Role, ty: &ComponentFunc, limits: Limits, rehearsed: Rehearsed, told: Told, expected: &Expect) -> Self {
-        let Rehearsed { answer, fuel, memory_bytes, took, .. } = rehearsed;
+        let Rehearsed { answer, fuel, memory_bytes, took, stack, trap, .. } = rehearsed;
         let failed = |kind| matches!(&answer, Err(error) if error.kind == kind);
+        // A guest that is stopped by the clock has not said how far it was.
+        let fuel = fuel.filter(|_| !failed(CallErrorKind::Deadline));
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let output = answer.as_ref().ok().and_then(Option::as_ref).map_or(0, |value| output_bytes(role, value));
         let spent = Spent {
@@ -133,7 +139,12 @@ impl Report {
             Ok(answer) => (ty.results().next().zip(answer).map_or(Value::Null, |(ty, answer)| values::to_json(&ty, &answer)), None),
             Err(error) => {
                 let kind = format!("{:?}", error.kind).to_lowercase();
-                (Value::Null, Some(Failure { kind, plugin: error.plugin, message: error.message }))
+                let message = match trap {
+                    Some(_) if error.kind == CallErrorKind::Deadline => format!("no answer within {} ms", limits.time.as_millis()),
+                    Some(trap) => trap,
+                    None => error.message,
+                };
+                (Value::Null, Some(Failure { kind, plugin: error.plugin, message, stack: stack.into_iter().rev().collect() }))
             }
         };
         let mut report = Self {
@@ -164,6 +175,7 @@ impl Report {
             http: told.fetches.iter().map(fetch).collect(),
             spent,
             hottest: Vec::new(),
+            sampled: None,
             hint: None,
             differences: Vec::new(),
             is_expected_to_fail: expected.failure.is_some(),
