@@ -59,13 +59,6 @@ impl HttpClient {
         if request.body.len() > REQUEST_BYTES_MAX || request.headers.len() > HEADERS_MAX {
             return Err(Error::Invalid(format!("at most {REQUEST_BYTES_MAX} bytes of body and {HEADERS_MAX} headers")));
         }
-        let client = if url.host_str() == Some(OWN_NAME) {
-            let (client, address) = self.own.get().ok_or_else(|| Error::Failed("the shop is not listening".into()))?;
-            url.set_port(Some(address.port())).map_err(|()| Error::Invalid("url: no port can be set".into()))?;
-            client
-        } else {
-            &self.outside
-        };
         let method = reqwest::Method::from_bytes(request.method.as_bytes()).map_err(|_| Error::Invalid(format!("method `{}`", request.method)))?;
         let mut headers = http::HeaderMap::new();
         for (name, value) in &request.headers {
@@ -80,6 +73,13 @@ impl HttpClient {
         if let Some(answer) = recorded {
             return answer;
         }
+        let client = if url.host_str() == Some(OWN_NAME) {
+            let (client, address) = self.own.get().ok_or_else(|| Error::Failed("the shop is not listening".into()))?;
+            url.set_port(Some(address.port())).map_err(|()| Error::Invalid("url: no port can be set".into()))?;
+            client
+        } else {
+            &self.outside
+        };
         let timeout = match request.timeout_ms {
             0 => TIMEOUT_DEFAULT,
             ms => Duration::from_millis(ms.into()).min(TIMEOUT_MAX),

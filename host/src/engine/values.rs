@@ -9,7 +9,7 @@
 //! | option | `null` or the value; an option of an option is `{"some": …}` |
 //! | result | `{"ok": …}` or `{"err": …}` |
 //! | tuple, map | list, list of pairs |
-//! | `list<u8>` | text if it is UTF-8, else `{"base64": "…"}` |
+//! | `list<u8>` | text if it is UTF-8, else `{"base64": "…"}`; read is also `{"json": …}` |
 //! | float | number, or `"nan"`, `"inf"`, `"-inf"` |
 
 use std::fmt;
@@ -83,7 +83,7 @@ pub fn from_json(ty: &Type, json: &Value) -> Result<Val, Mistyped> {
         }
         Type::String => Val::String(text("text")?.to_owned()),
         Type::List(of) if of.ty() == Type::U8 => {
-            let bytes = bytes(json).ok_or_else(|| takes("text, or {\"base64\": \"…\"}"))?;
+            let bytes = bytes(json).ok_or_else(|| takes(BYTES))?;
             Val::List(bytes.into_iter().map(Val::U8).collect())
         }
         Type::List(of) => Val::List(items(&of.ty(), list("a list")?)?),
@@ -195,6 +195,9 @@ pub fn to_json(ty: &Type, value: &Val) -> Value {
     }
 }
 
+/// What [`bytes`] reads.
+pub const BYTES: &str = "text, {\"base64\": \"…\"} or {\"json\": …}";
+
 /// As a `list<u8>` is written.
 pub fn bytes_to_json(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
@@ -207,7 +210,11 @@ pub fn bytes_to_json(bytes: &[u8]) -> Value {
 pub fn bytes(json: &Value) -> Option<Vec<u8>> {
     match json {
         Value::String(text) => Some(text.clone().into_bytes()),
-        Value::Object(object) if object.len() == 1 => BASE64_STANDARD.decode(object.get("base64")?.as_str()?).ok(),
+        Value::Object(object) if object.len() == 1 => match (object.get("base64"), object.get("json")) {
+            (Some(base64), _) => BASE64_STANDARD.decode(base64.as_str()?).ok(),
+            (_, Some(json)) => serde_json::to_vec(json).ok(),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -418,6 +425,7 @@ mod tests {
             assert_eq!(bytes(&written).unwrap(), read);
             assert_eq!(bytes_to_json(read), written);
         }
+        assert_eq!(bytes(&json!({ "json": { "a": [1] } })).unwrap(), b"{\"a\":[1]}");
     }
 
     #[test]
@@ -447,7 +455,7 @@ mod tests {
             ("nothing", json!({ "ok": 1 }), ": `ok` has no value: write {\"ok\": null}"),
             ("k", json!("ab"), ": takes one character, is \"ab\""),
             ("pair", json!(["a"]), ": takes a list of 2, is [\"a\"]"),
-            ("bytes", json!([1, 2]), ": takes text, or {\"base64\": \"…\"}, is [1,2]"),
+            ("bytes", json!([1, 2]), ": takes text, {\"base64\": \"…\"} or {\"json\": …}, is [1,2]"),
         ] {
             assert_eq!(from_json(&field(name), &given).unwrap_err().to_string(), told);
         }

@@ -49,7 +49,7 @@ pub struct Exchange {
     pub status: u16,
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Text, `{"base64": …}`, or any other JSON as it is.
+    /// As a `list<u8>`.
     #[serde(default, deserialize_with = "given")]
     pub body: Option<Value>,
 }

@@ -81,7 +81,7 @@ impl Stage {
             role,
             ty,
             parameters,
-            recorded: scenario.http.iter().map(recorded).collect::<Result<_>>()?,
+            recorded: scenario.http.iter().enumerate().map(recorded).collect::<Result<_>>()?,
             expect: scenario.expect.clone(),
             has_names: has_names(&files.component),
             _folder: folder,
@@ -275,10 +275,10 @@ fn start(runtime: &Runtime, role: &Role, scenario: &Scenario) -> Result<Start> {
     })
 }
 
-fn recorded(exchange: &Exchange) -> Result<Recorded> {
+fn recorded((place, exchange): (usize, &Exchange)) -> Result<Recorded> {
     let body = match &exchange.body {
         None => Vec::new(),
-        Some(body) => values::bytes(body).map_or_else(|| serde_json::to_vec(body), Ok)?,
+        Some(body) => values::bytes(body).with_context(|| format!("http[{place}].body: takes {}, is {body}", values::BYTES))?,
     };
     let headers = exchange.headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone())).collect();
     Ok(Recorded::new(exchange.method.clone(), exchange.url.clone(), Response { status: exchange.status, headers, body }))
