@@ -1,6 +1,7 @@
 //! Where a call's instructions go. The call is run again with only a part of
 //! its instructions allowed, and then a little more, and so on: where each run
-//! stops is a sample. Exact, and the same each time.
+//! stops is a sample. Exact up to where the next function or loop begins, for
+//! there it is looked at, and the same each time.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
