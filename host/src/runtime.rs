@@ -32,11 +32,16 @@ impl Runtime {
     /// Opens the store and brings its plugins to life. Nothing runs in the
     /// background before [`Runner::start`].
     pub async fn open(folder: StoreFolder, settings: Settings, code: Code) -> Result<Arc<Self>> {
+        let options = engine::Options { code_cache: Some(folder.code_cache()), baseline: settings.plugins.baseline_code, ..engine::Options::default() };
+        Self::open_on(folder, settings, code, options).await
+    }
+
+    /// On an engine of one's own choice.
+    pub async fn open_on(folder: StoreFolder, settings: Settings, code: Code, engine: engine::Options) -> Result<Arc<Self>> {
         let settings = Arc::new(settings);
         std::fs::create_dir_all(folder.data()).with_context(|| folder.data().display().to_string())?;
         let store = Store::open(&folder.documents(), settings.storage.engine.into())?;
-        let options = engine::Options { code_cache: Some(folder.code_cache()), baseline: settings.plugins.baseline_code, ..engine::Options::default() };
-        let engine = Engine::new(options).map_err(|error| anyhow::anyhow!("the wasm engine does not start: {error:#}"))?;
+        let engine = Engine::new(engine).map_err(|error| anyhow::anyhow!("the wasm engine does not start: {error:#}"))?;
         Self::over(store, engine, Options::default().now, folder, settings, code).await
     }
 

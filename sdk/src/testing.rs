@@ -16,6 +16,7 @@
 //!
 //! Not faked: services of other plugins, which panic natively, and what only
 //! the host can do (limits over many units, conflicts between units).
+//! [`scenarios`] runs the built component in the host's own engine.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -237,6 +238,26 @@ fn request(method: &str, route: &str, target: &str, content_type: &str, body: Ve
         request_id: "test".into(),
         client_address: "192.0.2.1".into(),
         caller: String::new(),
+    }
+}
+
+/// Builds this crate's plugin and runs the scenarios in its folder as a shop
+/// would run it: `souk plugin test`. `souk` is found on the path, or where the
+/// environment variable `SOUK` says.
+///
+/// # Panics
+///
+/// Where a scenario fails, or there is no `souk`; with what it said.
+#[track_caller]
+pub fn scenarios() {
+    let of_environment = |name: &str, usual: &str| std::env::var_os(name).unwrap_or_else(|| usual.into());
+    let (souk, folder) = (of_environment("SOUK", "souk"), of_environment("CARGO_MANIFEST_DIR", "."));
+    match std::process::Command::new(&souk).args(["plugin", "test"]).arg(folder).output() {
+        Ok(output) => {
+            let said = [output.stdout, output.stderr].concat();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+        }
+        Err(error) => panic!("`{}` does not start ({error}): put `souk` on the path, or name it with SOUK=/path/to/souk", souk.display()),
     }
 }
 

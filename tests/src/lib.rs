@@ -50,6 +50,8 @@ fn souk() -> Command {
     assert!(binary.exists(), "{} is not built: run the tests with `cargo xtask test`", binary.display());
     let mut command = Command::new(binary);
     command.env("SOUK_LOG", "warn");
+    // Code of plugins that are called by themselves.
+    command.env("XDG_CACHE_HOME", root().join("target/test-cache"));
     command
 }
 

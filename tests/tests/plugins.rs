@@ -230,13 +230,23 @@ fn begin(folder: &Path, kind: &str, name: &str, out: &Path, change: impl FnOnce(
     change(&project);
     let mut cargo = std::process::Command::new("cargo");
     cargo.args(["test", "--release", "--config", "profile.release.lto=false", "--target-dir", &target]).current_dir(&project);
-    let tested = cargo.env_remove("CARGO_INCREMENTAL").output().unwrap();
+    // The harness knows no other folder for cargo's than the usual one.
+    let souk = folder.join("souk.sh");
+    fs::write(&souk, format!("#!/bin/sh\nexec {} \"$@\" --target-dir {target}\n", root().join("target/release/souk").display())).unwrap();
+    fs::set_permissions(&souk, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let tested = cargo.env_remove("CARGO_INCREMENTAL").env("SOUK", &souk).output().unwrap();
     assert!(tested.status.success(), "{kind}: {}{}", String::from_utf8_lossy(&tested.stdout), String::from_utf8_lossy(&tested.stderr));
     let (built, said) = souk_says(&["plugin", "build", &shown, "--out", &out.display().to_string(), "--target-dir", &target]);
     assert!(built, "{kind}: {said}");
     let list: Value = serde_json::from_slice(&fs::read(out.join(name).join("sbom.cdx.json")).unwrap()).unwrap();
     assert_eq!(list["metadata"]["component"]["name"], name);
     assert!(list["components"].as_array().unwrap().iter().any(|part| part["name"] == "souk-sdk"), "{list}");
+}
+
+fn passes_its_scenarios(built: &Path, project: &Path) {
+    let scenarios = project.join("scenarios");
+    let (passed, said) = souk_says(&["plugin", "test", built.to_str().unwrap(), "--scenarios", scenarios.to_str().unwrap()]);
+    assert!(passed && said.starts_with("pass  "), "{said}");
 }
 
 /// As the guide says it, with what the commands print.
@@ -246,7 +256,10 @@ fn a_new_plugin_passes_its_test_builds_and_goes_live() {
     let out = shop.folder().join("plugins");
     for kind in ["discount", "page", "subscriber"] {
         let name = format!("my-{kind}");
-        begin(folder.path(), kind, &name, &out, |_| {});
+        begin(folder.path(), kind, &name, &out, |project| {
+            fs::create_dir(project.join("tests")).unwrap();
+            fs::write(project.join("tests/scenarios.rs"), "#[test]\nfn scenarios() {\n    souk_sdk::testing::scenarios();\n}\n").unwrap();
+        });
         let (granted, said) = shop.says(&["plugin", "grant", &name, "--yes"]);
         assert!(granted && said.contains("is live"), "{said}");
     }
@@ -262,6 +275,7 @@ async fn a_new_service_is_called_by_another_plugin_that_has_its_contract() {
     let (shop, folder) = (Shop::open(), tempfile::tempdir().unwrap());
     let out = shop.folder().join("plugins");
     begin(folder.path(), "service", "my-service", &out, |_| {});
+    passes_its_scenarios(&out.join("my-service"), &folder.path().join("my-service"));
     let contract = folder.path().join("my-service/wit");
     begin(folder.path(), "page", "my-points", &out, |project| {
         copy(&contract, &project.join("wit"));
@@ -292,6 +306,12 @@ async fn a_new_payment_method_takes_the_money_of_an_order() {
         let text = fs::read_to_string(&manifest).unwrap();
         fs::write(&manifest, text.replace("api.pay.example", "shop.internal")).unwrap();
     });
+    // With the company's address as it was.
+    let as_begun = folder.path().join("as-begun");
+    copy(&of_store.join("plugins").join(NAME), &as_begun);
+    let manifest = fs::read_to_string(as_begun.join("plugin.toml")).unwrap();
+    fs::write(as_begun.join("plugin.toml"), manifest.replace("shop.internal", "api.pay.example")).unwrap();
+    passes_its_scenarios(&as_begun, &folder.path().join(NAME));
     souk_tests::install_guest(&store, "acquirer");
     souk_tests::grant(&store, NAME);
     let settings = fs::read_to_string(of_store.join("souk.toml")).unwrap();

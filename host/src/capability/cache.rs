@@ -74,6 +74,10 @@ pub enum Lookup {
 }
 
 impl Cache {
+    pub fn clear(&self) {
+        self.entries.invalidate_all();
+    }
+
     pub fn new(bytes_max: u64) -> Self {
         let entries = moka::sync::Cache::builder()
             .max_capacity(bytes_max)

@@ -15,6 +15,10 @@ impl Host for GuestState {
     }
 
     fn monotonic_ns(&mut self, _: Caller) -> u64 {
+        // A rehearsal takes the same way each time: its clocks stand still.
+        if self.unit.lock().rehearsal.is_some() {
+            return 0;
+        }
         u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }

@@ -18,6 +18,7 @@ use crate::engine::bindings::Caller;
 use crate::engine::bindings::named_imports::souk::host::http_client::Host;
 use crate::engine::bindings::souk::host::http_client::{Error, Request, Response};
 use crate::shop::powers::PowerKind;
+use crate::work::unit::FetchAnswer;
 
 pub const OWN_NAME: &str = "shop.internal";
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -68,11 +69,25 @@ impl HttpClient {
         let _ = self.own.set(Own::Simulated(exchange));
     }
 
-    async fn fetch(&self, allowed: &std::collections::BTreeSet<String>, request: Request) -> Result<Response, Error> {
+    async fn fetch(&self, allowed: &std::collections::BTreeSet<String>, request: Request, recorded: Option<FetchAnswer>) -> Result<Response, Error> {
         let mut url = Url::parse(&request.url).map_err(|error| Error::Invalid(format!("url: {error}")))?;
         check(allowed, &url)?;
         if request.body.len() > REQUEST_BYTES_MAX || request.headers.len() > HEADERS_MAX {
             return Err(Error::Invalid(format!("at most {REQUEST_BYTES_MAX} bytes of body and {HEADERS_MAX} headers")));
+        }
+        let method = reqwest::Method::from_bytes(request.method.as_bytes()).map_err(|_| Error::Invalid(format!("method `{}`", request.method)))?;
+        let mut headers = http::HeaderMap::new();
+        for (name, value) in &request.headers {
+            let name = http::HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::Invalid(format!("header name `{}`", name.escape_debug())))?;
+            if HEADERS_OF_THE_CLIENT.contains(&name.as_str()) {
+                return Err(Error::Invalid(format!("the header `{name}` is set by the host")));
+            }
+            let value = http::HeaderValue::from_str(value).map_err(|_| Error::Invalid(format!("value of header `{name}`")))?;
+            headers.append(name, value);
+        }
+        // Asked for what a shop would ask for, too.
+        if let Some(answer) = recorded {
+            return answer;
         }
         let client = if url.host_str() == Some(OWN_NAME) {
             match self.own.get().ok_or_else(|| Error::Failed("the shop is not listening".into()))? {
@@ -85,16 +100,6 @@ impl HttpClient {
         } else {
             &self.outside
         };
-        let method = reqwest::Method::from_bytes(request.method.as_bytes()).map_err(|_| Error::Invalid(format!("method `{}`", request.method)))?;
-        let mut headers = http::HeaderMap::new();
-        for (name, value) in &request.headers {
-            let name = http::HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::Invalid(format!("header name `{}`", name.escape_debug())))?;
-            if HEADERS_OF_THE_CLIENT.contains(&name.as_str()) {
-                return Err(Error::Invalid(format!("the header `{name}` is set by the host")));
-            }
-            let value = http::HeaderValue::from_str(value).map_err(|_| Error::Invalid(format!("value of header `{name}`")))?;
-            headers.append(name, value);
-        }
         let timeout = match request.timeout_ms {
             0 => TIMEOUT_DEFAULT,
             ms => Duration::from_millis(ms.into()).min(TIMEOUT_MAX),
@@ -234,7 +239,7 @@ impl Resolve for PublicOnly {
 
 impl Host for GuestState {
     async fn fetch(&mut self, caller: Caller, request: Request) -> Result<Response, Error> {
-        {
+        let recorded = {
             let mut unit = self.unit.lock();
             if unit.wrote() {
                 return Err(Error::AfterWrite);
@@ -242,8 +247,9 @@ impl Host for GuestState {
             if let Some(answer) = unit.fetch_replay(caller.name(), &request) {
                 return answer;
             }
-        }
-        let mut answer = self.services.http.fetch(&caller.manifest.http.hosts, request.clone()).await;
+            unit.rehearsal.as_mut().map(|rehearsal| rehearsal.answer(&request))
+        };
+        let mut answer = self.services.http.fetch(&caller.manifest.http.hosts, request.clone(), recorded).await;
         if let Err(Error::NotGranted(reason)) = &mut answer
             && let Ok(url) = Url::parse(&request.url)
         {
@@ -252,7 +258,11 @@ impl Host for GuestState {
                 *reason = format!("{} was asked for and denied by the operator (`souk plugin grant {}`)", request.url, caller.name());
             }
         }
-        self.unit.lock().fetch_record(caller.name(), &request, answer.clone());
+        let mut unit = self.unit.lock();
+        if let Some(rehearsal) = &mut unit.rehearsal {
+            rehearsal.fetched(&request, &answer);
+        }
+        unit.fetch_record(caller.name(), &request, answer.clone());
         answer
     }
 }
@@ -311,7 +321,7 @@ mod tests {
         let client = HttpClient::new().unwrap();
         let request = Request { method: "GET".into(), url: "http://localhost:1/".into(), headers: vec![], body: vec![], timeout_ms: 1_000 };
         let allowed = BTreeSet::from(["http://localhost:1".to_owned()]);
-        let Err(Error::Failed(_)) = client.fetch(&allowed, request).await else { panic!("it must not connect") };
+        let Err(Error::Failed(_)) = client.fetch(&allowed, request, None).await else { panic!("it must not connect") };
     }
 
     #[tokio::test]
@@ -326,7 +336,7 @@ mod tests {
                 body: vec![],
                 timeout_ms: 1_000,
             };
-            assert!(matches!(client.fetch(&allowed, request).await, Err(Error::Invalid(_))), "{name:?}");
+            assert!(matches!(client.fetch(&allowed, request, None).await, Err(Error::Invalid(_))), "{name:?}");
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::engine::GuestState;
 use crate::engine::bindings::Caller;
 use crate::engine::bindings::named_imports::souk::host::log::Host;
 use crate::engine::bindings::souk::host::log::Level;
+use crate::work::rehearsal::LogLine;
 
 /// Line breaks and terminal sequences of a guest must not look like other lines.
 fn printable(text: &str) -> String {
@@ -23,6 +24,10 @@ impl Host for GuestState {
         };
         if !allowed {
             self.services.metrics.log_line_dropped(caller.name());
+            return;
+        }
+        if let Some(rehearsal) = &mut self.unit.lock().rehearsal {
+            rehearsal.log.push(LogLine { plugin: caller.name().to_owned(), level, message, fields });
             return;
         }
         let mut line = printable(&message);

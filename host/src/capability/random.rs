@@ -28,11 +28,19 @@ pub fn token(length: usize) -> String {
 
 impl Host for GuestState {
     fn bytes(&mut self, _: Caller, length: u32) -> Vec<u8> {
-        bytes(length.min(BYTES_MAX) as usize)
+        let length = length.min(BYTES_MAX) as usize;
+        match &mut self.unit.lock().rehearsal {
+            None => bytes(length),
+            Some(rehearsal) => rehearsal.bytes(length),
+        }
     }
 
     fn token(&mut self, _: Caller, length: u32) -> String {
-        token(length.min(TOKEN_CHARACTERS_MAX) as usize)
+        let length = length.min(TOKEN_CHARACTERS_MAX) as usize;
+        match &mut self.unit.lock().rehearsal {
+            None => token(length),
+            Some(rehearsal) => rehearsal.bytes(length).into_iter().map(|byte| char::from(ALPHABET[usize::from(byte) % 62])).collect(),
+        }
     }
 }
 

@@ -31,6 +31,14 @@ impl From<StoreError> for Error {
     }
 }
 
+/// Where a plugin may keep a document or a counter.
+pub fn check_place(collection: &str, key: &str) -> Result<(), String> {
+    check_collection(collection).and_then(|()| check_key(key)).map_err(|error| match error {
+        Error::Invalid(problem) => problem,
+        error => format!("{error:?}"),
+    })
+}
+
 fn check_collection(collection: &str) -> Result<(), Error> {
     let fits = (1..=COLLECTION_BYTES_MAX).contains(&collection.len())
         && collection.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');

@@ -1,6 +1,7 @@
 //! The `souk` command: parses, opens a [`Runtime`](crate::runtime::Runtime) or
 //! asks the server that has the store open, and prints.
 
+mod call;
 mod control;
 mod data;
 mod new;
@@ -85,7 +86,7 @@ enum DeadCommand {
 
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SOUK_LOG").unwrap_or_else(|_| "info,fjall=warn,lsm_tree=warn,tantivy=warn".into());
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SOUK_LOG").unwrap_or_else(|_| usual_log(&arguments.command).into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -100,6 +101,14 @@ pub fn main() -> ExitCode {
             eprintln!("souk: {error:#}");
             if error.is::<serve::MustRestart>() { ExitCode::from(serve::MustRestart::EXIT_CODE) } else { ExitCode::FAILURE }
         }
+    }
+}
+
+/// What a rehearsed shop does is nothing to tell a developer of.
+fn usual_log(command: &Command) -> &'static str {
+    match command {
+        Command::Plugin(plugin::PluginCommand::Call(_) | plugin::PluginCommand::Test(_)) => "warn",
+        _ => "info,fjall=warn,lsm_tree=warn,tantivy=warn",
     }
 }
 

@@ -53,6 +53,7 @@ pub fn new(folder: &Path, kind: Kind) -> Result<()> {
         let name = Path::new(file.path().file_name().unwrap_or_default());
         let place = match name.extension().and_then(OsStr::to_str) {
             Some("rs") => Path::new("src").join(name),
+            Some("json") => Path::new("scenarios").join(name),
             // A package of contracts is a folder.
             Some("wit") => Path::new("wit").join(name.with_extension("")).join(name),
             _ => name.to_owned(),
@@ -63,7 +64,7 @@ pub fn new(folder: &Path, kind: Kind) -> Result<()> {
     }
     fs::write(folder.join(".gitignore"), "/target\n")?;
     println!(
-        "{0} is ready.\n\n  cargo test --manifest-path {0}/Cargo.toml     its test, natively\n  souk plugin build {0}                         the component, into {0}/target/souk\n  souk plugin pack {0}/target/souk/{name}   one file for a shop",
+        "{0} is ready.\n\n  cargo test --manifest-path {0}/Cargo.toml     its test, natively\n  souk plugin build {0}                         the component, into {0}/target/souk\n  souk plugin test {0}                          its scenarios, as a shop runs it\n  souk plugin pack {0}/target/souk/{name}   one file for a shop",
         folder.display()
     );
     Ok(())

@@ -12,7 +12,7 @@ use clap::{Subcommand, ValueEnum};
 use souk_build::Build;
 
 use super::control::{self, Answer, Question};
-use super::{StoreArgument, confirm, data, new, out_of_place, store};
+use super::{StoreArgument, call, confirm, data, new, out_of_place, store};
 use crate::engine::{Mode, TrialReport, without_version};
 use crate::files::write_whole;
 use crate::shop::PluginReport;
@@ -176,6 +176,13 @@ pub enum PluginCommand {
     },
     /// Check a plugin's folder as a shop would: manifest, component, powers.
     Check { folder: PathBuf },
+    /// Call one function of a built plugin with what a file says, and show what it answers, writes and takes.
+    ///
+    /// It runs in the engine of a shop, on a store of its own that is thrown away. Fails if the call does, or is over a
+    /// limit of the manifest, or is not what the file expects. docs/plugins.md tells how such a file looks.
+    Call(call::CallArguments),
+    /// Build a plugin, and run all its scenarios: files in `scenarios/` that say what to call and what to expect.
+    Test(call::TestArguments),
     /// Make a publisher's key; prints the public part.
     Key { file: PathBuf },
     /// Pack a plugin's folder into a bundle.
@@ -274,6 +281,8 @@ pub async fn run(command: PluginCommand) -> Result<()> {
             Ok(())
         }
         PluginCommand::Check { folder } => check(&folder),
+        PluginCommand::Call(arguments) => call::call(arguments).await,
+        PluginCommand::Test(arguments) => call::test(arguments).await,
         PluginCommand::Key { file } => {
             println!("{}", bundle::written(&bundle::make_secret_key(&file)?.verifying_key()));
             eprintln!("Keep {} secret. Shops that trust you write into souk.toml:\n[plugins.publishers]\nyour-name = \"the line above\"", file.display());

@@ -24,11 +24,11 @@ use crate::shop::plugin::Plugin;
 use crate::work::{PluginAnswer, PluginCall, SharedUnit};
 
 /// For one host call to lift out of a guest; commands may hand over files.
-const HOSTCALL_FUEL: usize = 8 << 20;
-const HOSTCALL_FUEL_COMMAND: usize = 512 << 20;
+pub(super) const HOSTCALL_FUEL: usize = 8 << 20;
+pub(super) const HOSTCALL_FUEL_COMMAND: usize = 512 << 20;
 const INSTANTIATION_DEADLINE: Duration = Duration::from_secs(5);
 /// An operator's import may take its time.
-const COMMAND_DEADLINE: Duration = Duration::from_secs(600);
+pub(super) const COMMAND_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Handlers by which the host enters a plugin, in the order of [`Entry::handlers`].
 const HANDLERS: [(&str, &str); 8] = [
@@ -58,10 +58,10 @@ const fn handler_of(call: &PluginCall) -> usize {
 /// Plugins linked into one component: the shop's services together, or one
 /// extension provider. Dropping the last handle frees its code and instances.
 #[derive(Clone)]
-pub struct Graph(Arc<Inner>);
+pub struct Graph(pub(super) Arc<Inner>);
 
-struct Inner {
-    pre: InstancePre<GuestState>,
+pub(super) struct Inner {
+    pub(super) pre: InstancePre<GuestState>,
     /// Slower code that was there sooner.
     baseline: bool,
     entries: Vec<Entry>,
@@ -74,18 +74,21 @@ struct Inner {
     places: Arc<Semaphore>,
     /// Below so many free places no instance is kept.
     places_reserved: usize,
-    memory_bytes_max: usize,
+    pub(super) memory_bytes_max: usize,
     table_elements_max: usize,
+    metered: bool,
 }
 
-struct Entry {
-    plugin: Arc<Plugin>,
+pub(super) struct Entry {
+    pub(super) plugin: Arc<Plugin>,
     stats: Arc<PluginStats>,
     handlers: [Option<ComponentExportIndex>; HANDLERS.len()],
     /// Extension points it provides: interface without version → function → index.
     extensions: BTreeMap<String, HashMap<String, ComponentExportIndex>>,
+    /// All exports that the host can reach: interface → name in the component.
+    pub(super) exports: BTreeMap<String, String>,
     calls: Vec<String>,
-    deadline: Duration,
+    pub(super) deadline: Duration,
     output_bytes_max: usize,
     fresh: bool,
 }
@@ -106,7 +109,7 @@ impl Graph {
         // Composing and compiling take long enough to be kept off the runtime.
         let blocking = engine.clone();
         let (plugins, composition, compiled) = tokio::task::spawn_blocking(move || {
-            let composition = link::compose(&plugins)?;
+            let composition = link::compose(&plugins, blocking.metered)?;
             let compiled = blocking.compilers.compile(&composition.component, code).map_err(unusable)?;
             Ok((plugins, composition, compiled))
         })
@@ -134,6 +137,8 @@ impl Graph {
             .iter()
             .zip(&composition.parts)
             .map(|((plugin, _), part)| entry(&component, plugin, part, stats(plugin.name())))
+            // What an earlier call has left in an instance would be counted.
+            .map(|entry| entry.map(|entry| Entry { fresh: entry.fresh || engine.metered, ..entry }))
             .collect::<Result<Vec<_>, _>>()?;
         let provider = plugins.iter().all(|(plugin, _)| plugin.manifest.kind == Kind::Provider);
         let (places, places_max) = if provider { &engine.providers } else { &engine.services };
@@ -152,6 +157,7 @@ impl Graph {
             places: places.clone(),
             memory_bytes_max: limits().map(|l| (l.memory_mib as usize) << 20).sum(),
             table_elements_max: limits().map(|l| l.table_elements as usize).sum(),
+            metered: engine.metered,
         }));
         graph.check(unit).await?;
         Ok(graph)
@@ -298,7 +304,7 @@ impl Graph {
 }
 
 impl Inner {
-    fn entry(&self, plugin: &str) -> Result<&Entry, CallError> {
+    pub(super) fn entry(&self, plugin: &str) -> Result<&Entry, CallError> {
         self.by_name.get(plugin).map(|index| &self.entries[*index]).ok_or_else(|| CallError {
             plugin: Some(plugin.to_owned()),
             kind: CallErrorKind::NotFound,
@@ -322,6 +328,9 @@ impl Inner {
         store.epoch_deadline_callback(at_tick);
         store.set_epoch_deadline(1);
         store.set_hostcall_fuel(HOSTCALL_FUEL);
+        if self.metered {
+            store.set_fuel(u64::MAX)?;
+        }
         let instance = self.pre.instantiate_async(&mut store).await?;
         Ok(Warm::new(store, instance, permit))
     }
@@ -335,7 +344,7 @@ impl Inner {
     }
 
     /// One call under both clocks. The instance is kept only if it ended well.
-    async fn run<T>(
+    pub(super) async fn run<T>(
         &self,
         entry: &Entry,
         unit: SharedUnit,
@@ -478,6 +487,7 @@ fn entry(component: &Component, plugin: &Arc<Plugin>, part: &link::Part, stats: 
         stats,
         handlers,
         extensions,
+        exports: part.exports.clone(),
         calls: part.services.clone(),
         deadline: Duration::from_millis(manifest.limits.deadline_ms.into()),
         output_bytes_max: manifest.limits.output_bytes as usize,

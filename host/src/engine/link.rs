@@ -111,7 +111,9 @@ impl Interfaces {
     }
 }
 
-pub(super) fn compose(plugins: &[(Arc<Plugin>, Arc<[u8]>)]) -> Result<Composition, LinkError> {
+/// With `services_too` their functions come out beside the handlers, for the host
+/// to call; a shop has no use for that.
+pub(super) fn compose(plugins: &[(Arc<Plugin>, Arc<[u8]>)], services_too: bool) -> Result<Composition, LinkError> {
     let mut graph = CompositionGraph::new();
     let registered = plugins.iter().map(|(plugin, bytes)| register(&mut graph, plugin.name(), bytes)).collect::<Result<Vec<_>, _>>()?;
     let providers = providers(graph.types(), &registered)?;
@@ -152,9 +154,11 @@ pub(super) fn compose(plugins: &[(Arc<Plugin>, Arc<[u8]>)]) -> Result<Compositio
                 reason: chain(&error),
             })?;
         }
-        for (interface, kind) in &this.exports {
-            if is_host_side(interface) && has_functions(graph.types(), *kind) {
-                let label = format!("{}-{}", this.name, short_name(interface));
+        for (place, (interface, kind)) in this.exports.iter().enumerate() {
+            let host_side = is_host_side(interface);
+            if (host_side || services_too) && has_functions(graph.types(), *kind) {
+                // Services of two packages may have one short name.
+                let label = if host_side { format!("{}-{}", this.name, short_name(interface)) } else { format!("{}-service{place}", this.name) };
                 let export = graph.alias_instance_export(instance, interface).map_err(|error| LinkError::Unusable(error.to_string()))?;
                 graph.export(export, label.clone()).map_err(|error| LinkError::Unusable(error.to_string()))?;
                 parts[index].exports.insert(interface.clone(), label);

@@ -13,9 +13,11 @@ mod graph;
 mod guests;
 mod instance;
 mod link;
+mod rehearsal;
 mod state;
 mod stats;
 mod trial;
+pub mod values;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +34,7 @@ pub use code::Code;
 pub use extension::{Provider, Providers};
 pub use graph::Graph;
 pub use link::{Interfaces, LinkError, without_version};
+pub use rehearsal::{Rehearsed, Role};
 pub use state::GuestState;
 pub use stats::{PluginStats, fails_too_often};
 pub use trial::{Mode, Trial, TrialReport, UnitMaker};
@@ -78,11 +81,14 @@ pub struct Options {
     pub provider_instances_max: u32,
     /// Whether [`Code::Soonest`] may come from the baseline compiler.
     pub baseline: bool,
+    /// Counts what guests execute, for [`Graph::rehearse`]: their code is slower
+    /// for it, so that no shop is served so.
+    pub metered: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { code_cache: None, service_instances_max: 64, provider_instances_max: 128, baseline: true }
+        Self { code_cache: None, service_instances_max: 64, provider_instances_max: 128, baseline: true, metered: false }
     }
 }
 
@@ -100,6 +106,7 @@ pub struct Engine {
     /// The pooling allocator errs past its maximum; these make calls wait.
     services: (Arc<Semaphore>, u32),
     providers: (Arc<Semaphore>, u32),
+    metered: bool,
 }
 
 impl Engine {
@@ -124,6 +131,7 @@ impl Engine {
             .table_keep_resident(64 << 10)
             .pagemap_scan(Enabled::Auto);
         let mut config = config();
+        config.consume_fuel(options.metered);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let optimising = wasmtime::Engine::new(&config)?;
         tick(&optimising)?;
@@ -131,6 +139,7 @@ impl Engine {
             compilers: Arc::new(Compilers::new(optimising, options.code_cache, options.baseline)),
             services: places(options.service_instances_max),
             providers: places(options.provider_instances_max),
+            metered: options.metered,
         })
     }
 }

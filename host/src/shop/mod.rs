@@ -207,6 +207,13 @@ impl Shop {
         self.site.load_full()
     }
 
+    /// What a live plugin is linked into.
+    pub fn graph_of(&self, plugin: &str) -> Option<Graph> {
+        let live = self.live.load();
+        let graph = live.providers.get(plugin).map(|provider| &provider.graph).or(live.services.as_ref());
+        graph.filter(|graph| graph.plugins().any(|linked| linked.name() == plugin)).cloned()
+    }
+
     /// The one plugin with this operator's command.
     pub fn plugin_with_command(&self, command: &str) -> Option<String> {
         let plugins = self.plugins.borrow().clone();

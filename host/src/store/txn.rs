@@ -201,6 +201,21 @@ impl Txn {
         !(self.writes.is_empty() && self.adds.is_empty() && self.counters_deleted.is_empty() && self.appends.is_empty())
     }
 
+    /// Documents that a commit would put, or delete.
+    pub fn written(&self) -> impl Iterator<Item = (&[u8], Option<&Bytes>)> {
+        self.writes.iter().map(|(key, value)| (key.as_slice(), value.as_ref()))
+    }
+
+    /// Counters, and what a commit would add to them.
+    pub fn added(&self) -> impl Iterator<Item = (&[u8], i64)> {
+        self.adds.iter().map(|(key, add)| (key.as_slice(), add.delta))
+    }
+
+    /// Entries that a commit would put under `log`.
+    pub fn appended(&self, log: &[u8]) -> impl Iterator<Item = &Bytes> {
+        self.appends.iter().filter(move |(to, _)| to == log).map(|(_, entry)| entry)
+    }
+
     pub fn operations(&self) -> u32 {
         self.operations
     }

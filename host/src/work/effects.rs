@@ -90,6 +90,12 @@ pub(crate) fn request(unit: &mut Unit, requester: &str, effect: Request) -> Resu
     Ok(())
 }
 
+/// What a unit has asked for, read from what it will commit.
+pub(super) fn asked(record: &[u8]) -> Option<Request> {
+    let Record { target, kind, key, payload, due_ms, .. } = postcard::from_bytes(record).ok()?;
+    Some(Request { target, kind, key, payload, not_before_ms: due_ms })
+}
+
 /// What became of one turn at an effect.
 enum Turn {
     /// The record is gone.

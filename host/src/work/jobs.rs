@@ -66,6 +66,12 @@ pub(crate) fn cancel(unit: &mut Unit, plugin: &str, name: &str, key: &str) -> Re
     Ok(())
 }
 
+/// Time and payload of what a unit has scheduled, read from what it will commit.
+pub(super) fn scheduled(record: &[u8]) -> Option<(u64, Vec<u8>)> {
+    let Record { due_ms, payload, .. } = postcard::from_bytes(record).ok()?;
+    Some((due_ms, payload))
+}
+
 fn store(txn: &mut Txn, id: &Key, record: &Record) {
     txn.put(id, encode(record));
     txn.put(&keys::job_due(record.next_ms, id), Vec::new());

@@ -84,6 +84,37 @@ pub fn names_of(plugin: &str, key: &[u8]) -> Option<(String, String)> {
     rest.split_once('\0').map(|(collection, key)| (collection.to_owned(), key.to_owned()))
 }
 
+/// What a unit has written under a key, as far as plugins see it.
+pub enum Written<'a> {
+    /// Plugin, collection and key.
+    Document(&'a str, &'a str, &'a str),
+    Effect,
+    /// Plugin, name and key.
+    Job(&'a str, &'a str, &'a str),
+}
+
+pub fn written(key: &[u8]) -> Option<Written<'_>> {
+    let (namespace, rest) = key.split_first()?;
+    match *namespace {
+        DOCUMENT | JOB => {
+            let (plugin, collection, key) = three_names(rest)?;
+            Some(if *namespace == JOB { Written::Job(plugin, collection, key) } else { Written::Document(plugin, collection, key) })
+        }
+        EFFECT => Some(Written::Effect),
+        _ => None,
+    }
+}
+
+/// Plugin, collection and key of a counter.
+pub fn counted(key: &[u8]) -> Option<(&str, &str, &str)> {
+    three_names(key.strip_prefix(&[COUNTER])?)
+}
+
+fn three_names(names: &[u8]) -> Option<(&str, &str, &str)> {
+    let mut names = std::str::from_utf8(names).ok()?.splitn(3, '\0');
+    Some((names.next()?, names.next()?, names.next()?))
+}
+
 /// All that is kept for a plugin under keys that begin with its name, and
 /// whether it is documents: jobs, runs by the clock, what it has put into
 /// indexes.

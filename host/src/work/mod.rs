@@ -18,6 +18,7 @@ pub mod jobs;
 pub mod keys;
 mod metrics;
 pub mod outbox;
+pub mod rehearsal;
 pub mod runner;
 #[cfg(test)]
 mod tests;

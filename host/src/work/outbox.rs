@@ -46,6 +46,12 @@ pub(crate) fn publish(unit: &mut Unit, publisher: &str, topic: String, key: Stri
     Ok(())
 }
 
+/// Publisher, topic, key and payload of what a unit will publish.
+pub(super) fn published(record: &[u8]) -> Option<(String, String, String, Vec<u8>)> {
+    let Record { publisher, topic, key, payload, .. } = postcard::from_bytes(record).ok()?;
+    Some((publisher, topic, key, payload))
+}
+
 /// Gives each subscriber in `live` that has none its place in the log, behind
 /// all that is committed now. Whoever makes plugins live calls it first, also
 /// where no [`Runner`] is started: what is published from then on waits for

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
+use super::rehearsal::Rehearsal;
 use super::{LivePlugins, keys};
 use crate::chance;
 use crate::engine::bindings::souk::host::http_client;
@@ -111,6 +112,8 @@ pub struct Unit {
     fetches: Fetches,
     pub(super) staged: Staged,
     held: Vec<Box<dyn std::any::Any + Send>>,
+    /// What stands for the outside world; none in a shop.
+    pub rehearsal: Option<Box<Rehearsal>>,
 }
 
 /// Counted against [`Limits`].
@@ -179,6 +182,7 @@ impl Unit {
             fetches: Fetches::default(),
             staged: Staged::default(),
             held: Vec::new(),
+            rehearsal: None,
         }
     }
 
@@ -262,6 +266,11 @@ impl Unit {
             return Err(UnitError::Quota(format!("more than {max} storage operations in one unit (limits.storage-operations)")));
         }
         Ok(())
+    }
+
+    /// Storage operations until now.
+    pub fn operations(&self) -> u32 {
+        self.spent.operations
     }
 
     pub fn charge_bytes(&mut self, bytes: usize) -> Result<(), UnitError> {
@@ -532,7 +541,8 @@ impl Unit {
         if self.read_only > 0 {
             return Err(UnitError::ReadOnly.into());
         }
-        self.session.id = Some(SessionId(random_token().into()));
+        let token = self.rehearsal.as_mut().map_or_else(random_token, |rehearsal| rehearsal.token());
+        self.session.id = Some(SessionId(token.into()));
         self.session.fresh = true;
         self.session.dirty = true;
         Ok(())
