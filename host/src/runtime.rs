@@ -59,6 +59,10 @@ impl Runtime {
     pub async fn close(&self) {
         self.runner.stop().await;
         self.services.search.stop().await;
+        // What has been written meanwhile is missed from now on.
+        if let Err(error) = miss_files(&self.store, &self.folder).await {
+            tracing::warn!("the next start cannot tell whether files are missing: {error:#}");
+        }
         if let Err(error) = self.store.note_reached() {
             tracing::warn!("the next start cannot tell whether commits are missing: {error}");
         }
