@@ -71,6 +71,10 @@ impl Runtime {
     pub async fn close(&self) {
         self.runner.stop().await;
         self.services.search.stop().await;
+        // What has been written meanwhile is missed from now on.
+        if let Err(error) = miss_files(&self.store, &self.folder).await {
+            tracing::warn!("the next start cannot tell whether files are missing: {error:#}");
+        }
         if let Err(error) = self.store.note_reached() {
             tracing::warn!("the next start cannot tell whether commits are missing: {error}");
         }
@@ -90,21 +94,23 @@ impl Runtime {
 /// Files of the operator's that a new shop does not have, and that matter once they are there.
 const MISSED: [&str; 2] = ["secrets.toml", "plugins/policies.toml"];
 
-/// Tells of those that were there at an earlier start: without them the shop would only do something else.
+/// Tells, once, of those that are gone since the last start: without them the shop would only do something else.
 async fn miss_files(store: &Store, folder: &StoreFolder) -> Result<()> {
     let mut txn = store.begin();
     let known = txn.get(keys::FILES)?.unwrap_or_default();
     let mut known: BTreeSet<String> = String::from_utf8_lossy(&known).lines().map(str::to_owned).collect();
-    let before = known.len();
+    let before = known.clone();
     for name in MISSED {
         let path = folder.0.join(name);
-        if std::fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
+        // Half of a file may be its heading.
+        let says_anything = |text: String| text.lines().any(|line| !line.trim().is_empty() && !line.trim().starts_with('#'));
+        if std::fs::read_to_string(&path).is_ok_and(says_anything) {
             known.insert(name.to_owned());
-        } else if known.contains(name) {
-            tracing::warn!("{} was there before, and is gone or empty: put it back from a backup, or put a comment into it", path.display());
+        } else if known.remove(name) {
+            tracing::warn!("{} held something at the last start, and holds nothing now: if that was not you, put it back from a backup", path.display());
         }
     }
-    if known.len() > before {
+    if known != before {
         txn.put(keys::FILES, known.into_iter().collect::<Vec<_>>().join("\n").into_bytes());
         store.commit(txn).await?;
     }

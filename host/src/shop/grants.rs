@@ -146,6 +146,8 @@ impl Grants {
         let Some(grant) = self.of(name) else {
             return Err(NotGranted(name.clone()).into());
         };
+        // Whatever is no component at all is told as that.
+        let asked = files.asked()?;
         let same_version = self.0[name].iter().any(|grant| grant.version == files.manifest.version);
         // Bytes that have changed by themselves look so as well.
         ensure!(
@@ -154,7 +156,6 @@ impl Grants {
              kept of it, `souk plugin grant {name}` lets these.",
             files.manifest.version
         );
-        let asked = files.asked()?;
         let known: BTreeSet<Power> = grant.powers.union(&grant.denied).cloned().collect();
         let beyond = powers::beyond(&known, &asked);
         if !beyond.is_empty() {

@@ -24,7 +24,7 @@ const EXPIRY: u8 = b'z';
 const FORMS: u8 = b'v';
 const SEARCH_DOCUMENT: u8 = b'f';
 const SEARCH_APPLIED: u8 = b'a';
-/// Names of the operator's files that were there.
+/// Names of the operator's files that were there at the last start.
 pub const FILES: &[u8] = b"m";
 /// By which the store knows the key file that belongs to it.
 pub const KEY_FINGERPRINT: &[u8] = b"k";
