@@ -49,9 +49,9 @@ impl Catalogue {
         categories
     }
 
-    /// A word that [`LOT`] products have, where the catalogue has as many.
+    /// A word that [`LOT`] products have, where the catalogue has as many. None is the beginning of another.
     pub fn lot(number: usize) -> String {
-        format!("lot{}", number / LOT)
+        format!("lot{:06}", number / LOT)
     }
 
     /// A copy of one of the products that is one of its own.
