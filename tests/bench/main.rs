@@ -40,6 +40,9 @@ struct Arguments {
     seconds: f64,
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Of `growth`: the sizes are 1,000 and each ten times the one before, up to this.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..=1_000_000))]
+    largest: u64,
     /// Where the figures go besides the table.
     #[arg(long, default_value = "target/bench/summary.json")]
     json: PathBuf,
@@ -53,12 +56,14 @@ struct Arguments {
 pub struct Effort {
     pub rounds: usize,
     pub round: Duration,
+    /// A shop as it grows is measured up to so many products and orders.
+    pub largest: u64,
 }
 
 type Measure = fn(Effort) -> Result<Vec<Figure>>;
 
 /// Figures that are taken together; slow ones only when they are asked for.
-const GROUPS: [(&[&str], bool, Measure); 18] = [
+const GROUPS: [(&[&str], bool, Measure); 19] = [
     (&["api_product_vs_hyper"], false, reads::api_product),
     (&["cached_page_vs_hyper"], false, reads::cached_page),
     (&["page_product_p99_ms"], false, reads::page_product),
@@ -75,7 +80,8 @@ const GROUPS: [(&[&str], bool, Measure); 18] = [
     (&["shadow_overhead_ratio"], false, strangers::shadow),
     (&["relink_20_plugins_ms"], false, reload::twenty),
     (&["js_provider_call_us", "py_provider_call_us"], false, strangers::languages),
-    (&["catalog_growth"], true, growth::growth),
+    (&["catalog_growth"], true, growth::catalog),
+    (&["growth"], true, growth::growth),
     (&["storage"], true, storage::storage),
 ];
 
@@ -88,7 +94,8 @@ fn main() -> Result<()> {
     for name in &arguments.names {
         ensure!(known.contains(&name.as_str()), "no figure `{name}`; there are: {}", known.join(", "));
     }
-    let effort = Effort { rounds: arguments.rounds.max(1), round: Duration::from_secs_f64(arguments.seconds.clamp(0.1, 600.0)) };
+    let round = Duration::from_secs_f64(arguments.seconds.clamp(0.1, 600.0));
+    let effort = Effort { rounds: arguments.rounds.max(1), round, largest: arguments.largest };
     let mut figures = Vec::new();
     for (names, slow, measure) in GROUPS {
         let named = names.iter().any(|name| arguments.names.iter().any(|wanted| wanted == name));

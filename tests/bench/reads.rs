@@ -80,7 +80,7 @@ async fn against_bare(name: &'static str, mark: Mark, effort: Effort, shop: &Sho
         median(shop_us),
         median(bare_us)
     );
-    Ok(vec![Figure { name, unit: "requests/s", mark, rounds, remark }])
+    Ok(vec![Figure::compared(name, "requests/s", mark, rounds, remark)])
 }
 
 /// Requests a second, and the server's processor time for each.

@@ -52,7 +52,7 @@ pub fn hostile_neighbour(effort: Effort) -> Result<Vec<Figure>> {
         Ok(())
     })?;
     let remark = format!("p99 of a product as JSON: {:.0} µs alone", median(rounds.iter().filter_map(|round| round.baseline).collect()));
-    Ok(vec![Figure { name: "hostile_neighbour_p99_ratio", unit: "µs", mark: Mark::AtMost(3.0), rounds, remark }])
+    Ok(vec![Figure::compared("hostile_neighbour_p99_ratio", "µs", Mark::AtMost(3.0), rounds, remark)])
 }
 
 /// Grants are looked at when a plugin is linked. What is left of a check is in
@@ -125,7 +125,7 @@ pub fn shadow(effort: Effort) -> Result<Vec<Figure>> {
     let report: Value = serde_json::from_str(&shop.says(&["plugin", "trial", "tea-time", "--json"]).1)?;
     ensure!(report["calls"].as_u64() > Some(0) && report["different"] == 0, "the shadow was not asked: {report}");
     let remark = format!("a cart priced in {:.0} µs; the shadow answered {} of {}", median(rounds.iter().map(|r| r.value).collect()), report["calls"], REQUESTS);
-    Ok(vec![Figure { name: "shadow_overhead_ratio", unit: "µs", mark: Mark::AtMost(1.1), rounds, remark }])
+    Ok(vec![Figure::compared("shadow_overhead_ratio", "µs", Mark::AtMost(1.1), rounds, remark)])
 }
 
 /// A discount in JavaScript and one in Python; none where it is not built.
