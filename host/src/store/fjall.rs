@@ -15,6 +15,10 @@ use super::StoreError;
 use super::engine::{Batch, Engine, SPACES, Snapshot, Space, is_empty_range};
 
 const CACHE_BYTES: u64 = 64 << 20;
+/// All journals are read again at each start, and their room on disk is not the
+/// documents'. Left alone, fjall keeps half a GiB of them: the small spaces,
+/// which never fill a table by themselves, hold on to each.
+const JOURNAL_BYTES: u64 = 64 << 20;
 
 pub struct Fjall {
     database: Database,
@@ -39,7 +43,7 @@ impl Fjall {
         if folder.join("version").exists() && !folder.join("lock").exists() {
             fs::File::create(folder.join("lock")).map_err(io)?;
         }
-        let database = Database::builder(folder).cache_size(CACHE_BYTES).open().map_err(failed)?;
+        let database = Database::builder(folder).cache_size(CACHE_BYTES).max_journaling_size(JOURNAL_BYTES).open().map_err(failed)?;
         let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default).map_err(failed);
         let spaces = [keyspace("documents")?, keyspace("counters")?, keyspace("meta")?];
         Ok(Self { database, spaces })

@@ -9,8 +9,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use souk_tests::Shop;
 
-/// Products in one import, which is one unit of work.
-const IMPORT: usize = 2_000;
+/// Products in one import, which is one unit of work: as many as the smallest
+/// shop has, so that the units are alike in each.
+const IMPORT: usize = 1_000;
 /// Products that have a word in common with no other.
 pub const LOT: usize = 20;
 

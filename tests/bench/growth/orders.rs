@@ -21,7 +21,7 @@ use crate::figure::median;
 
 const TEMPLATES: usize = 3;
 const PLACED: usize = 50;
-const COMMANDS: usize = 5;
+const COMMANDS: usize = 21;
 /// More than are ever sold.
 const PLENTY: u64 = 100_000_000;
 
