@@ -15,8 +15,8 @@ use super::StoreError;
 use super::engine::{Batch, Engine, SPACES, Snapshot, Space, is_empty_range};
 
 const CACHE_BYTES: u64 = 64 << 20;
-/// All journals are read again at each start, and their room on disk is not the
-/// documents'. Left alone, fjall keeps half a GiB of them: the small spaces,
+/// What journals there are is read again at the next start, and their room on
+/// disk is not the documents'. Left alone, fjall keeps half a GiB of them: the small spaces,
 /// which never fill a table by themselves, hold on to each.
 const JOURNAL_BYTES: u64 = 64 << 20;
 

@@ -290,6 +290,8 @@ impl<P: Plugins> Runner<P> {
             Ok(Verdict::Commit(Ok(next)))
         };
         let call = PluginCall::Migrate { cursor: forms.cursor.clone() };
+        // Each unit that asks for the form has read the record that this one writes.
+        self.after_others(&keys::forms(plugin)).await;
         let outcome = self.run(plugin, &call, self.background_start(Kind::Job), is_same, finish).await;
         match outcome.map_err(|error| failed(error.to_string()))?.value {
             Some(next) => next.map_err(failed),

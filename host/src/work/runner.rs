@@ -325,6 +325,12 @@ impl<P: Plugins> Runner<P> {
         }
     }
 
+    /// Waits for those who lost on this key and take turns at it. For what goes
+    /// on and on writing it: they would lose each time.
+    pub(super) async fn after_others(&self, key: &[u8]) {
+        drop(self.turns[place_of(key)].lock().await);
+    }
+
     /// One handler in one unit. `prepare` reads what the host itself relies on
     /// and may call it off; `finish` writes the host's own records beside the
     /// handler's. Both are called again with each attempt.
