@@ -47,7 +47,8 @@ fn open(store: TempDir, faults: &Faults) -> Shop {
 }
 
 fn assert_calm(said: &str) {
-    assert!(!said.contains("panicked"), "{said}");
+    // As a panic is told; libraries have the word in messages of their own.
+    assert!(!said.contains("panicked at"), "{said}");
 }
 
 fn assert_whole(store: &Path) {
