@@ -6,6 +6,7 @@
 //! plugins, [`engine`] runs them, [`capability`] is what they may call, and
 //! [`store`] keeps documents.
 
+mod audit;
 pub mod capability;
 pub mod chance;
 pub mod cli;

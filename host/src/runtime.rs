@@ -92,7 +92,7 @@ impl Runtime {
 }
 
 /// Files of the operator's that a new shop does not have, and that matter once they are there.
-const MISSED: [&str; 2] = ["secrets.toml", "plugins/policies.toml"];
+const MISSED: [&str; 3] = ["audit.jsonl", "secrets.toml", "plugins/policies.toml"];
 
 /// Tells, once, of those that are gone since the last start: without them the shop would only do something else.
 async fn miss_files(store: &Store, folder: &StoreFolder) -> Result<()> {

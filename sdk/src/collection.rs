@@ -70,8 +70,10 @@ impl<T> Index<T> {
     }
 }
 
+/// Why a collection could not be read or written.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CollectionError {
+    /// The host said no; for instance a key or a document outside the limits.
     Storage(storage::Error),
     /// Another document has this value of a unique index.
     Duplicate { index: &'static str, value: String },
@@ -102,10 +104,12 @@ impl From<storage::Error> for CollectionError {
 type Result<T> = std::result::Result<T, CollectionError>;
 
 impl<T: Serialize + DeserializeOwned> Collection<T> {
+    /// A collection of this plugin; the name is 1 to 64 characters of `a-z 0-9 -`.
     pub const fn new(name: &'static str, indexes: &'static [Index<T>]) -> Self {
         Self { name, indexes, document: PhantomData }
     }
 
+    /// None where there is no document of this key.
     pub fn get(&self, key: &str) -> Result<Option<T>> {
         storage::get(self.name, key)?.map(|bytes| self.decode(key, &bytes)).transpose()
     }

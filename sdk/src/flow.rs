@@ -25,6 +25,7 @@ pub mod events {
     pub use crate::bindings::host::event_handler::{Event, Guest};
     pub use crate::capability::events::*;
 
+    /// Publishes under a topic that the manifest names under `publishes`; events with one key are heard in order.
     pub fn publish_json(topic: &str, key: &str, payload: &impl super::Serialize) -> Result<(), Error> {
         publish(topic, key, &super::to_json(payload).map_err(Error::Invalid)?)
     }
@@ -95,6 +96,7 @@ pub mod jobs {
     pub use crate::bindings::host::job_handler::{Guest, Job};
     pub use crate::capability::jobs::*;
 
+    /// Runs the job once, at or after `at_ms` (UTC milliseconds). The same name and key again moves it.
     pub fn schedule_json(name: &str, key: &str, at_ms: u64, payload: &impl super::Serialize) -> Result<(), Error> {
         schedule(name, key, at_ms, &super::to_json(payload).map_err(Error::Invalid)?)
     }

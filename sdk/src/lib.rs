@@ -23,6 +23,8 @@
 //! in a module named after the capability. Compiled natively, capabilities are
 //! in memory and belong to the thread: see [`testing`].
 
+#![warn(missing_docs)]
+
 // The generated code names this crate from inside as from outside.
 extern crate self as souk_sdk;
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 pub use crate::bindings::commerce::types::Money;
 
+/// Why there is no sum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MoneyError {
     /// The amount does not fit in 64 bits.
@@ -97,18 +98,22 @@ pub fn allocate(amount: i64, shares: &[u64]) -> Result<Vec<i64>, MoneyError> {
 }
 
 impl Money {
+    /// Of an amount in minor units and an ISO 4217 code.
     pub fn new(amount: i64, currency: impl Into<String>) -> Self {
         Self { amount, currency: currency.into() }
     }
 
+    /// Nothing, in this currency.
     pub fn zero(currency: impl Into<String>) -> Self {
         Self::new(0, currency)
     }
 
+    /// The sum, of one currency alone.
     pub fn add(&self, other: &Self) -> Result<Self, MoneyError> {
         self.with(other, i64::checked_add)
     }
 
+    /// The difference, which may be negative.
     pub fn sub(&self, other: &Self) -> Result<Self, MoneyError> {
         self.with(other, i64::checked_sub)
     }

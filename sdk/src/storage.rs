@@ -45,6 +45,7 @@ pub struct Counter {
 }
 
 impl Counter {
+    /// Counters in this collection, which documents of the same collection do not meet.
     pub const fn new(collection: &'static str) -> Self {
         Self { collection }
     }

@@ -31,20 +31,31 @@ use crate::bindings::web::types::Request;
 /// What a test can look at afterwards.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Published {
+    /// As the manifest names it under `publishes`.
     pub topic: String,
+    /// Events of one key are heard in order.
     pub key: String,
+    /// JSON by convention.
     pub payload: Vec<u8>,
 }
 
 impl Published {
+    /// The payload as JSON.
+    ///
+    /// # Panics
+    ///
+    /// Where it is none.
     pub fn json(&self) -> Json {
         serde_json::from_slice(&self.payload).expect("events carry JSON by convention")
     }
 }
 
+/// A job that waits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Scheduled {
+    /// When it is due, in UTC milliseconds.
     pub at_ms: u64,
+    /// JSON by convention.
     pub payload: Vec<u8>,
 }
 
@@ -143,14 +154,17 @@ pub fn read_only<T>(handler: impl FnOnce() -> T) -> T {
     answer
 }
 
+/// Sets the clock, in UTC milliseconds; it stands at the beginning of 2026 unless set.
 pub fn set_now_ms(now_ms: u64) {
     with(|state| state.now_ms = now_ms);
 }
 
+/// Moves the clock on.
 pub fn advance_ms(ms: u64) {
     with(|state| state.now_ms += ms);
 }
 
+/// Chance repeats itself: the same seed gives the same bytes and tokens.
 pub fn set_random_seed(seed: u64) {
     with(|state| state.random = seed);
 }
@@ -165,10 +179,12 @@ pub fn set_config(document: Json) {
     with(|state| state.config = document);
 }
 
+/// What [`config::shop`](crate::config::shop) answers.
 pub fn set_shop(shop: ShopFacts) {
     with(|state| state.shop = shop);
 }
 
+/// A secret as the operator grants it.
 pub fn set_secret(name: &str, value: &str) {
     with(|state| state.secrets.insert(name.into(), value.into()));
 }
@@ -183,10 +199,12 @@ pub fn on_fetch(answer: impl Fn(&http_client::Request) -> Result<http_client::Re
     with(|state| state.fetch = Some(Rc::new(answer)));
 }
 
+/// What was published, the first first.
 pub fn events() -> Vec<Published> {
     with(|state| state.events.clone())
 }
 
+/// What was asked of the outside world, the first first.
 pub fn effects() -> Vec<Effect> {
     with(|state| state.effects.clone())
 }
@@ -196,10 +214,12 @@ pub fn jobs() -> BTreeMap<(String, String), Scheduled> {
     with(|state| state.jobs.clone())
 }
 
+/// Tags of pages that are to be made anew.
 pub fn invalidated_tags() -> BTreeSet<String> {
     with(|state| state.invalidated.clone())
 }
 
+/// Every line that was logged.
 pub fn log() -> Vec<(Level, String)> {
     with(|state| state.log.clone())
 }
@@ -214,11 +234,13 @@ pub fn get(route: &str, target: &str) -> Request {
     request("GET", route, target, "", Vec::new())
 }
 
+/// A form sent to a route.
 pub fn post_form(route: &str, target: &str, fields: &[(&str, &str)]) -> Request {
     let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
     request("POST", route, target, "application/x-www-form-urlencoded", body.into_bytes())
 }
 
+/// JSON sent to a route.
 pub fn post_json(route: &str, target: &str, body: &impl Serialize) -> Request {
     request("POST", route, target, "application/json", serde_json::to_vec(body).expect("a test's body has a JSON form"))
 }
@@ -296,15 +318,18 @@ pub(crate) mod capability {
             Ok((collection.into(), key.into()))
         }
 
+        /// None where there is no document.
         pub fn get(collection: &str, key: &str) -> Result<Option<Vec<u8>>, Error> {
             let place = place(collection, key)?;
             Ok(with(|state| state.documents.get(&place).cloned()))
         }
 
+        /// One result a key, in the order asked. At most 1,000 keys.
         pub fn get_many(collection: &str, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, Error> {
             keys.iter().map(|key| get(collection, key)).collect()
         }
 
+        /// Adds or replaces a document of at most 256 KiB.
         pub fn put(collection: &str, key: &str, value: &[u8]) -> Result<(), Error> {
             let place = place(collection, key)?;
             if value.len() > VALUE_BYTES_MAX {
@@ -317,6 +342,7 @@ pub(crate) mod capability {
             })
         }
 
+        /// Deleting what is not there is no error.
         pub fn delete(collection: &str, key: &str) -> Result<(), Error> {
             let place = place(collection, key)?;
             with(|state| {
@@ -326,6 +352,7 @@ pub(crate) mod capability {
             })
         }
 
+        /// Entries in byte order of their keys, or the reverse; `limit` is capped at 1,000.
         pub fn scan(collection: &str, range: &Range, limit: u32, reverse: bool) -> Result<Vec<Entry>, Error> {
             let start = (collection.to_owned(), range.start.clone().unwrap_or_default());
             let end = match &range.end {
@@ -344,15 +371,18 @@ pub(crate) mod capability {
             }))
         }
 
+        /// 0 where nothing was added. The unit depends on it.
         pub fn counter_get(collection: &str, key: &str) -> Result<i64, Error> {
             let place = place(collection, key)?;
             Ok(with(|state| state.counters.get(&place).copied().unwrap_or_default()))
         }
 
+        /// The same without depending on it.
         pub fn counter_peek(collection: &str, key: &str) -> Result<i64, Error> {
             counter_get(collection, key)
         }
 
+        /// Adds, and gives the new value; with a floor it is never below it.
         pub fn counter_add(collection: &str, key: &str, delta: i64, floor: Option<i64>) -> Result<i64, Error> {
             let place = place(collection, key)?;
             with(|state| {
@@ -371,14 +401,17 @@ pub(crate) mod capability {
     pub mod cache {
         use super::with;
 
+        /// None where nothing is kept: the caller then computes it and calls [`put`].
         pub fn get(key: &str) -> Option<Vec<u8>> {
             with(|state| state.cache.get(key).cloned())
         }
 
+        /// Key at most 512 bytes, value at most 1 MiB; larger ones are not kept.
         pub fn put(key: &str, value: &[u8], _ttl_ms: u32) {
             with(|state| state.cache.insert(key.into(), value.to_vec()));
         }
 
+        /// From the next [`get`] on it is missed.
         pub fn delete(key: &str) {
             with(|state| state.cache.remove(key));
         }
@@ -420,6 +453,7 @@ pub(crate) mod capability {
             query.text.to_lowercase().split_whitespace().all(|word| all.contains(word)) && query.filters.iter().all(passes)
         }
 
+        /// Adds or replaces a document, once the unit is committed.
         pub fn put(index: &str, id: &str, fields: &[Field]) -> Result<(), Error> {
             with(|state| {
                 writable!(state);
@@ -428,6 +462,7 @@ pub(crate) mod capability {
             })
         }
 
+        /// Deleting what is not there is no error.
         pub fn delete(index: &str, id: &str) -> Result<(), Error> {
             with(|state| {
                 writable!(state);
@@ -436,6 +471,7 @@ pub(crate) mod capability {
             })
         }
 
+        /// Matches, the best first.
         pub fn query(index: &str, query: &SearchQuery) -> Result<Results, Error> {
             with(|state| {
                 let mut found: Vec<(&String, &Vec<Field>)> = (state.indexed.iter())
@@ -468,6 +504,7 @@ pub(crate) mod capability {
             })
         }
 
+        /// Completions of what was typed so far, the best first. At most 20.
         pub fn suggest(index: &str, prefix: &str, limit: u32) -> Result<Vec<String>, Error> {
             with(|state| {
                 let fields = state.indexed.iter().filter(|((name, _), _)| name == index).flat_map(|(_, fields)| fields);
@@ -498,15 +535,18 @@ pub(crate) mod capability {
             stored(work)
         }
 
+        /// Unguessable, and stable until [`rotate`].
         pub fn id() -> Result<String, Error> {
             stored(|_| ())?;
             Ok(with(|state| format!("session-{}", state.session_id)))
         }
 
+        /// None where nothing is stored under it.
         pub fn get(key: &str) -> Result<Option<String>, Error> {
             stored(|session| session.get(key).cloned())
         }
 
+        /// Key at most 64 bytes, value at most 4 KiB.
         pub fn set(key: &str, value: &str) -> Result<(), Error> {
             if !(1..=64).contains(&key.len()) || value.len() > 4096 {
                 return Err(Error::Invalid(format!("session key `{key}` or its value is too long")));
@@ -514,10 +554,12 @@ pub(crate) mod capability {
             written(|session| session.insert(key.into(), value.into())).map(drop)
         }
 
+        /// Deleting what is not there is no error.
         pub fn delete(key: &str) -> Result<(), Error> {
             written(|session| session.remove(key)).map(drop)
         }
 
+        /// A new id for the same state: for when the shopper signs in.
         pub fn rotate() -> Result<(), Error> {
             written(|_| ())?;
             with(|state| state.session_id += 1);
@@ -526,6 +568,7 @@ pub(crate) mod capability {
     }
 
     pub mod pages {
+        /// Drops every kept page with one of these tags, at the commit.
         pub fn invalidate(tags: &[String]) {
             super::with(|state| state.invalidated.extend(tags.iter().cloned()));
         }
@@ -534,14 +577,17 @@ pub(crate) mod capability {
     pub mod config {
         pub use crate::bindings::host::config::*;
 
+        /// All settings as one JSON object.
         pub fn document() -> String {
             super::with(|state| state.config.to_string())
         }
 
+        /// One setting as JSON.
         pub fn get(name: &str) -> Option<String> {
             super::with(|state| state.config.get(name).map(ToString::to_string))
         }
 
+        /// The shop's own facts, the same for all plugins.
         pub fn shop() -> ShopFacts {
             super::with(|state| state.shop.clone())
         }
@@ -552,6 +598,7 @@ pub(crate) mod capability {
 
         use super::{Published, with};
 
+        /// Publishes with the commit; at most 64 KiB, JSON by convention.
         pub fn publish(topic: &str, key: &str, payload: &[u8]) -> Result<(), Error> {
             with(|state| {
                 writable!(state);
@@ -566,6 +613,7 @@ pub(crate) mod capability {
 
         use super::with;
 
+        /// Stored with the unit, and carried out after its commit.
         pub fn request(effect: &Effect) -> Result<(), Error> {
             with(|state| {
                 writable!(state);
@@ -582,6 +630,7 @@ pub(crate) mod capability {
 
         use super::{Scheduled, with};
 
+        /// Runs once at or after `at_ms` (UTC milliseconds); the same name and key again moves it.
         pub fn schedule(name: &str, key: &str, at_ms: u64, payload: &[u8]) -> Result<(), Error> {
             with(|state| {
                 writable!(state);
@@ -590,6 +639,7 @@ pub(crate) mod capability {
             })
         }
 
+        /// Cancelling what is not scheduled is no error.
         pub fn cancel(name: &str, key: &str) -> Result<(), Error> {
             with(|state| {
                 writable!(state);
@@ -602,6 +652,7 @@ pub(crate) mod capability {
     pub mod http_client {
         pub use crate::bindings::host::http_client::*;
 
+        /// Before the first write of the unit, to hosts of the manifest.
         pub fn fetch(request: &Request) -> Result<Response, Error> {
             let answer = super::with(|state| state.fetch.clone());
             match answer {
@@ -612,6 +663,7 @@ pub(crate) mod capability {
     }
 
     pub mod secrets {
+        /// None unless the manifest names it and the operator has granted and written it.
         pub fn get(name: &str) -> Option<String> {
             super::with(|state| state.secrets.get(name).cloned())
         }
@@ -635,51 +687,62 @@ pub(crate) mod capability {
             mac.finalize().into_bytes().to_vec()
         }
 
+        /// SHA-256.
         pub fn digest(data: &[u8]) -> Vec<u8> {
             Sha256::digest(data).to_vec()
         }
 
+        /// HMAC-SHA-256 under a named key.
         pub fn mac(key: &str, data: &[u8]) -> Result<Vec<u8>, Error> {
             Ok(hmac(key.as_bytes(), &[data]))
         }
 
+        /// Compares in constant time.
         pub fn verify_mac(key: &str, data: &[u8], given: &[u8]) -> Result<bool, Error> {
             Ok(mac(key, data)? == given)
         }
 
+        /// HMAC-SHA-256 under a secret of the operator's, by its name.
         pub fn secret_mac(secret: &str, data: &[u8]) -> Result<Vec<u8>, Error> {
             let value = super::secrets::get(secret).ok_or_else(|| Error::Invalid(format!("no secret `{secret}`")))?;
             Ok(hmac(value.as_bytes(), &[data]))
         }
 
+        /// Ed25519 under a named key.
         pub fn sign(key: &str, data: &[u8]) -> Result<Vec<u8>, Error> {
             Ok(hmac(&public_key(key)?, &[data]))
         }
 
+        /// Of a named key: 32 bytes.
         pub fn public_key(key: &str) -> Result<Vec<u8>, Error> {
             Ok(digest(key.as_bytes()))
         }
 
+        /// Whether the owner of the public key has signed this.
         pub fn verify(public_key: &[u8], data: &[u8], signature: &[u8]) -> Result<bool, Error> {
             Ok(hmac(public_key, &[data]) == signature)
         }
 
+        /// Encrypted and authenticated; `context` is bound to it.
         pub fn seal(key: &str, context: &[u8], data: &[u8]) -> Result<Vec<u8>, Error> {
             let mut sealed = hmac(key.as_bytes(), &[&digest(context), data]);
             sealed.extend_from_slice(data);
             Ok(sealed)
         }
 
+        /// What was sealed under the same key and context.
         pub fn open(key: &str, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Error> {
             let (mac, data) = sealed.split_at_checked(MAC_BYTES).ok_or(Error::NotAuthentic)?;
             let expected = hmac(key.as_bytes(), &[&digest(context), data]);
             if mac == expected { Ok(data.to_vec()) } else { Err(Error::NotAuthentic) }
         }
 
+        /// Argon2id, as a PHC string.
         pub fn hash_password(password: &str) -> Result<String, Error> {
             Ok(digest(password.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
         }
 
+        /// Whether it is the password of this hash.
         pub fn verify_password(password: &str, hash: &str) -> Result<bool, Error> {
             Ok(hash_password(password)? == hash)
         }
@@ -696,10 +759,12 @@ pub(crate) mod capability {
             })
         }
 
+        /// At most 64 KiB.
         pub fn bytes(length: u32) -> Vec<u8> {
             (0..length).map(|_| next() as u8).collect()
         }
 
+        /// Unguessable and fit for URLs: `length` of A-Z a-z 0-9, at most 256.
         pub fn token(length: u32) -> String {
             const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
             (0..length).map(|_| char::from(LETTERS[next() as usize % LETTERS.len()])).collect()
@@ -709,16 +774,19 @@ pub(crate) mod capability {
     pub mod data {
         pub use crate::bindings::host::data::*;
 
+        /// The form in which documents are to be written in this unit.
         pub fn form() -> Result<u32, Error> {
             Ok(super::with(|state| state.form))
         }
     }
 
     pub mod clock {
+        /// UTC milliseconds, the same throughout a unit.
         pub fn now_ms() -> u64 {
             super::with(|state| state.now_ms)
         }
 
+        /// For measuring.
         pub fn monotonic_ns() -> u64 {
             now_ms() * 1_000_000
         }
@@ -727,6 +795,7 @@ pub(crate) mod capability {
     pub mod log {
         pub use crate::bindings::host::log::*;
 
+        /// One line; the macros of this module are shorter.
         pub fn write(level: Level, message: &str, fields: &[(String, String)]) {
             let fields: String = fields.iter().map(|(key, value)| format!(" {key}={value}")).collect();
             super::with(|state| state.log.push((level, format!("{message}{fields}"))));
@@ -736,20 +805,24 @@ pub(crate) mod capability {
     pub mod metrics {
         use super::with;
 
+        /// Adds to a counter.
         pub fn count(name: &str, _labels: &[(String, String)], amount: u64) {
             with(|state| *state.metrics.entry(name.into()).or_default() += amount as f64);
         }
 
+        /// Sets a value.
         pub fn gauge(name: &str, _labels: &[(String, String)], value: f64) {
             with(|state| state.metrics.insert(name.into(), value));
         }
 
+        /// A duration or size, of which the host keeps a histogram.
         pub fn observe(name: &str, labels: &[(String, String)], value: f64) {
             gauge(name, labels, value);
         }
     }
 
     pub mod assets {
+        /// `/assets/storefront/3f2a…/shop.css` for `shop.css`.
         pub fn url(path: &str) -> Option<String> {
             Some(format!("/assets/{path}"))
         }

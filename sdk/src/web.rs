@@ -60,10 +60,12 @@ pub fn redirect(location: &str) -> Response {
     response
 }
 
+/// 404.
 pub fn not_found() -> Response {
     Problem::new(404, "Not found").into()
 }
 
+/// Any answer, without further headers.
 pub fn response(status: u16, content_type: &str, body: Vec<u8>) -> Response {
     let headers = vec![("content-type".into(), content_type.into())];
     Response { status, headers, body, cache: None, await_effects: false }
@@ -75,11 +77,13 @@ pub fn answer(handler: impl FnOnce() -> Result<Response, Problem>) -> Response {
 }
 
 impl Response {
+    /// The same answer under another status; from 400 on it rolls the unit back.
     pub fn with_status(mut self, status: u16) -> Self {
         self.status = status;
         self
     }
 
+    /// One more header, whether or not there is one of this name.
     pub fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -103,6 +107,7 @@ impl Request {
         first(&self.headers, name)
     }
 
+    /// What stands behind the question mark.
     pub fn query(&self) -> Fields {
         Fields::parse(self.query.as_bytes())
     }
@@ -149,6 +154,7 @@ fn first<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
 pub struct Fields(Vec<(String, String)>);
 
 impl Fields {
+    /// Of `application/x-www-form-urlencoded`; whatever does not decode stays as it is.
     pub fn parse(encoded: &[u8]) -> Self {
         Self(form_urlencoded::parse(encoded).into_owned().collect())
     }
@@ -158,10 +164,12 @@ impl Fields {
         first(&self.0, name)
     }
 
+    /// Every value of this name, in the order sent.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(candidate, _)| candidate == name).map(|(_, value)| value.as_str())
     }
 
+    /// Names and values, in the order sent.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
@@ -196,10 +204,14 @@ impl Fields {
 /// An error as RFC 9457 has it. As a [`Response`] it rolls the unit back.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Problem {
+    /// The HTTP status of the answer.
     pub status: u16,
+    /// The same for all problems of its kind.
     pub title: String,
+    /// What was wrong this time.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// Each field that is wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
 }
@@ -207,10 +219,12 @@ pub struct Problem {
 pub use crate::bindings::commerce::types::FieldError;
 
 impl Problem {
+    /// With a title for people; [`Self::detail`] says more.
     pub fn new(status: u16, title: impl Into<String>) -> Self {
         Self { status, title: title.into(), detail: String::new(), errors: Vec::new() }
     }
 
+    /// What was wrong this time, and what to do.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self

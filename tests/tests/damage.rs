@@ -86,6 +86,8 @@ const PLUGINS: &[Kind] = &[
 ];
 const OPERATORS: &[Kind] = &[
     kind("data/keys/master", "", "data/keys/master", &[Refused]),
+    // `souk audit` tells.
+    kind("audit.jsonl", "", "audit.jsonl", &[AsBefore, Told]),
     kind("souk.toml", "", "souk.toml", &[Refused, Taken]),
     kind("secrets.toml", "", "secrets.toml", &[Refused, Told, Taken]),
     kind("media/category-tea.webp", "", "media", &[Taken]),

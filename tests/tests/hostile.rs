@@ -51,6 +51,30 @@ async fn a_provider_that_means_harm_is_left_out_and_the_shop_sells() {
     shoppers.leave().await;
 }
 
+/// Each would ask the other for ever, and take the places of all providers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn providers_that_ask_each_other_are_not_asked_again() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(3).await;
+    let shoppers = Shoppers::enter(&shop).await;
+    shop.misbehave("1.0.0", "ask-for-discounts");
+    let (twin, manifest) = (shop.plugin("twin"), fs::read_to_string(shop.plugin("hostile").join("plugin.toml")).unwrap());
+    fs::create_dir(&twin).unwrap();
+    fs::copy(shop.plugin("hostile").join("plugin.wasm"), twin.join("plugin.wasm")).unwrap();
+    replace(&twin.join("plugin.toml"), manifest.replace("name = \"hostile\"", "name = \"twin\"").as_bytes());
+    let (granted, said) = shop.says(&["plugin", "grant", "--yes", "twin"]);
+    assert!(granted && said.contains("is live"), "{said}");
+    let (cart, _) = api.cart(&sku, 1).await.unwrap();
+    let (status, placed) = api.order(&cart, INSTANT).await.unwrap();
+    assert_eq!(status, 201, "{placed}");
+    for name in ["hostile", "twin"] {
+        let report = shop.report(name);
+        assert!(report["calls"].as_u64().unwrap() > 0 && report["failures"] == 0, "{report}");
+    }
+    shoppers.leave().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_that_fails_in_its_first_minutes_goes_back_by_itself() {
     let shop = Shop::open();

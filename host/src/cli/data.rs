@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 
 use super::control::{self, Answer, Question};
-use super::{StoreArgument, out_of_place};
+use super::{Audited, StoreArgument, out_of_place};
 
 #[derive(Subcommand)]
 pub enum DataCommand {
@@ -47,6 +47,17 @@ pub enum DataCommand {
         #[arg(long)]
         to: Option<u32>,
     },
+}
+
+impl DataCommand {
+    pub(super) fn audited(&self) -> Audited<'_> {
+        match self {
+            Self::Export { store, plugin, file } => (store, "data export", Some(plugin), file.display().to_string()),
+            Self::Import { store, plugin, file } => (store, "data import", Some(plugin), file.display().to_string()),
+            Self::Delete { store, plugin, .. } => (store, "data delete", Some(plugin), String::new()),
+            Self::Migrate { store, plugin, to } => (store, "data migrate", Some(plugin), to.map_or_else(String::new, |form| format!("to form {form}"))),
+        }
+    }
 }
 
 pub async fn run(command: DataCommand) -> Result<()> {

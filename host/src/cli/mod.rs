@@ -13,9 +13,10 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
+use crate::audit::{Audit, Entry};
 use crate::shop::settings::StoreFolder;
 use control::{Answer, Question};
 pub use store::feed;
@@ -51,6 +52,19 @@ enum Command {
     /// Work that failed for good: look at it, run it again, drop it.
     #[command(subcommand)]
     Dead(DeadCommand),
+    /// Who changed what in this shop: commands given here, and versions that the shop itself took up or back.
+    ///
+    /// Fails if a line of `audit.jsonl` was changed, taken out, or damaged.
+    Audit {
+        #[command(flatten)]
+        store: StoreArgument,
+        /// What concerns this plugin alone.
+        #[arg(long)]
+        plugin: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(clap::Args, Clone)]
@@ -59,6 +73,9 @@ struct StoreArgument {
     #[arg(long = "store", env = "SOUK_STORE", default_value = ".")]
     folder: PathBuf,
 }
+
+/// A command that changes something: where, what it is called, which plugin it concerns, with what.
+type Audited<'a> = (&'a StoreArgument, &'static str, Option<&'a String>, String);
 
 impl StoreArgument {
     fn folder(&self) -> StoreFolder {
@@ -112,7 +129,31 @@ fn usual_log(command: &Command) -> &'static str {
     }
 }
 
+/// What is told of afterwards, whether or not it was done.
 async fn run(command: Command) -> Result<()> {
+    let told = audited(&command);
+    let outcome = carry_out(command).await;
+    let Some((store, entry)) = told else { return outcome };
+    // Where there is no store nothing has changed.
+    if store.0.join("souk.toml").exists() {
+        let written = Audit::of(&store.0).add(vec![entry.outcome(&outcome)]);
+        return outcome.and(written.context("it is done, but not in the shop's audit trail"));
+    }
+    outcome
+}
+
+fn audited(command: &Command) -> Option<(StoreFolder, Entry)> {
+    let (store, what, plugin, detail) = match command {
+        Command::Plugin(command) => command.audited()?,
+        Command::Store(command) => command.audited()?,
+        Command::Dead(DeadCommand::Replay { store, id }) => (store, "dead replay", None, id.clone()),
+        Command::Dead(DeadCommand::Discard { store, id }) => (store, "dead discard", None, id.clone()),
+        Command::Serve { .. } | Command::Dev { .. } | Command::Audit { .. } | Command::Dead(DeadCommand::List { .. }) => return None,
+    };
+    Some((store.folder(), Entry::by_operator(what, plugin.map(String::as_str), detail)))
+}
+
+async fn carry_out(command: Command) -> Result<()> {
     match command {
         Command::Serve { store } => serve::serve(store.folder(), None).await,
         Command::Dev { store, plugins } => serve::serve(store.folder(), Some(&plugins)).await,
@@ -125,7 +166,25 @@ async fn run(command: Command) -> Result<()> {
         }
         Command::Dead(DeadCommand::Replay { store, id }) => control::ask(&store.folder(), Question::Replay(id)).await.map(drop),
         Command::Dead(DeadCommand::Discard { store, id }) => control::ask(&store.folder(), Question::Discard(id)).await.map(drop),
+        Command::Audit { store, plugin, json } => show_audit(&store.folder(), plugin.as_deref(), json),
     }
+}
+
+fn show_audit(store: &StoreFolder, plugin: Option<&str>, json: bool) -> Result<()> {
+    let mut trail = Audit::of(&store.0).read()?;
+    trail.entries.retain(|entry| plugin.is_none() || entry.plugin.as_deref() == plugin);
+    if json {
+        println!("{}", serde_json::to_string_pretty(&trail.entries)?);
+    } else {
+        for Entry { at, by, what, plugin, detail, failed } in &trail.entries {
+            println!("{}  {by:<24} {what:<16} {:<18} {detail}", at.strftime("%F %T"), plugin.as_deref().unwrap_or_default());
+            failed.iter().for_each(|why| println!("  ! not done: {why}"));
+        }
+        println!("up to here: {}", trail.digest);
+    }
+    let broken: Vec<String> = trail.broken.iter().map(usize::to_string).collect();
+    ensure!(broken.is_empty(), "audit.jsonl is not what was written, in or before line {}: compare it with a backup", broken.join(", "));
+    Ok(())
 }
 
 /// Whether whoever is at the terminal says yes.

@@ -12,7 +12,7 @@ use clap::{Subcommand, ValueEnum};
 use souk_build::Build;
 
 use super::control::{self, Answer, Question};
-use super::{StoreArgument, call, confirm, data, new, out_of_place, store};
+use super::{Audited, StoreArgument, call, confirm, data, new, out_of_place, store};
 use crate::engine::{Mode, TrialReport, without_version};
 use crate::files::write_whole;
 use crate::shop::PluginReport;
@@ -218,6 +218,46 @@ pub struct Consent {
     /// Withhold a power, as it is shown in brackets, for instance `http api.example.com`.
     #[arg(long)]
     deny: Vec<Power>,
+}
+
+impl PluginCommand {
+    /// None for what only looks, or concerns no store.
+    pub(super) fn audited(&self) -> Option<Audited<'_>> {
+        let bundled = |bundled: &Bundled| format!("{}{}{}", bundled.bundle.display(), if bundled.unsigned { " --unsigned" } else { "" }, bundled.consent.denied());
+        Some(match self {
+            Self::Run { store, command, arguments, .. } => (store, "plugin run", None, format!("{command} {}", arguments.join(" "))),
+            Self::Grant { store, plugins, consent } => match &plugins[..] {
+                [one] => (store, "plugin grant", Some(one), consent.denied()),
+                several => (store, "plugin grant", None, several.join(" ") + &consent.denied()),
+            },
+            Self::Revoke { store, plugin } => (store, "plugin revoke", Some(plugin), String::new()),
+            Self::Install(from) => (&from.store, "plugin install", None, bundled(from)),
+            Self::Keep(from) => (&from.store, "plugin keep", None, bundled(from)),
+            Self::Remove { store, plugin } => (store, "plugin remove", Some(plugin), String::new()),
+            Self::Policy { store, point, fail, deadline_ms } => {
+                let fail = fail.and_then(|fail| fail.to_possible_value()).map_or_else(String::new, |fail| format!(" --fail {}", fail.get_name()));
+                let deadline = deadline_ms.map_or_else(String::new, |ms| format!(" --deadline-ms {ms}"));
+                (store, "plugin policy", None, format!("{point}{fail}{deadline}"))
+            }
+            Self::Data(command) => command.audited(),
+            Self::Promote { store, plugin, version } => (store, "plugin promote", Some(plugin), version.clone()),
+            Self::Try { store, plugin, version, canary } => {
+                (store, "plugin try", Some(plugin), canary.map_or_else(|| format!("{version} as a shadow"), |percent| format!("{version} for {percent} %")))
+            }
+            Self::Trial { store, plugin, end: true, .. } => (store, "plugin trial", Some(plugin), "--end".into()),
+            Self::Rollback { store, plugin } => (store, "plugin rollback", Some(plugin), String::new()),
+            Self::List { .. } | Self::Top { .. } | Self::Points { .. } | Self::Versions { .. } | Self::Trial { .. } => return None,
+            Self::New { .. } | Self::Build { .. } | Self::Schema { .. } | Self::Check { .. } | Self::Call(_) | Self::Test(_) | Self::Key { .. } | Self::Pack { .. } => {
+                return None;
+            }
+        })
+    }
+}
+
+impl Consent {
+    fn denied(&self) -> String {
+        self.deny.iter().map(|power| format!(" --deny \"{power}\"")).collect()
+    }
 }
 
 pub async fn run(command: PluginCommand) -> Result<()> {
@@ -593,8 +633,7 @@ fn pack(folder: &Path, out: Option<PathBuf>, key: Option<&Path>) -> Result<()> {
     files.asked()?;
     let key = key.map(bundle::read_secret_key).transpose()?;
     let out = out.unwrap_or_else(|| format!("{}-{}.souk", files.manifest.name, files.manifest.version).into());
-    let mut bytes = Vec::new();
-    bundle::pack(folder, key.as_ref(), &mut bytes)?;
+    let bytes = bundle::pack(folder, key.as_ref())?;
     write_whole(&out, &bytes)?;
     println!("{} ({} KiB{})", out.display(), bytes.len() / 1024, if key.is_some() { ", signed" } else { ", not signed" });
     Ok(())

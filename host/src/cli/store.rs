@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde::Deserialize;
 
 use super::control::{Answer, Question, ask};
-use super::{StoreArgument, out_of_place};
+use super::{Audited, StoreArgument, out_of_place};
 use crate::engine::Code;
 use crate::files::{copy_folder, write_whole};
 use crate::runtime::Runtime;
@@ -62,6 +62,19 @@ pub enum StoreCommand {
         store: StoreArgument,
         backup: PathBuf,
     },
+}
+
+impl StoreCommand {
+    pub(super) fn audited(&self) -> Option<Audited<'_>> {
+        let shown = |path: &Path| path.display().to_string();
+        Some(match self {
+            Self::Init { store, from } => (store, "store init", None, shown(from)),
+            Self::Import { dry_run: true, .. } | Self::Export { .. } | Self::Verify { .. } => return None,
+            Self::Import { store, file, .. } => (store, "store import", None, shown(file)),
+            Self::Backup { store, destination } => (store, "store backup", None, shown(destination)),
+            Self::Restore { store, backup } => (store, "store restore", None, shown(backup)),
+        })
+    }
 }
 
 pub async fn run(command: StoreCommand) -> Result<()> {
@@ -277,7 +290,7 @@ async fn backup(folder: &StoreFolder, destination: &Path) -> Result<()> {
         }
     }
     // The settings come last: without them it is no backup.
-    for file in ["secrets.toml", "souk.toml"] {
+    for file in ["audit.jsonl", "secrets.toml", "souk.toml"] {
         if folder.0.join(file).exists() {
             std::fs::copy(folder.0.join(file), destination.0.join(file))?;
             std::fs::File::open(destination.0.join(file))?.sync_all()?;

@@ -257,6 +257,11 @@ impl Point {
         if let Some(answer) = self.ask_canary(provider, parameters, unit, policy).await {
             return answer.map_err(Refusal::ByProvider);
         }
+        // Two that ask each other would use up the places of all others.
+        if *self.caller == *provider.name || unit.lock().acts_for(&provider.name) {
+            let message = format!("{} would come back to it while it is answering", self.interface);
+            return Err(Refusal::Failed(failure(&provider.name, "failed", message)));
+        }
         let Some(breaker) = provider.breakers.get(&*self.interface) else {
             return Err(Refusal::Failed(failure(&provider.name, "not-found", format!("it does not provide {}", self.interface))));
         };

@@ -5,8 +5,10 @@
 //! the files that `bundle.json` lists with size and SHA-256: `plugin.toml`,
 //! `plugin.wasm`, `assets/`, a licence, a list of parts (SBOM). The signature is
 //! Ed25519 over the bytes of `bundle.json`, so that no byte of any file can
-//! change. A bundle comes from strangers: nothing is written before all of it
-//! was read within its limits and compared.
+//! change. Many bytes of a compressed tar could change without changing any file:
+//! the seal at its end, a SHA-256 of all bytes before it, tells those from whole
+//! ones. A bundle comes from strangers: nothing is written before all of it was
+//! read within its limits and compared.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -32,6 +34,9 @@ const NAMES: [&str; 6] = ["plugin.toml", "plugin.wasm", "LICENSE", "NOTICE", "RE
 /// How public keys are written.
 const KEY_PREFIX: &str = "ed25519:";
 const FORMAT: u32 = 1;
+/// The seal is a skippable frame of zstd (RFC 8878, 3.1.2), which `zstd -d` passes
+/// over: its magic number, its length, and a SHA-256.
+const SEAL_HEADER: [u8; 8] = [0x50, 0x2a, 0x4d, 0x18, 32, 0, 0, 0];
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,13 +70,14 @@ pub struct Bundle {
 impl Bundle {
     pub fn read(path: &Path) -> Result<Self> {
         let file = std::fs::File::open(path).with_context(|| path.display().to_string())?;
-        let size = file.metadata()?.len();
-        ensure!(size <= BUNDLE_BYTES_MAX, "{}: {size} bytes; a bundle has at most {BUNDLE_BYTES_MAX}", path.display());
-        Self::from_reader(file).with_context(|| format!("{} is no bundle to be trusted", path.display()))
+        let mut bytes = Vec::new();
+        file.take(BUNDLE_BYTES_MAX + 1).read_to_end(&mut bytes).with_context(|| path.display().to_string())?;
+        ensure!(bytes.len() as u64 <= BUNDLE_BYTES_MAX, "{}: a bundle has at most {BUNDLE_BYTES_MAX} bytes", path.display());
+        Self::from_bytes(&bytes).with_context(|| format!("{} is no bundle to be trusted", path.display()))
     }
 
-    fn from_reader(compressed: impl Read) -> Result<Self> {
-        let mut contents = unpack(compressed)?;
+    fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let mut contents = unpack(unsealed(bytes)?)?;
         let listing_bytes = contents.remove(LISTING).with_context(|| format!("{LISTING} is missing"))?;
         let signature = contents.remove(SIGNATURE);
         let listing: Listing = serde_json::from_slice(&listing_bytes).context(LISTING)?;
@@ -120,7 +126,7 @@ impl Bundle {
 }
 
 /// Packs a plugin's folder; signed where a key is given.
-pub fn pack(folder: &Path, key: Option<&SigningKey>, out: impl Write) -> Result<()> {
+pub fn pack(folder: &Path, key: Option<&SigningKey>) -> Result<Vec<u8>> {
     let files = Files::read(folder)?;
     let mut contents = BTreeMap::new();
     for name in NAMES {
@@ -139,11 +145,11 @@ pub fn pack(folder: &Path, key: Option<&SigningKey>, out: impl Write) -> Result<
         key: key.map(|key| written(&key.verifying_key())),
         files: contents.iter().map(|(path, content)| (path.clone(), File { size: content.len() as u64, sha256: hex::encode(Sha256::digest(content)) })).collect(),
     };
-    write(&serde_json::to_vec_pretty(&listing)?, key, &contents, out)
+    Ok(sealed(archive(&serde_json::to_vec_pretty(&listing)?, key, &contents)?))
 }
 
-fn write(listing: &[u8], key: Option<&SigningKey>, contents: &BTreeMap<String, Vec<u8>>, out: impl Write) -> Result<()> {
-    let mut archive = tar::Builder::new(zstd::Encoder::new(out, 19)?);
+fn archive(listing: &[u8], key: Option<&SigningKey>, contents: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>> {
+    let mut archive = tar::Builder::new(zstd::Encoder::new(Vec::new(), 19)?);
     // The same input gives the same bytes: no times, no owners.
     let mut add = |path: &str, content: &[u8]| {
         let mut header = tar::Header::new_ustar();
@@ -158,8 +164,22 @@ fn write(listing: &[u8], key: Option<&SigningKey>, contents: &BTreeMap<String, V
     for (path, content) in contents {
         add(path, content)?;
     }
-    archive.into_inner()?.finish()?;
-    Ok(())
+    Ok(archive.into_inner()?.finish()?)
+}
+
+fn sealed(mut archive: Vec<u8>) -> Vec<u8> {
+    let digest = Sha256::digest(&archive);
+    archive.extend_from_slice(&SEAL_HEADER);
+    archive.extend_from_slice(&digest);
+    archive
+}
+
+/// The archive, if no byte of it has changed since it was packed.
+fn unsealed(bytes: &[u8]) -> Result<&[u8]> {
+    let parts = bytes.split_last_chunk::<32>().and_then(|(rest, digest)| Some((rest.strip_suffix(&SEAL_HEADER)?, digest)));
+    let (archive, digest) = parts.context("its seal is missing: it was cut off, or packed by something other than `souk plugin pack`")?;
+    ensure!(*Sha256::digest(archive) == *digest, "it is not what was packed: a byte of it has changed");
+    Ok(archive)
 }
 
 fn unpack(compressed: impl Read) -> Result<BTreeMap<String, Vec<u8>>> {
@@ -245,12 +265,10 @@ mod tests {
     }
 
     fn packed(key: Option<&SigningKey>) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        pack(folder().path(), key, &mut bytes).unwrap();
-        bytes
+        pack(folder().path(), key).unwrap()
     }
 
-    fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    fn bundle(entries: &[(&str, &[u8])]) -> Vec<u8> {
         let mut archive = tar::Builder::new(zstd::Encoder::new(Vec::new(), 1).unwrap());
         for (path, content) in entries {
             let mut header = tar::Header::new_ustar();
@@ -260,43 +278,53 @@ mod tests {
             header.set_cksum();
             archive.append(&header, *content).unwrap();
         }
-        archive.into_inner().unwrap().finish().unwrap()
+        sealed(archive.into_inner().unwrap().finish().unwrap())
     }
 
     #[test]
     fn what_is_packed_is_unpacked_with_its_signer() {
-        let bundle = Bundle::from_reader(&packed(Some(&key()))[..]).unwrap();
+        let bundle = Bundle::from_bytes(&packed(Some(&key()))).unwrap();
         assert_eq!(bundle.key, Some(written(&key().verifying_key())));
         assert_eq!(public_key(bundle.key.as_ref().unwrap()).unwrap(), key().verifying_key());
         let out = tempfile::tempdir().unwrap();
         bundle.write_to(out.path()).unwrap();
         assert_eq!(std::fs::read(out.path().join("assets/a.css")).unwrap(), b"a{}");
-        assert_eq!(Bundle::from_reader(&packed(None)[..]).unwrap().key, None);
+        assert_eq!(Bundle::from_bytes(&packed(None)).unwrap().key, None);
         assert_eq!(packed(Some(&key())), packed(Some(&key())), "the same bytes each time");
     }
 
-    /// Below the compression, so that each flip reaches what it hides.
     #[test]
     fn a_change_of_any_byte_is_refused() {
-        let good = unpack(&packed(Some(&key()))[..]).unwrap();
+        let good = packed(Some(&key()));
+        for place in 0..good.len() {
+            let mut bad = good.clone();
+            bad[place] ^= 0x40;
+            assert!(Bundle::from_bytes(&bad).is_err(), "byte {place}");
+        }
+    }
+
+    /// Sealed again, as an attacker would.
+    #[test]
+    fn a_change_of_any_byte_of_a_file_is_refused() {
+        let good = unpack(unsealed(&packed(Some(&key()))).unwrap()).unwrap();
         for (path, content) in &good {
             for place in 0..content.len() {
                 let mut bad = good.clone();
                 bad.get_mut(path).unwrap()[place] ^= 1;
                 let entries: Vec<_> = bad.iter().map(|(path, content)| (path.as_str(), &content[..])).collect();
-                assert!(Bundle::from_reader(&archive(&entries)[..]).is_err(), "{path}, byte {place}");
+                assert!(Bundle::from_bytes(&bundle(&entries)).is_err(), "{path}, byte {place}");
             }
             let mut bad = good.clone();
             bad.remove(path);
             let entries: Vec<_> = bad.iter().map(|(path, content)| (path.as_str(), &content[..])).collect();
-            assert!(Bundle::from_reader(&archive(&entries)[..]).is_err(), "{path} taken out");
+            assert!(Bundle::from_bytes(&bundle(&entries)).is_err(), "{path} taken out");
         }
     }
 
     #[test]
     fn paths_that_lead_out_are_refused() {
         for path in ["../x", "/etc/passwd", "assets/../../x", "assets/..", "assets/.hidden", "assets//x", "assets/a b", "grants.toml", "assets\\x"] {
-            let error = Bundle::from_reader(&archive(&[(path, b"x")])[..]).unwrap_err();
+            let error = Bundle::from_bytes(&bundle(&[(path, b"x")])).unwrap_err();
             assert!(error.to_string().contains("has no place"), "{path}: {error}");
         }
     }
@@ -308,8 +336,8 @@ mod tests {
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_size(0);
         archive.append_link(&mut header, "plugin.wasm", "/etc/passwd").unwrap();
-        let bytes = archive.into_inner().unwrap().finish().unwrap();
-        assert!(Bundle::from_reader(&bytes[..]).unwrap_err().to_string().contains("not a plain file"));
+        let bytes = sealed(archive.into_inner().unwrap().finish().unwrap());
+        assert!(Bundle::from_bytes(&bytes).unwrap_err().to_string().contains("not a plain file"));
     }
 
     #[test]
@@ -318,20 +346,22 @@ mod tests {
         let mut header = tar::Header::new_ustar();
         header.set_size(CONTENT_BYTES_MAX + 1);
         archive.append_data(&mut header, "plugin.wasm", std::io::repeat(0).take(CONTENT_BYTES_MAX + 1)).unwrap();
-        let bomb = archive.into_inner().unwrap().finish().unwrap();
+        let bomb = sealed(archive.into_inner().unwrap().finish().unwrap());
         assert!(bomb.len() < 100_000);
-        let error = Bundle::from_reader(&bomb[..]).unwrap_err();
+        let error = Bundle::from_bytes(&bomb).unwrap_err();
         assert!(error.to_string().contains("bytes when unpacked"), "{error}");
     }
 
     proptest::proptest! {
         #[test]
         fn no_input_makes_it_panic(bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..2_000), cut in 0_usize..400) {
-            let _ = Bundle::from_reader(&bytes[..]);
+            let _ = Bundle::from_bytes(&bytes);
+            let _ = Bundle::from_bytes(&sealed(bytes.clone()));
             let good = packed(None);
-            let _ = Bundle::from_reader(&good[..good.len().saturating_sub(cut)]);
+            let good = unsealed(&good).unwrap();
+            let _ = Bundle::from_bytes(&sealed(good[..good.len().saturating_sub(cut)].to_vec()));
             let entries: Vec<(&str, &[u8])> = vec![(LISTING, &bytes)];
-            let _ = Bundle::from_reader(&archive(&entries)[..]);
+            let _ = Bundle::from_bytes(&bundle(&entries));
         }
     }
 }

@@ -28,6 +28,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use crate::audit::{Audit, Entry};
 use crate::capability::Services;
 use crate::engine::{CallError, CallErrorKind, Code, Engine, Graph, LinkError, Mode, PluginStats, Provider, Providers, Trial, TrialReport, without_version};
 use crate::front::routes::SitePlugin;
@@ -359,6 +360,7 @@ impl Shop {
             if let Err(error) = Versions::of(&self.folder, name).try_out(None) {
                 tracing::error!(plugin = name, "it will be tried again at the next start: {error:#}");
             }
+            self.write_down(vec![Entry::by_shop("trial ended", name, reason.clone())]).await;
             self.trial_problems.lock().insert(name.clone(), reason);
         }
         self.set_up_trials().await;
@@ -387,13 +389,30 @@ impl Shop {
         let folder = self.folder.clone();
         let live = self.live.load_full();
         let kept = tokio::task::spawn_blocking(move || {
-            for name in plugins.iter().filter(|name| live.loaded.contains_key(*name)) {
-                if let Err(error) = Versions::of(&folder, name).went_live() {
-                    tracing::warn!(plugin = name, "this version cannot be gone back to later: {error:#}");
+            let mut news = Vec::new();
+            for name in &plugins {
+                let Some(loaded) = live.loaded.get(name) else {
+                    news.push(Entry::by_shop("gone", name, String::new()));
+                    continue;
+                };
+                match Versions::of(&folder, name).went_live() {
+                    Ok(Some(id)) => news.push(Entry::by_shop("live", name, format!("{id}, {}", loaded.plugin.publisher))),
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!(plugin = name, "this version cannot be gone back to later: {error:#}"),
                 }
             }
+            news
         });
-        let _ = kept.await;
+        self.write_down(kept.await.unwrap_or_default()).await;
+    }
+
+    /// The shop goes on without: it has done what is to be told.
+    async fn write_down(&self, news: Vec<Entry>) {
+        let audit = Audit::of(self.folder.parent().unwrap_or(&self.folder));
+        let written = tokio::task::spawn_blocking(move || audit.add(news)).await;
+        if let Err(error) = written.map_err(anyhow::Error::from).flatten() {
+            tracing::error!("a change is not in the shop's audit trail: {error:#}");
+        }
     }
 
     fn counts(&self, plugin: &str) -> Option<Counts> {
@@ -417,7 +436,10 @@ impl Shop {
             let why = reason.clone();
             let back = tokio::task::spawn_blocking(move || versions.roll_back(Some(&why))).await;
             match back.map_err(anyhow::Error::from).flatten() {
-                Ok(version) => tracing::error!(plugin, %version, "went back to an earlier version: {reason}"),
+                Ok(version) => {
+                    tracing::error!(plugin, %version, "went back to an earlier version: {reason}");
+                    self.write_down(vec![Entry::by_shop("taken back", &plugin, format!("for {version}: {reason}"))]).await;
+                }
                 Err(error) => tracing::error!(plugin, "{reason}; there is nothing to go back to: {error:#}"),
             }
         }

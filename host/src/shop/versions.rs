@@ -108,11 +108,13 @@ impl Versions {
         Ok(id)
     }
 
-    /// Notes that the version in the plugin's folder is live.
-    pub fn went_live(&self) -> Result<()> {
+    /// Notes that the version in the plugin's folder is live; gives its id if
+    /// another one was before.
+    pub fn went_live(&self) -> Result<Option<String>> {
         let id = self.keep(&self.live())?;
         let mut history = self.history()?;
-        if history.last().is_none_or(|last| last.id != id) {
+        let is_new = history.last().is_none_or(|last| last.id != id);
+        if is_new {
             let version = Files::read(&self.path(&id))?.manifest.version;
             if let Some(before) = history.iter().rev().find(|entry| entry.version == version && entry.id != id) {
                 tracing::warn!(
@@ -123,10 +125,11 @@ impl Versions {
                     before.id
                 );
             }
-            history.push(Entry { id, version, at: jiff::Timestamp::now(), failed: None });
+            history.push(Entry { id: id.clone(), version, at: jiff::Timestamp::now(), failed: None });
             self.write_history(history)?;
         }
-        self.prune()
+        self.prune()?;
+        Ok(is_new.then_some(id))
     }
 
     /// Makes a kept version the wanted one: by its id, or by its version.

@@ -212,6 +212,11 @@ impl Unit {
         }
     }
 
+    /// Whether `plugin` is one of those in whose name this one runs.
+    pub fn acts_for(&self, plugin: &str) -> bool {
+        self.behalf.iter().any(|caller| **caller == *plugin)
+    }
+
     /// For logs: on whose behalf `plugin` acts, the first caller first. The host
     /// does not see who calls whom within the shop's graph.
     pub fn behalf_of(&self, plugin: &str) -> String {

@@ -6,7 +6,7 @@ use std::cell::Cell;
 
 use serde::Deserialize;
 use souk_sdk::config;
-use souk_sdk::extend::discount::{Answer, Cart, Effect, Failure, Guest, Portion, Proposal, Rejection, Stacking};
+use souk_sdk::extend::discount::{self, Answer, Cart, Effect, Failure, Guest, Portion, Proposal, Rejection, Stacking};
 
 struct Hostile;
 
@@ -50,6 +50,8 @@ impl Guest for Hostile {
                 let reason = "x".repeat(1 << 20);
                 (0..40).map(|_| Answer::Reject(Rejection { provider: String::new(), code: "X".into(), reason: reason.clone() })).collect()
             }
+            // Itself among them, and others that do the same.
+            "ask-for-discounts" => discount::propose(&cart)?,
             other => {
                 misdeeds::commit(other);
                 Vec::new()
