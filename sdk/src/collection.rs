@@ -76,9 +76,21 @@ pub enum CollectionError {
     /// The host said no; for instance a key or a document outside the limits.
     Storage(storage::Error),
     /// Another document has this value of a unique index.
-    Duplicate { index: &'static str, value: String },
+    Duplicate {
+        /// Its name.
+        index: &'static str,
+        /// What both would have.
+        value: String,
+    },
     /// What is stored is not what this version of the plugin reads.
-    Unreadable { collection: &'static str, key: String, reason: String },
+    Unreadable {
+        /// Where it lies.
+        collection: &'static str,
+        /// Of the document.
+        key: String,
+        /// Names the field.
+        reason: String,
+    },
 }
 
 impl fmt::Display for CollectionError {

@@ -398,6 +398,7 @@ pub(crate) mod capability {
         }
     }
 
+    /// Bytes that can be computed again, in memory, outside the unit of work.
     pub mod cache {
         use super::with;
 
@@ -516,6 +517,7 @@ pub(crate) mod capability {
         }
     }
 
+    /// State of one shopper's browser, kept on the server under a signed cookie.
     pub mod session {
         use std::collections::BTreeMap;
 
@@ -567,6 +569,7 @@ pub(crate) mod capability {
         }
     }
 
+    /// The host's page cache; pages get into it by [`cached`](crate::web::Response::cached).
     pub mod pages {
         /// Drops every kept page with one of these tags, at the commit.
         pub fn invalidate(tags: &[String]) {
@@ -649,6 +652,7 @@ pub(crate) mod capability {
         }
     }
 
+    /// HTTP to hosts that the manifest names, before the first write of a unit.
     pub mod http_client {
         pub use crate::bindings::host::http_client::*;
 
@@ -662,6 +666,7 @@ pub(crate) mod capability {
         }
     }
 
+    /// Secrets of the operator's, granted one by one.
     pub mod secrets {
         /// None unless the manifest names it and the operator has granted and written it.
         pub fn get(name: &str) -> Option<String> {
@@ -748,6 +753,7 @@ pub(crate) mod capability {
         }
     }
 
+    /// What cannot be guessed.
     pub mod random {
         /// SplitMix64: the same numbers for the same seed.
         fn next() -> u64 {
@@ -771,6 +777,7 @@ pub(crate) mod capability {
         }
     }
 
+    /// For plugins whose documents change their form from one version to the next.
     pub mod data {
         pub use crate::bindings::host::data::*;
 
@@ -780,6 +787,7 @@ pub(crate) mod capability {
         }
     }
 
+    /// The time: UTC, and the same throughout a unit.
     pub mod clock {
         /// UTC milliseconds, the same throughout a unit.
         pub fn now_ms() -> u64 {
@@ -802,6 +810,7 @@ pub(crate) mod capability {
         }
     }
 
+    /// Figures for the operator, as `souk_plugin_<name>` under `/metrics`.
     pub mod metrics {
         use super::with;
 
@@ -821,6 +830,7 @@ pub(crate) mod capability {
         }
     }
 
+    /// Files of the plugin's `assets/`, which the host serves.
     pub mod assets {
         /// `/assets/storefront/3f2a…/shop.css` for `shop.css`.
         pub fn url(path: &str) -> Option<String> {

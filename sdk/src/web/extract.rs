@@ -55,7 +55,8 @@ pub fn call<'a, A>(handler: impl Handler<'a, A>, request: &'a Request) -> Respon
 /// struct Caller<'a>(&'a str);
 ///
 /// impl<'a> FromRequest<'a> for Caller<'a> {
-///     fn from_request(request: &'a Request) -> Result<Self, Problem> {
+///     /// The problem is answered, and the function does not run.
+    fn from_request(request: &'a Request) -> Result<Self, Problem> {
 ///         let key = request.header("x-api-key").ok_or_else(|| Problem::new(401, "Who are you?"))?;
 ///         Ok(Self(key))
 ///     }
@@ -244,6 +245,7 @@ impl<'de, const CHARS_MAX: usize> Deserialize<'de> for Text<CHARS_MAX> {
 /// What a handler may return: an answer, a [`Problem`], JSON, one of these or a
 /// problem, and `None` for 404.
 pub trait IntoResponse {
+    /// The answer that it stands for.
     fn into_response(self) -> Response;
 }
 
@@ -282,6 +284,7 @@ impl<T: IntoResponse> IntoResponse for Option<T> {
 
 /// A function that [`call`] takes; implemented for those of extractors.
 pub trait Handler<'a, A> {
+    /// What it answers, or the problem of the first parameter that does not fit.
     fn answer(self, request: &'a Request) -> Response;
 }
 
