@@ -406,6 +406,7 @@ instead_of_libc! {
     fn chmod(path: *const c_char, mode: mode_t) -> c_int { |real| touching(faults_at(AT_FDCWD, path), real) }
 
     fn fsync(fd: c_int) -> c_int { |real| syncing(fd, real, |path| Operation::Sync { path }) }
+    fn syncfs(fd: c_int) -> c_int { |real| syncing(fd, real, |_| Operation::SyncAll) }
     fn fdatasync(fd: c_int) -> c_int { |real| syncing(fd, real, |path| Operation::SyncData { path }) }
 
     fn mkdir(path: *const c_char, mode: mode_t) -> c_int { |real| making_folder(AT_FDCWD, path, real) }
