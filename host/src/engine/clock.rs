@@ -85,10 +85,6 @@ impl CallClock {
         Self { processor_time, call: Mutex::new(Call::begin(limit, Instant::now())) }
     }
 
-    pub fn begin(&self, limit: Duration) {
-        *self.call.lock() = Call::begin(limit, Instant::now());
-    }
-
     /// Told by a guest that runs: for how long it has since the last tick, where
     /// that is known, and whether it has to end.
     pub fn tick(&self) -> (Option<Duration>, Option<TimeUp>) {
@@ -127,25 +123,30 @@ impl CallClock {
         self.call.lock().time_up()
     }
 
-    /// Runs a guest until it has ended, or its time is up while it is parked.
-    pub async fn watch<T>(&self, guest: impl Future<Output = T>) -> Result<T, TimeUp> {
+    /// Runs one call of a guest until it has ended, or its time is up while it is parked.
+    pub async fn watch<T>(&self, limit: Duration, guest: impl Future<Output = T>) -> Result<T, TimeUp> {
+        *self.call.lock() = Call::begin(limit, Instant::now());
         let mut guest = pin!(guest);
+        let mut polled_before = false;
         let mut guest = std::future::poll_fn(|context| {
-            self.runs();
+            if std::mem::replace(&mut polled_before, true) {
+                self.runs();
+            }
             let polled = guest.as_mut().poll(context);
             if polled.is_pending() {
                 self.stops();
             }
             polled
         });
+        let mut left = limit;
         loop {
-            match tokio::time::timeout(self.left(), &mut guest).await {
-                Ok(answer) => return Ok(answer),
-                Err(_) => match self.time_up() {
-                    Some(up) => return Err(up),
-                    None => continue,
-                },
+            if let Ok(answer) = tokio::time::timeout(left, &mut guest).await {
+                return Ok(answer);
             }
+            if let Some(up) = self.time_up() {
+                return Err(up);
+            }
+            left = self.left();
         }
     }
 
@@ -217,15 +218,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_guest_that_works_is_stopped_at_its_limit() {
         let clock = clock();
-        assert_eq!(clock.watch(async { works_and_ticks(&clock, 39) }).await, Ok(None));
-        clock.begin(ms(200));
-        assert_eq!(clock.watch(async { works_and_ticks(&clock, 40) }).await, Ok(Some(TimeUp::Limit)));
+        assert_eq!(clock.watch(ms(200), async { works_and_ticks(&clock, 39) }).await, Ok(None));
+        assert_eq!(clock.watch(ms(200), async { works_and_ticks(&clock, 40) }).await, Ok(Some(TimeUp::Limit)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn time_without_a_processor_is_not_the_guests() {
         let clock = clock();
-        let starved = clock.watch(async {
+        let starved = clock.watch(ms(200), async {
             clock.tick();
             for _ in 0..10 {
                 tokio::time::advance(ms(1_000)).await;
@@ -240,21 +240,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_guest_that_waits_is_dropped_at_its_limit_and_work_before_counts() {
-        for (work, waited) in [(0, 200), (10, 150)] {
+        for pieces in [0, 10] {
             let (clock, begun) = (clock(), Instant::now());
-            let parked = clock.watch(async {
-                works_and_ticks(&clock, work);
+            let parked = clock.watch(ms(200), async {
+                works_and_ticks(&clock, pieces);
+                tokio::time::advance(ms(5 * pieces)).await;
                 clock.waits(std::future::pending::<()>()).await;
             });
             assert_eq!(parked.await, Err(TimeUp::Limit));
-            assert_eq!(begun.elapsed().as_millis().abs_diff(waited), 0, "worked {} ms before", 5 * work);
+            assert_eq!(begun.elapsed(), ms(200), "{pieces}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn waits_add_up() {
         let (clock, begun) = (clock(), Instant::now());
-        let waits = clock.watch(async {
+        let waits = clock.watch(ms(200), async {
             loop {
                 clock.waits(tokio::time::sleep(ms(30))).await;
             }
@@ -266,7 +267,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_others_take_in_its_name_is_theirs() {
         let clock = clock();
-        let asked = clock.watch(async {
+        let asked = clock.watch(ms(200), async {
             works_and_ticks(&clock, 10);
             for _ in 0..10 {
                 let _away = clock.asks();
@@ -283,7 +284,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_the_thread_does_between_polls_is_not_the_guests() {
         let clock = clock();
-        let polled = clock.watch(async {
+        let polled = clock.watch(ms(200), async {
             clock.tick();
             works(ms(4));
             tokio::task::yield_now().await;
@@ -308,7 +309,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_wall_ends_what_nothing_else_ends() {
         let (clock, begun) = (clock(), Instant::now());
-        assert_eq!(clock.watch(std::future::pending::<()>()).await, Err(TimeUp::Wall));
+        assert_eq!(clock.watch(ms(200), std::future::pending::<()>()).await, Err(TimeUp::Wall));
         assert_eq!(begun.elapsed(), wall(ms(200)));
     }
 

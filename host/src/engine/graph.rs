@@ -396,11 +396,10 @@ impl Inner {
         work: impl AsyncFnOnce(&mut Warm) -> wasmtime::Result<T>,
     ) -> Result<T, (CallErrorKind, String, Option<&Entry>)> {
         let clock = warm.store.data().clock.clone();
-        clock.begin(limit);
         warm.store.set_epoch_deadline(1);
         warm.store.set_hostcall_fuel(fuel);
         warm.store.data_mut().limits.denied = false;
-        let answer = clock.watch(work(&mut warm)).await;
+        let answer = clock.watch(limit, work(&mut warm)).await;
         let limits = &warm.store.data().limits;
         *memory_bytes = limits.memory_bytes;
         match answer {
