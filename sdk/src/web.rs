@@ -89,6 +89,11 @@ impl Response {
         self
     }
 
+    /// What is true for a moment: it may be asked for again, and is not to be kept.
+    pub fn retry_after(self, seconds: u32) -> Self {
+        self.with_header("retry-after", seconds.to_string()).with_header("cache-control", "no-store")
+    }
+
     /// Lets the host keep the page until `ttl_s` passed or a tag is invalidated.
     pub fn cached(mut self, ttl_s: u32, tags: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.cache = Some(CachePolicy { ttl_s, tags: tags.into_iter().map(Into::into).collect() });
@@ -214,6 +219,9 @@ pub struct Problem {
     /// Each field that is wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// Seconds, as a header: whoever asks again later may get an answer.
+    #[serde(skip)]
+    pub retry_after: Option<u32>,
 }
 
 pub use crate::bindings::commerce::types::FieldError;
@@ -221,12 +229,18 @@ pub use crate::bindings::commerce::types::FieldError;
 impl Problem {
     /// With a title for people; [`Self::detail`] says more.
     pub fn new(status: u16, title: impl Into<String>) -> Self {
-        Self { status, title: title.into(), detail: String::new(), errors: Vec::new() }
+        Self { status, title: title.into(), detail: String::new(), errors: Vec::new(), retry_after: None }
     }
 
     /// What was wrong this time, and what to do.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
+        self
+    }
+
+    /// What is true for a moment: it may be asked again, and is not to be kept.
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
         self
     }
 
@@ -239,7 +253,7 @@ impl Problem {
     /// 422: these fields are wrong.
     pub fn fields(errors: Vec<FieldError>) -> Self {
         let detail = errors.iter().map(|error| format!("{} {}", error.field, error.message)).collect::<Vec<_>>();
-        Self { status: 422, title: "Invalid input".into(), detail: detail.join("; "), errors }
+        Self { errors, ..Self::new(422, "Invalid input").detail(detail.join("; ")) }
     }
 }
 
@@ -247,7 +261,11 @@ impl From<Problem> for Response {
     fn from(problem: Problem) -> Self {
         // Text and numbers only: it always has a JSON form.
         let body = serde_json::to_vec(&problem).unwrap_or_default();
-        response(problem.status, "application/problem+json", body)
+        let response = response(problem.status, "application/problem+json", body);
+        match problem.retry_after {
+            Some(seconds) => response.retry_after(seconds),
+            None => response,
+        }
     }
 }
 

@@ -230,6 +230,11 @@ impl<'a> Disk<'a> {
                 let node = self.known(path);
                 self.sync(node, self.nodes[node].sized);
             }
+            Operation::SyncAll => {
+                for node in 0..self.nodes.len() {
+                    self.sync(node, self.changes.len());
+                }
+            }
             Operation::Unrecorded { path, what } => panic!("{} was changed in a way that cannot be played: {}", path.display(), what.display()),
         }
     }
@@ -472,6 +477,15 @@ mod tests {
         assert_eq!(left(&synced, "f"), HashSet::from([Some(b"one".to_vec())]));
         let more = [&synced[..], &[Operation::Write { path: f, at: 3, data: b"two" }]].concat();
         assert_eq!(left(&more, "f"), HashSet::from([Some(b"one".to_vec()), Some(b"onetwo".to_vec())]));
+    }
+
+    #[test]
+    fn a_sync_of_the_file_system_brings_all_that_was_done_before() {
+        let f = path("f");
+        let written = [Operation::Create { path: f, mode: 0o600 }, Operation::Write { path: f, at: 0, data: b"one" }];
+        let more = [Operation::SyncAll, Operation::Write { path: f, at: 0, data: b"two" }];
+        let left = left(&[&written[..], &more].concat(), "f");
+        assert_eq!(left, HashSet::from([Some(b"one".to_vec()), Some(b"two".to_vec())]));
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //! `tests/guests/hostile`.
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
 
 use souk_tests::api::{Api, INSTANT};
 use souk_tests::shoppers::Shoppers;
@@ -73,6 +76,43 @@ async fn providers_that_ask_each_other_are_not_asked_again() {
         assert!(report["calls"].as_u64().unwrap() > 0 && report["failures"] == 0, "{report}");
     }
     shoppers.leave().await;
+}
+
+/// Threads that leave little of the processors to others.
+struct Crowd {
+    done: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Crowd {
+    fn of(number: usize) -> Self {
+        let done = Arc::new(AtomicBool::new(false));
+        let busy = |done: Arc<AtomicBool>| move || while !done.load(Relaxed) {};
+        Self { threads: (0..number).map(|_| std::thread::spawn(busy(done.clone()))).collect(), done }
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        self.done.store(true, Relaxed);
+        self.threads.drain(..).for_each(|thread| thread.join().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn prices_are_the_same_where_there_is_far_more_work_than_processors() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(3).await;
+    shop.misbehave("1.0.0", "take-its-time");
+    shop.until_optimised("hostile");
+    let (_, quiet) = api.cart(&sku, 1).await.unwrap();
+    assert!(quiet["totals"]["discount"]["amount"].as_i64() > Some(0), "{quiet}");
+    let _crowd = Crowd::of(40 * std::thread::available_parallelism().unwrap().get());
+    for _ in 0..3 {
+        let (_, crowded) = api.cart(&sku, 1).await.unwrap();
+        assert_eq!(crowded["totals"], quiet["totals"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -128,7 +128,7 @@ impl Cache {
 
 impl Host for GuestState {
     async fn get(&mut self, caller: Caller, key: String) -> Option<Vec<u8>> {
-        match self.services.cache.get(caller.name(), &key).await {
+        match self.waits(self.services.cache.get(caller.name(), &key)).await {
             Lookup::Hit(value) => Some(value.to_vec()),
             Lookup::Miss(lease) => {
                 if let Some(lease) = lease {

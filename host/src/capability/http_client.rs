@@ -249,7 +249,7 @@ impl Host for GuestState {
             }
             unit.rehearsal.as_mut().map(|rehearsal| rehearsal.answer(&request))
         };
-        let mut answer = self.services.http.fetch(&caller.manifest.http.hosts, request.clone(), recorded).await;
+        let mut answer = self.waits(self.services.http.fetch(&caller.manifest.http.hosts, request.clone(), recorded)).await;
         if let Err(Error::NotGranted(reason)) = &mut answer
             && let Ok(url) = Url::parse(&request.url)
         {

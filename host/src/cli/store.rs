@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::control::{Answer, Question, ask};
 use super::{Audited, StoreArgument, out_of_place};
 use crate::engine::Code;
-use crate::files::{copy_folder, write_whole};
+use crate::files::{copy_large_folder, write_whole};
 use crate::runtime::Runtime;
 use crate::shop::settings::{Settings, StoreFolder};
 
@@ -166,7 +166,7 @@ async fn init(folder: &StoreFolder, from: &Path) -> Result<()> {
     ensure!(!folder.data().exists(), "{} holds the data of a store, but no souk.toml: put that back", folder.0.display());
     begin(&unfinished, INIT)?;
     if from.join("media").is_dir() {
-        copy_folder(&from.join("media"), &folder.media())?;
+        copy_large_folder(&from.join("media"), &folder.media())?;
     }
     let settings = std::fs::read(from.join("souk.toml")).with_context(|| from.join("souk.toml").display().to_string())?;
     fill(folder, from).await?;
@@ -286,7 +286,7 @@ async fn backup(folder: &StoreFolder, destination: &Path) -> Result<()> {
     for part in [folder.plugins(), folder.media(), folder.data().join("keys")] {
         if part.is_dir() {
             let name = part.strip_prefix(&folder.0)?;
-            copy_folder(&part, &destination.0.join(name))?;
+            copy_large_folder(&part, &destination.0.join(name))?;
         }
     }
     // The settings come last: without them it is no backup.
@@ -318,7 +318,7 @@ fn restore(folder: &StoreFolder, backup: &Path) -> Result<()> {
         ensure!(empty, "{} is not empty: restore into a new folder, then move it into place", folder.0.display());
         begin(&unfinished, RESTORE)?;
     }
-    copy_folder(&backup.0, &folder.0)?;
+    copy_large_folder(&backup.0, &folder.0)?;
     remove(&unfinished)?;
     Ok(std::fs::File::open(&folder.0)?.sync_all()?)
 }

@@ -157,9 +157,10 @@ pub(super) fn add_to_linker(
         });
         instance.func_new_async(function, move |store, ty, parameters, results| {
             let point = point.clone();
-            let unit = store.data().unit.clone();
+            let (unit, clock) = (store.data().unit.clone(), store.data().clock.clone());
             Box::new(async move {
-                results[0] = point.call(&ty, parameters, unit).await;
+                let _away = clock.asks();
+                results[0] = point.call(&ty, parameters, unit).await?;
                 Ok(())
             })
         })?;
@@ -198,7 +199,9 @@ impl Policy {
 }
 
 impl Point {
-    async fn call(&self, ty: &ComponentFunc, parameters: &[Val], unit: SharedUnit) -> Val {
+    /// Errs where there was no room to ask: then there is no answer, either, and
+    /// not another one because the machine is busy.
+    async fn call(&self, ty: &ComponentFunc, parameters: &[Val], unit: SharedUnit) -> Result<Val, CallError> {
         let all = self.providers.by_interface.load_full();
         let providers = all.get(&*self.interface).map_or(&[][..], Vec::as_slice);
         let addressed = match (ty.params().next(), parameters.first()) {
@@ -208,15 +211,15 @@ impl Point {
         let policy = self.policy();
         let answer = match addressed {
             Some(name) => match providers.iter().find(|provider| provider.name == *name) {
-                Some(provider) => self.ask(provider, parameters, &unit, policy).await.map_err(Refusal::into_val),
+                Some(provider) => self.ask(provider, parameters, &unit, policy).await?.map_err(Refusal::into_val),
                 None => Err(failure(name, "not-found", format!("no plugin `{name}` provides {}", self.interface))),
             },
-            None => self.ask_all(providers, parameters, &unit, policy).await,
+            None => self.ask_all(providers, parameters, &unit, policy).await?,
         };
-        Val::Result(match answer {
+        Ok(Val::Result(match answer {
             Ok(value) => Ok(Some(Box::new(value))),
             Err(failure) => Err(Some(Box::new(failure))),
-        })
+        }))
     }
 
     fn policy(&self) -> Policy {
@@ -227,20 +230,20 @@ impl Point {
         })
     }
 
-    async fn ask_all(&self, providers: &[Arc<Provider>], parameters: &[Val], unit: &SharedUnit, policy: Policy) -> Result<Val, Val> {
+    async fn ask_all(&self, providers: &[Arc<Provider>], parameters: &[Val], unit: &SharedUnit, policy: Policy) -> Result<Result<Val, Val>, CallError> {
         // Written down once for all providers, and only where it is needed.
         let question = (policy.fail == FailurePolicy::LastGood).then(|| LastGood::question(&self.interface, &self.function, parameters));
         let mut joined = Vec::new();
         for provider in providers {
-            match (self.ask(provider, parameters, unit, policy).await, policy.fail) {
+            match (self.ask(provider, parameters, unit, policy).await?, policy.fail) {
                 (Ok(Val::List(items)), _) => {
                     if let Some(question) = question {
                         provider.last_good.keep(question, &items);
                     }
                     joined.extend(items);
                 }
-                (Ok(_), _) => return Err(failure(&provider.name, "failed", "its answer is not a list".into())),
-                (Err(refusal), FailurePolicy::Closed) => return Err(refusal.into_val()),
+                (Ok(_), _) => return Ok(Err(failure(&provider.name, "failed", "its answer is not a list".into()))),
+                (Err(refusal), FailurePolicy::Closed) => return Ok(Err(refusal.into_val())),
                 // It has said no, which is as good an answer as any.
                 (Err(Refusal::ByProvider(_)), FailurePolicy::Open | FailurePolicy::LastGood) => {}
                 (Err(Refusal::Failed(_)), FailurePolicy::Open) => {}
@@ -249,13 +252,13 @@ impl Point {
                 }
             }
         }
-        Ok(Val::List(joined))
+        Ok(Ok(Val::List(joined)))
     }
 
     /// One provider's answer.
-    async fn ask(&self, provider: &Provider, parameters: &[Val], unit: &SharedUnit, policy: Policy) -> Result<Val, Refusal> {
+    async fn ask(&self, provider: &Provider, parameters: &[Val], unit: &SharedUnit, policy: Policy) -> Result<Result<Val, Refusal>, CallError> {
         if let Some(answer) = self.ask_canary(provider, parameters, unit, policy).await {
-            return answer.map_err(Refusal::ByProvider);
+            return Ok(answer.map_err(Refusal::ByProvider));
         }
         // Two that ask each other would use up the places of all others.
         if *self.caller == *provider.name || unit.lock().acts_for(&provider.name) {
@@ -263,29 +266,33 @@ impl Point {
             return Err(Refusal::Failed(failure(&provider.name, "failed", message)));
         }
         let Some(breaker) = provider.breakers.get(&*self.interface) else {
-            return Err(Refusal::Failed(failure(&provider.name, "not-found", format!("it does not provide {}", self.interface))));
+            return Ok(Err(Refusal::Failed(failure(&provider.name, "not-found", format!("it does not provide {}", self.interface)))));
         };
         if breaker.open_for(Instant::now()).is_some() {
-            return Err(Refusal::Failed(failure(&provider.name, "failed", "switched off for some seconds after repeated failures".into())));
+            return Ok(Err(Refusal::Failed(failure(&provider.name, "failed", "switched off for some seconds after repeated failures".into()))));
         }
         let begun = Instant::now();
         let answer = provider.ask(self.question(parameters, policy), unit).await;
         let took = begun.elapsed();
-        // A host without room says nothing about the provider.
-        if !matches!(&answer, Err(error) if error.kind == CallErrorKind::Overloaded) {
-            breaker.record(answer.is_ok());
-        }
         let answer = match answer {
-            Ok(answer) => answer.map_err(Refusal::ByProvider),
+            Ok(answer) => {
+                breaker.record(true);
+                answer.map_err(Refusal::ByProvider)
+            }
             Err(error) => {
                 self.report(provider, &error, took, policy.fail);
+                // A host without room says nothing about the provider.
+                if error.kind == CallErrorKind::Overloaded {
+                    return Err(error);
+                }
+                breaker.record(false);
                 Err(Refusal::Failed(failure(&provider.name, "failed", error.message)))
             }
         };
         if let Some(trial) = provider.trial.as_ref().filter(|trial| trial.mode == Mode::Shadow) {
             trial.shadow(self.asked(parameters, unit, policy), answer.clone().map_err(Refusal::into_val), took);
         }
-        answer
+        Ok(answer)
     }
 
     /// What the version on trial answers, if this unit is one of its own. Where
@@ -294,7 +301,7 @@ impl Point {
         let trial = provider.trial.as_ref().filter(|trial| trial.answers_for(unit.lock().shopper_or_request()))?;
         let begun = Instant::now();
         let answer = trial.provider.ask(self.question(parameters, policy), unit).await;
-        trial.record(answer.is_ok());
+        trial.record(&answer);
         answer.inspect_err(|error| self.report(&trial.provider, error, begun.elapsed(), policy.fail)).ok()
     }
 

@@ -13,11 +13,12 @@ use super::bindings::exports::souk::host::event_handler::Event;
 use super::bindings::exports::souk::host::job_handler::Job;
 use super::bindings::exports::souk::web::handler::{Request, Response};
 use super::bindings::named_imports::souk as capabilities;
+use super::clock::{self, CallClock, ProcessorTime, TimeUp};
 use super::extension::{self, Providers};
 use super::instance::{Pool, Warm};
 use super::link::{self, EXTENSION_PACKAGE, LinkError, without_version};
 use super::state::{MemoryLimits, Meter, at_tick};
-use super::{CallError, CallErrorKind, Code, Engine, GRACE, GuestState, PluginStats};
+use super::{CallError, CallErrorKind, Code, Engine, GuestState, PluginStats};
 use crate::capability::Services;
 use crate::shop::manifest::{Isolation, Kind};
 use crate::shop::plugin::Plugin;
@@ -26,7 +27,8 @@ use crate::work::{PluginAnswer, PluginCall, SharedUnit};
 /// For one host call to lift out of a guest; commands may hand over files.
 pub(super) const HOSTCALL_FUEL: usize = 8 << 20;
 pub(super) const HOSTCALL_FUEL_COMMAND: usize = 512 << 20;
-const INSTANTIATION_DEADLINE: Duration = Duration::from_secs(5);
+/// For what a guest does before its first call.
+const INSTANTIATION_LIMIT: Duration = Duration::from_secs(5);
 /// An operator's import may take its time.
 pub(super) const COMMAND_DEADLINE: Duration = Duration::from_secs(600);
 
@@ -77,6 +79,7 @@ pub(super) struct Inner {
     pub(super) memory_bytes_max: usize,
     table_elements_max: usize,
     metered: bool,
+    processor_time: ProcessorTime,
 }
 
 pub(super) struct Entry {
@@ -158,6 +161,7 @@ impl Graph {
             memory_bytes_max: limits().map(|l| (l.memory_mib as usize) << 20).sum(),
             table_elements_max: limits().map(|l| l.table_elements as usize).sum(),
             metered: engine.metered,
+            processor_time: engine.processor_time,
         }));
         graph.check(unit).await?;
         Ok(graph)
@@ -321,8 +325,8 @@ impl Inner {
             table_elements: 0,
             denied: false,
         };
-        let deadline = Instant::now() + INSTANTIATION_DEADLINE;
-        let state = GuestState { unit, services: self.services.clone(), limits, deadline, meter: self.meter.clone() };
+        let clock = Arc::new(CallClock::new(self.processor_time, INSTANTIATION_LIMIT));
+        let state = GuestState { unit, services: self.services.clone(), limits, clock, meter: self.meter.clone() };
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limits);
         store.epoch_deadline_callback(at_tick);
@@ -343,58 +347,75 @@ impl Inner {
         }
     }
 
-    /// One call under both clocks. The instance is kept only if it ended well.
+    /// A warm instance if there is one. None where no place came free in time.
+    pub(super) async fn instance(&self, entry: &Entry, unit: SharedUnit, limit: Duration) -> Option<wasmtime::Result<Warm>> {
+        if !entry.fresh
+            && let Some(mut warm) = self.pool.take()
+        {
+            warm.store.data_mut().unit = unit;
+            return Some(Ok(warm));
+        }
+        tokio::time::timeout(clock::wall(limit), self.instantiate(unit)).await.ok()
+    }
+
+    /// One call under its clock. What it took and how it failed is recorded.
     pub(super) async fn run<T>(
         &self,
         entry: &Entry,
         unit: SharedUnit,
-        deadline: Duration,
+        limit: Duration,
         fuel: usize,
         work: impl AsyncFnOnce(&mut Warm) -> wasmtime::Result<T>,
     ) -> Result<T, CallError> {
         let begun = Instant::now();
-        let mut entered = false;
         let mut memory_bytes = 0;
-        let timed = tokio::time::timeout(deadline + GRACE, async {
-            let pooled = if entry.fresh { None } else { self.pool.take() };
-            let mut warm = match pooled {
-                Some(mut warm) => {
-                    warm.store.data_mut().unit = unit;
-                    warm
-                }
-                None => self.instantiate(unit).await.map_err(|error| (error, false))?,
-            };
-            entered = true;
-            warm.store.data_mut().deadline = Instant::now() + deadline;
-            warm.store.set_epoch_deadline(1);
-            warm.store.set_hostcall_fuel(fuel);
-            warm.store.data_mut().limits.denied = false;
-            let result = work(&mut warm).await;
-            let limits = &warm.store.data().limits;
-            memory_bytes = limits.memory_bytes;
-            let denied = limits.denied;
-            match result {
-                Ok(value) => {
-                    if !entry.fresh {
-                        self.keep(warm);
-                    }
-                    Ok(value)
-                }
-                Err(error) => Err((error, denied)),
-            }
-        });
-        let (kind, message, culprit) = match timed.await {
-            Ok(Ok(value)) => {
-                entry.stats.record(begun.elapsed(), memory_bytes);
-                return Ok(value);
-            }
-            Ok(Err((error, denied))) => (failure_kind(&error, denied), format!("{error:#}"), self.culprit(&error).unwrap_or(entry)),
-            Err(_) if entered => (CallErrorKind::Deadline, format!("no answer within {} ms", deadline.as_millis()), entry),
-            Err(_) => (CallErrorKind::Overloaded, format!("no instance came free within {} ms", deadline.as_millis()), entry),
+        let answer = match self.instance(entry, unit, limit).await {
+            Some(Ok(warm)) => self.run_in(warm, entry, limit, fuel, &mut memory_bytes, work).await,
+            Some(Err(error)) => Err((failure_kind(&error, false), format!("{error:#}"), self.culprit(&error))),
+            None => Err((CallErrorKind::Overloaded, format!("no instance came free within {:?}", clock::wall(limit)), None)),
         };
         entry.stats.record(begun.elapsed(), memory_bytes);
-        culprit.stats.record_failure(kind);
-        Err(CallError { plugin: Some(culprit.plugin.name().to_owned()), kind, message })
+        answer.map_err(|(kind, message, culprit)| {
+            let culprit = culprit.unwrap_or(entry);
+            // A host without room says nothing about a plugin.
+            if kind != CallErrorKind::Overloaded {
+                culprit.stats.record_failure(kind);
+            }
+            CallError { plugin: Some(culprit.plugin.name().to_owned()), kind, message }
+        })
+    }
+
+    /// The instance is kept only if the call ended well.
+    async fn run_in<T>(
+        &self,
+        mut warm: Warm,
+        entry: &Entry,
+        limit: Duration,
+        fuel: usize,
+        memory_bytes: &mut usize,
+        work: impl AsyncFnOnce(&mut Warm) -> wasmtime::Result<T>,
+    ) -> Result<T, (CallErrorKind, String, Option<&Entry>)> {
+        let clock = warm.store.data().clock.clone();
+        warm.store.set_epoch_deadline(1);
+        warm.store.set_hostcall_fuel(fuel);
+        warm.store.data_mut().limits.denied = false;
+        let answer = clock.watch(limit, work(&mut warm)).await;
+        let limits = &warm.store.data().limits;
+        *memory_bytes = limits.memory_bytes;
+        match answer {
+            Ok(Ok(value)) => {
+                if !entry.fresh {
+                    self.keep(warm);
+                }
+                Ok(value)
+            }
+            Ok(Err(error)) => match failure_kind(&error, limits.denied) {
+                CallErrorKind::Deadline if clock.time_up() != Some(TimeUp::Limit) => Err(starved(limit)),
+                kind => Err((kind, format!("{error:#}"), self.culprit(&error))),
+            },
+            Err(TimeUp::Limit) => Err((CallErrorKind::Deadline, format!("no answer within {} ms", limit.as_millis()), None)),
+            Err(TimeUp::Wall) => Err(starved(limit)),
+        }
     }
 
     /// The plugin whose code was running when the guest failed: not always the
@@ -419,7 +440,16 @@ where
     func.call_async(store, parameters).await.map(|(answer,)| answer)
 }
 
+fn starved<'a>(limit: Duration) -> (CallErrorKind, String, Option<&'a Entry>) {
+    let message = format!("no answer within {:?}, in which it could not have its {} ms", clock::wall(limit), limit.as_millis());
+    (CallErrorKind::Overloaded, message, None)
+}
+
 fn failure_kind(error: &wasmtime::Error, memory_denied: bool) -> CallErrorKind {
+    // Of a provider, without which it was not to go on.
+    if let Some(error) = error.downcast_ref::<CallError>() {
+        return error.kind;
+    }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => CallErrorKind::Deadline,
         // What a guest does when it is denied memory is its own affair.

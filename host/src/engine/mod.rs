@@ -6,6 +6,7 @@
 
 pub mod bindings;
 mod breaker;
+mod clock;
 mod code;
 mod extension;
 mod graph;
@@ -30,6 +31,7 @@ use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use code::Compilers;
 
+pub use clock::ProcessorTime;
 pub use code::Code;
 pub use extension::{Provider, Providers};
 pub use graph::Graph;
@@ -52,13 +54,13 @@ pub struct CallError {
 pub enum CallErrorKind {
     /// The guest trapped: a panic, a bad access, too deep a recursion.
     Trap,
-    /// Its time was up.
+    /// It took more time than it may.
     Deadline,
     /// More memory or table elements than it may have.
     Memory,
     /// An answer that is too large or makes no sense.
     Output,
-    /// No instance came free in time.
+    /// The machine did not let it: no instance, or no processor, came free in time.
     Overloaded,
     /// No such plugin is live, or it does not export the handler.
     NotFound,
@@ -66,11 +68,8 @@ pub enum CallErrorKind {
     Host,
 }
 
-/// How finely the CPU deadline of a guest is kept.
+/// How finely the time of a guest is kept.
 const TICK: Duration = Duration::from_millis(5);
-/// What the outer clock gives beyond the CPU deadline before it drops a guest
-/// that is parked in a host call.
-const GRACE: Duration = Duration::from_millis(100);
 
 pub struct Options {
     /// Where compiled code is kept; none compiles at each start.
@@ -84,11 +83,19 @@ pub struct Options {
     /// Counts what guests execute, for [`Graph::rehearse`]: their code is slower
     /// for it, so that no shop is served so.
     pub metered: bool,
+    pub processor_time: ProcessorTime,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { code_cache: None, service_instances_max: 64, provider_instances_max: 128, baseline: true, metered: false }
+        Self {
+            code_cache: None,
+            service_instances_max: 64,
+            provider_instances_max: 128,
+            baseline: true,
+            metered: false,
+            processor_time: clock::processor_time,
+        }
     }
 }
 
@@ -107,6 +114,7 @@ pub struct Engine {
     services: (Arc<Semaphore>, u32),
     providers: (Arc<Semaphore>, u32),
     metered: bool,
+    processor_time: ProcessorTime,
 }
 
 impl Engine {
@@ -140,6 +148,7 @@ impl Engine {
             services: places(options.service_instances_max),
             providers: places(options.provider_instances_max),
             metered: options.metered,
+            processor_time: options.processor_time,
         })
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline, WasmBacktrace};
 
-use super::PluginStats;
+use super::clock::CallClock;
+use super::{PluginStats, TICK};
 use crate::capability::Services;
 use crate::work::SharedUnit;
 
@@ -17,10 +18,16 @@ pub struct GuestState {
     pub services: Arc<Services>,
     pub(super) limits: MemoryLimits,
     /// Of the call that is running.
-    pub(super) deadline: Instant,
+    pub(super) clock: Arc<CallClock>,
     pub(super) meter: Arc<Meter>,
 }
 
+impl GuestState {
+    /// For capabilities: what they await is the guest's time, work or not.
+    pub(crate) async fn waits<T>(&self, awaited: impl Future<Output = T>) -> T {
+        self.clock.waits(awaited).await
+    }
+}
 
 /// Charges processor time to the plugin whose code runs when the clock ticks:
 /// what is fused has no borders at which time could be taken.
@@ -30,10 +37,10 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    fn charge(&self, stack: &WasmBacktrace) {
+    fn charge(&self, stack: &WasmBacktrace, time: Duration) {
         let owner = stack.frames().iter().find_map(|frame| self.owners.get(frame.module().name()?));
         if let Some(owner) = owner {
-            owner.record_tick();
+            owner.record_cpu(time);
         }
     }
 }
@@ -43,10 +50,11 @@ impl Meter {
 /// wait for it a tick later, where now they find another thread (measured: the
 /// tail beside a guest that spins was three times as long).
 pub(super) fn at_tick(store: StoreContextMut<GuestState>) -> wasmtime::Result<UpdateDeadline> {
-    if Instant::now() >= store.data().deadline {
+    let (ran, time_up) = store.data().clock.tick();
+    if time_up.is_some() {
         return Ok(UpdateDeadline::Interrupt);
     }
-    store.data().meter.charge(&WasmBacktrace::force_capture(&store));
+    store.data().meter.charge(&WasmBacktrace::force_capture(&store), ran.unwrap_or(TICK));
     Ok(UpdateDeadline::Continue(1))
 }
 

@@ -16,9 +16,9 @@ pub struct PluginStats {
     pub deadlines: AtomicU64,
     pub memory_denials: AtomicU64,
     pub other_failures: AtomicU64,
-    /// Sampled: a tick of [`super::TICK`] for whoever runs when the clock ticks.
-    /// Right on average over many calls; a guest that waits for the host at that
-    /// moment is charged as if it had run.
+    /// Sampled: what has passed since the last tick for whoever runs when the clock
+    /// ticks, a whole [`super::TICK`] for the first of a call. Right on average
+    /// over many calls.
     pub cpu_ns: AtomicU64,
     /// Largest sum of the linear memories of an instance that served it.
     pub memory_bytes_peak: AtomicU64,
@@ -41,8 +41,8 @@ impl PluginStats {
         self.memory_bytes_peak.fetch_max(memory_bytes as u64, Relaxed);
     }
 
-    pub(super) fn record_tick(&self) {
-        self.cpu_ns.fetch_add(super::TICK.as_nanos() as u64, Relaxed);
+    pub(super) fn record_cpu(&self, time: Duration) {
+        self.cpu_ns.fetch_add(time.as_nanos() as u64, Relaxed);
     }
 
     pub(super) fn record_failure(&self, kind: CallErrorKind) {

@@ -11,7 +11,7 @@ use wasm_encoder::{BlockType, InstructionSink};
 
 use super::bindings::exports::souk::web::handler::Request;
 use super::bindings::souk::host::config::ShopFacts;
-use super::{CallErrorKind, Code, Engine, Graph, LinkError, Options, PluginStats, Provider, Providers, guests};
+use super::{CallErrorKind, Code, Engine, Graph, LinkError, Options, PluginStats, ProcessorTime, Provider, Providers, guests};
 use crate::capability::Services;
 use crate::shop::plugin::Plugin;
 use crate::store::{EngineKind, Store};
@@ -92,7 +92,11 @@ impl Bench {
     }
 
     async fn remarked(&self, policy: &str) -> Graph {
-        let manifest = format!("{FRONT}[[extension-points]]\ninterface = 'souk:extend/note'\nfail = '{policy}'\n");
+        self.remarked_within(policy, 200).await
+    }
+
+    async fn remarked_within(&self, policy: &str, deadline_ms: u32) -> Graph {
+        let manifest = format!("{FRONT}[[extension-points]]\ninterface = 'souk:extend/note'\nfail = '{policy}'\ndeadline-ms = {deadline_ms}\n");
         self.link(vec![(guests::plugin(&manifest), guests::remarked_front())]).await.expect("it links")
     }
 
@@ -129,6 +133,11 @@ type Misdeed = fn(&mut InstructionSink);
 
 fn spin(f: &mut InstructionSink) {
     f.loop_(BlockType::Empty).br(0).end();
+}
+
+/// For some tens of milliseconds.
+fn work(f: &mut InstructionSink) {
+    f.loop_(BlockType::Empty).local_get(2).i32_const(1).i32_add().local_tee(2).i32_const(1 << 28).i32_ne().br_if(0).end();
 }
 
 fn trap(f: &mut InstructionSink) {
@@ -342,6 +351,34 @@ async fn a_failing_provider_is_left_out_or_closes_the_point() {
         assert_eq!(bench.body(&open, "").await, Ok(vec![0, 1, b'g']), "{name}");
         assert_eq!(bench.body(&closed, "").await.map(|body| body[0]), Ok(1), "{name}");
     }
+}
+
+/// By a clock of the processor that stands still, it has not had any yet.
+#[tokio::test]
+async fn a_provider_has_its_time_by_the_processor_and_not_by_the_wall() {
+    for (processor_time, answer) in [((|| Duration::ZERO) as ProcessorTime, [0, 1, b's']), (Options::default().processor_time, [0, 0, 0])] {
+        let bench = Bench::with(Options { processor_time, ..Options::default() });
+        let graph = bench.remarked_within("open", 1).await;
+        bench.providers.set(&[bench.provider("slow", work).await]);
+        assert_eq!(bench.body(&graph, "").await, Ok(answer.to_vec()));
+    }
+}
+
+/// What a shopper is shown must not change because the host has no room.
+#[tokio::test]
+async fn a_provider_for_which_there_is_no_room_is_not_left_out() {
+    let bench = Bench::new();
+    let graph = bench.remarked("open").await;
+    let provider = bench.provider("good", nothing).await;
+    bench.providers.set(std::slice::from_ref(&provider));
+    // The warm instance, and all other places.
+    let warm = provider.graph.0.instance(provider.graph.0.entry("good").unwrap(), bench.unit(), Duration::ZERO).await;
+    let places = bench.engine.providers.0.acquire_many(3).await;
+    tokio::time::pause();
+    assert_eq!(bench.body(&graph, "").await, Err(CallErrorKind::Overloaded));
+    assert_eq!((bench.stats_of("good").failures(), bench.stats_of("front").failures()), (0, 0));
+    drop((warm, places));
+    assert_eq!(bench.body(&graph, "").await, Ok(vec![0, 1, b'g']));
 }
 
 #[tokio::test]

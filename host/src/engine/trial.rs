@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime::component::Val;
 
 use super::extension::Question;
-use super::{Provider, fails_too_often};
+use super::{CallError, CallErrorKind, Provider, fails_too_often};
 use crate::work::SharedUnit;
 
 const EXAMPLES_MAX: usize = 5;
@@ -98,9 +98,12 @@ impl Trial {
         }
     }
 
-    pub(super) fn record(&self, is_ok: bool) {
-        self.calls.fetch_add(1, Relaxed);
-        self.failures.fetch_add(u64::from(!is_ok), Relaxed);
+    /// A host without room says nothing about the version.
+    pub(super) fn record<T>(&self, answer: &Result<T, CallError>) {
+        if !matches!(answer, Err(error) if error.kind == CallErrorKind::Overloaded) {
+            self.calls.fetch_add(1, Relaxed);
+            self.failures.fetch_add(u64::from(answer.is_err()), Relaxed);
+        }
     }
 
     /// Has the shadow answer what the live version has just answered. Returns
@@ -117,7 +120,7 @@ impl Trial {
             let answer = trial.provider.ask(asked.question(), &unit).await;
             let took = begun.elapsed();
             unit.lock().end();
-            trial.record(answer.is_ok());
+            trial.record(&answer);
             trial.live_ns.fetch_add(live_took.as_nanos() as u64, Relaxed);
             trial.trial_ns.fetch_add(took.as_nanos() as u64, Relaxed);
             let answer = answer.unwrap_or_else(|error| Err(Val::String(error.message)));

@@ -249,9 +249,9 @@ impl<A: Application> Front<A> {
             },
             _ => None,
         };
-        let permit = self.gate.enter().await.ok_or_else(|| {
+        let permit = self.gate.enter().await.map_err(|retry_after_s| {
             self.metrics.overloaded.fetch_add(1, Ordering::Relaxed);
-            Problem::overloaded().with(header::RETRY_AFTER, HeaderValue::from_static("1"))
+            Problem::overloaded().with(header::RETRY_AFTER, HeaderValue::from(retry_after_s))
         })?;
         let epoch = key.as_ref().map(|_| self.pages.epoch());
         let answer = self.call(call, get, permit).await.map_err(|failure| {

@@ -767,7 +767,8 @@ async fn overload_and_failures_are_told_without_the_inside() {
     let first = tokio::spawn(async move { request(address, "GET", "/en", &[], "").await });
     entered.acquire().await.unwrap().forget();
     let refused = shop.get("/en", &[]).await;
-    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    let retry_after = refused.header("retry-after").and_then(|seconds| seconds.parse::<u64>().ok());
+    assert!(refused.status == 503 && retry_after.is_some_and(|seconds| (1..=30).contains(&seconds)), "{} {retry_after:?}", refused.status);
     go.add_permits(1);
     assert_eq!(first.await.unwrap().status, 200);
 

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::load::Files;
@@ -74,8 +74,7 @@ pub struct NotGranted(pub String);
 impl Grants {
     /// `None` where nothing was ever granted.
     pub fn read(plugins: &Path) -> Result<Option<Self>> {
-        let path = path(plugins);
-        read_whole(&path)?.map(|text| toml::from_slice(&text).with_context(|| path.display().to_string())).transpose()
+        read_whole(&path(plugins), |text| toml::from_slice(text))
     }
 
     /// Whole or not at all.

@@ -213,7 +213,7 @@ pub struct ExtensionPoint {
     pub interface: String,
     /// When a provider traps, hangs or floods.
     pub fail: FailurePolicy,
-    /// For each provider.
+    /// For each provider, of the time that `limits.deadline-ms` speaks of.
     #[serde(default = "default_extension_deadline_ms")]
     #[schemars(range(min = *ExtensionPoint::DEADLINE_MS.start(), max = *ExtensionPoint::DEADLINE_MS.end()))]
     pub deadline_ms: u32,
@@ -282,7 +282,8 @@ impl Default for Data {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(title = "[limits]")]
 pub struct Limits {
-    /// CPU and waiting of one call together.
+    /// Processor time of one call and what it waits for web requests and for the
+    /// cache, together. Being without a processor does not count.
     #[schemars(range(min = *Limits::DEADLINE_MS.start(), max = *Limits::DEADLINE_MS.end()))]
     pub deadline_ms: u32,
     /// All linear memories of an instance.

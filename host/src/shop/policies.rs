@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{ExtensionPoint, FailurePolicy};
@@ -42,10 +42,7 @@ impl Policies {
     /// Empty where the operator has changed nothing.
     pub fn read(plugins: &Path) -> Result<Self> {
         let path = path(plugins);
-        let policies: Self = match read_whole(&path)? {
-            Some(text) => toml::from_slice(&text).with_context(|| path.display().to_string())?,
-            None => Self::default(),
-        };
+        let policies: Self = read_whole(&path, |text| toml::from_slice(text))?.unwrap_or_default();
         for (interface, changed) in &policies.0 {
             let fits = changed.deadline_ms.is_none_or(|ms| ExtensionPoint::DEADLINE_MS.contains(&ms));
             ensure!(fits, "{}: `{interface}`: deadline-ms takes 1 to 30000", path.display());

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::load::Files;
@@ -62,9 +62,7 @@ impl Versions {
 
     /// Oldest first; empty where nothing is known.
     pub fn history(&self) -> Result<Vec<Entry>> {
-        let path = self.folder().join("history.json");
-        let Some(text) = read_whole(&path)? else { return Ok(Vec::new()) };
-        serde_json::from_slice(&text).with_context(|| path.display().to_string())
+        Ok(read_whole(&self.folder().join("history.json"), |text| serde_json::from_slice(text))?.unwrap_or_default())
     }
 
     fn write_history(&self, mut history: Vec<Entry>) -> Result<()> {
@@ -157,8 +155,7 @@ impl Versions {
     }
 
     pub fn on_trial(&self) -> Result<Option<OnTrial>> {
-        let path = self.folder().join("trial.json");
-        read_whole(&path)?.map(|text| serde_json::from_slice(&text).with_context(|| path.display().to_string())).transpose()
+        read_whole(&self.folder().join("trial.json"), |text| serde_json::from_slice(text))
     }
 
     /// Begins a trial, or ends the one that there is.

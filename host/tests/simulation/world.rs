@@ -56,7 +56,8 @@ impl Ground {
         let settings = Arc::new(settings);
         let cache = root.join("target/test-code-cache");
         std::fs::create_dir_all(&cache)?;
-        let engine = Engine::new(engine::Options { code_cache: Some(cache), baseline: false, ..engine::Options::default() }).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let engine = Engine::new(engine::Options { code_cache: Some(cache), baseline: false, processor_time: || Duration::ZERO, ..engine::Options::default() })
+            .map_err(|error| anyhow::anyhow!("{error:#}"))?;
         let mut ground = Self { folder, settings, engine, contents: Arc::default(), _temporary: temporary };
         let disk = Disk::with(Arc::default(), Books::default());
         let filled = process(|| async {

@@ -1,6 +1,7 @@
 //! Full-text search over the catalogue.
 
 use serde::Deserialize;
+use souk_sdk::commerce::product_finder;
 use souk_sdk::commerce::product_search::{self, Results, Sort};
 use souk_sdk::commerce::types::Page;
 use souk_sdk::web::{Json, Problem, Query, Request, Text};
@@ -12,6 +13,8 @@ pub const BRANDS_MAX: usize = 50;
 pub const SUGGESTIONS_MAX: u32 = 20;
 /// Pages past it are nobody's.
 pub const OFFSET_MAX: u32 = 10_000;
+/// While there is no index yet.
+const RETRY_AFTER_S: u32 = 5;
 
 pub const SORTS: [(&str, Sort); 4] =
     [("relevance", Sort::Relevance), ("price", Sort::PriceAscending), ("-price", Sort::PriceDescending), ("newest", Sort::Newest)];
@@ -47,7 +50,11 @@ pub fn search(Query(asked): Query<Asked>, request: &Request) -> Result<Json<Resu
         sort: sort_by(asked.sort.as_deref(), &SORTS)?,
         page: Page { offset: asked.offset, limit: page_size(asked.limit)? },
     };
-    Ok(Json(product_search::search(&query, &request.locale)))
+    product_finder::search(&query, &request.locale).map(Json).map_err(preparing)
+}
+
+fn preparing(_: product_finder::Error) -> Problem {
+    Problem::new(503, "The search is being prepared").detail("Products can be listed meanwhile: GET /api/v1/products.").retry_after(RETRY_AFTER_S)
 }
 
 #[derive(Deserialize)]
@@ -61,5 +68,5 @@ pub fn suggest(Query(begun): Query<Begun>, request: &Request) -> Result<Json<Vec
     if !(1..=SUGGESTIONS_MAX).contains(&limit) {
         return Err(Problem::field("limit", "range", format!("Use 1 to {SUGGESTIONS_MAX}.")));
     }
-    Ok(Json(product_search::suggest(&begun.q, &request.locale, limit)))
+    product_finder::suggest(&begun.q, &request.locale, limit).map(Json).map_err(preparing)
 }

@@ -1,11 +1,13 @@
-//! Search over the catalogue: exports `souk:commerce/product-search`, keeps the
-//! index in step by hearing `catalog.product-changed`. Owns no documents.
+//! Search over the catalogue: exports `souk:commerce/product-finder`, and
+//! `product-search` for those who know only that; keeps the index in step by
+//! hearing `catalog.product-changed`. Owns no documents.
 
 mod index;
 
 use std::collections::BTreeSet;
 
 use souk_sdk::commerce::catalog::{self, Category};
+use souk_sdk::commerce::product_finder::{self, Error};
 use souk_sdk::commerce::product_search::{self, Query, Results};
 use souk_sdk::host::command_handler;
 use souk_sdk::search::{self, SearchQuery};
@@ -17,48 +19,61 @@ const PAGE: u32 = 200;
 
 struct Search;
 
+const NOTHING: Results = Results { total: 0, products: Vec::new(), categories: Vec::new(), brands: Vec::new(), corrected: false };
+
 /// The unit cannot go on; the interface has no error for it.
 fn must<T>(result: Result<T, search::Error>) -> T {
     result.unwrap_or_else(|error| panic!("search index: {error}"))
 }
 
-impl product_search::Guest for Search {
-    fn search(query: Query, locale: String) -> Results {
-        let found = match search::query(INDEX, &index::query(&query, &locale)) {
-            // Words that no index can be asked for find nothing, and nothing is
-            // found until the index is there.
-            Err(search::Error::Invalid(reason) | search::Error::Unavailable(reason)) => {
-                log::warn!("query refused"; reason = reason);
-                search::Results { total: 0, hits: Vec::new(), facets: Vec::new(), corrected: false }
-            }
-            found => must(found),
-        };
+/// What the index finds; words that no index can be asked for find nothing.
+fn found<T: Default>(asked: Result<T, search::Error>) -> Result<T, Error> {
+    match asked {
+        Err(search::Error::Unavailable(_)) => Err(Error::Preparing),
+        Err(search::Error::Invalid(reason)) => {
+            log::warn!("query refused"; reason = reason);
+            Ok(T::default())
+        }
+        asked => Ok(must(asked)),
+    }
+}
+
+impl product_finder::Guest for Search {
+    fn search(query: Query, locale: String) -> Result<Results, Error> {
+        let found = found(search::query(INDEX, &index::query(&query, &locale)).map(Some))?;
+        let Some(found) = found else { return Ok(NOTHING) };
         let handles: Vec<String> = found.hits.into_iter().map(|hit| hit.id).collect();
         let products = if handles.is_empty() { Vec::new() } else { catalog::summaries(&handles, &locale) };
         let categories = if found.facets.is_empty() { Vec::new() } else { catalog::categories(&locale) };
         let name = |handle: &str| categories.iter().find(|it| it.handle == handle).map(|category| category.name.clone());
-        Results {
+        Ok(Results {
             total: found.total,
             // What was deleted a moment ago may still be in the index.
             products: products.into_iter().flatten().collect(),
             categories: index::labelled(&found.facets, "category", name),
             brands: index::labelled(&found.facets, "brand", |brand| Some(brand.to_owned())),
             corrected: found.corrected,
+        })
+    }
+
+    fn suggest(prefix: String, locale: String, limit: u32) -> Result<Vec<String>, Error> {
+        let prefix: String = prefix.trim().chars().take(60).collect();
+        if prefix.is_empty() {
+            return Ok(Vec::new());
         }
+        let mut found = index::preferred(found(search::suggest(INDEX, &prefix, SUGGESTIONS_MAX))?, &locale);
+        found.truncate(limit as usize);
+        Ok(found)
+    }
+}
+
+impl product_search::Guest for Search {
+    fn search(query: Query, locale: String) -> Results {
+        <Self as product_finder::Guest>::search(query, locale).unwrap_or(NOTHING)
     }
 
     fn suggest(prefix: String, locale: String, limit: u32) -> Vec<String> {
-        let prefix: String = prefix.trim().chars().take(60).collect();
-        if prefix.is_empty() {
-            return Vec::new();
-        }
-        let found = match search::suggest(INDEX, &prefix, SUGGESTIONS_MAX) {
-            Err(search::Error::Invalid(_) | search::Error::Unavailable(_)) => Vec::new(),
-            found => must(found),
-        };
-        let mut found = index::preferred(found, &locale);
-        found.truncate(limit as usize);
-        found
+        <Self as product_finder::Guest>::suggest(prefix, locale, limit).unwrap_or_default()
     }
 }
 
@@ -132,4 +147,4 @@ fn indexed() -> Result<Vec<String>, String> {
     }
 }
 
-souk_sdk::export!(Search: commerce::product_search, host::event_handler, host::command_handler);
+souk_sdk::export!(Search: commerce::product_finder, commerce::product_search, host::event_handler, host::command_handler);

@@ -2,7 +2,8 @@
 //! is a link or a form field, so that a search is an address.
 
 use maud::{Markup, html};
-use souk_sdk::commerce::product_search::{self, FacetValue, Query, Results, Sort};
+use souk_sdk::commerce::product_finder;
+use souk_sdk::commerce::product_search::{FacetValue, Query, Results, Sort};
 use souk_sdk::commerce::types::Page;
 use souk_sdk::money::{self, Money};
 use souk_sdk::web::{Fields, Problem, Request, Response};
@@ -15,6 +16,8 @@ const PAGES_MAX: u32 = 100;
 const TEXT_CHARS_MAX: usize = 200;
 const BRANDS_SHOWN: usize = 12;
 const SUGGESTIONS: u32 = 8;
+/// While there is no index yet.
+const RETRY_AFTER_S: u32 = 5;
 const SORTS: [(&str, Sort); 4] =
     [("relevance", Sort::Relevance), ("price-up", Sort::PriceAscending), ("price-down", Sort::PriceDescending), ("newest", Sort::Newest)];
 
@@ -84,14 +87,32 @@ pub fn page(request: &Request) -> Response {
     let site = Site::of(request);
     let asked = Asked::of(&request.query());
     let currency = config::shop().currency;
-    let results = product_search::search(&asked.query(&currency), site.locale);
-    web::html(render(&site, &asked, &results, &currency).into_string()).with_header("x-robots-tag", "noindex")
+    let page = match product_finder::search(&asked.query(&currency), site.locale) {
+        Ok(results) => web::html(render(&site, &asked, &results, &currency).into_string()),
+        Err(product_finder::Error::Preparing) => web::html(preparing(&site).into_string()).with_status(503).retry_after(RETRY_AFTER_S),
+    };
+    page.with_header("x-robots-tag", "noindex")
 }
 
 pub fn suggest(request: &Request) -> Result<Response, Problem> {
     let query = request.query();
     let prefix = query.optional_text("q", TEXT_CHARS_MAX)?.unwrap_or_default();
-    Ok(web::json(&product_search::suggest(prefix, &request.locale, SUGGESTIONS)))
+    match product_finder::suggest(prefix, &request.locale, SUGGESTIONS) {
+        Ok(words) => Ok(web::json(&words)),
+        Err(product_finder::Error::Preparing) => Err(Problem::new(503, "The search is being prepared").retry_after(RETRY_AFTER_S)),
+    }
+}
+
+fn preparing(site: &Site) -> Markup {
+    let title = site.say("The search is being prepared", "搜索功能正在准备中");
+    let text = site.say("Please try again in a moment. Everything else works: you can look through all products.", "请稍后再试。其他功能不受影响，您可以先浏览全部商品。");
+    site.page(title, text, html! {
+        div.wide {
+            h1 { (title) }
+            p.notice role="status" { (text) }
+            p { a.button href=(site.link("/products")) { (site.texts.all_products) } }
+        }
+    })
 }
 
 fn render(site: &Site, asked: &Asked, results: &Results, currency: &str) -> Markup {

@@ -2,7 +2,8 @@
 //! which files are changed, and writes down those below one folder, each with
 //! its data, in the order in which they took effect. `souk_tests::powercut`
 //! makes of it what a disk may hold after a power cut. Or lets them fail, as a
-//! disk does that is full or broken (`faults.rs`), for `souk_tests::faults`.
+//! disk does that is full or broken (`faults.rs`), for `souk_tests::faults`. What
+//! it says of the network (`network.rs`) has nothing to do with that.
 //!
 //! `SOUK_RECORD_ROOT` is the folder, `SOUK_RECORD_LOG` the log beside it,
 //! `SOUK_FAULTS` the file that says what fails; without one of the two, nothing
@@ -16,6 +17,7 @@
 //! the folder as it is (`tests/tests/powercut.rs`) proves that none are made.
 
 mod faults;
+mod network;
 pub mod operation;
 pub mod switch;
 
@@ -24,7 +26,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-use libc::{AT_FDCWD, c_char, c_int, c_uint, c_void, iovec, mode_t, off_t, size_t, ssize_t};
+use libc::{AT_FDCWD, addrinfo, c_char, c_int, c_uint, c_void, iovec, mode_t, off_t, size_t, sockaddr, socklen_t, ssize_t};
 
 use faults::{Faults, faults};
 use operation::Operation;
@@ -380,11 +382,31 @@ instead_of_libc! {
         |real| mapping(fd, protection, flags, real)
     }
 
+    fn getaddrinfo(name: *const c_char, service: *const c_char, hints: *const addrinfo, found: *mut *mut addrinfo) -> c_int {
+        |real| match network::name(name) {
+            Some(name) => {
+                let name = name.as_ptr();
+                real!(getaddrinfo(name, service, hints, found): fn(*const c_char, *const c_char, *const addrinfo, *mut *mut addrinfo) -> c_int)
+            }
+            None => real(),
+        }
+    }
+    fn connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
+        |real| match unsafe { network::address(address, length) } {
+            Some((address, length)) => {
+                let address = (&raw const address).cast::<sockaddr>();
+                real!(connect(fd, address, length): fn(c_int, *const sockaddr, socklen_t) -> c_int)
+            }
+            None => real(),
+        }
+    }
+
     // Modes are not written down.
     fn fchmod(fd: c_int, mode: mode_t) -> c_int { |real| touching(faults_on(fd), real) }
     fn chmod(path: *const c_char, mode: mode_t) -> c_int { |real| touching(faults_at(AT_FDCWD, path), real) }
 
     fn fsync(fd: c_int) -> c_int { |real| syncing(fd, real, |path| Operation::Sync { path }) }
+    fn syncfs(fd: c_int) -> c_int { |real| syncing(fd, real, |_| Operation::SyncAll) }
     fn fdatasync(fd: c_int) -> c_int { |real| syncing(fd, real, |path| Operation::SyncData { path }) }
 
     fn mkdir(path: *const c_char, mode: mode_t) -> c_int { |real| making_folder(AT_FDCWD, path, real) }

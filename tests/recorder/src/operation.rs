@@ -53,6 +53,8 @@ pub enum Operation<'a> {
     SyncData {
         path: &'a Path,
     },
+    /// syncfs, of all there is.
+    SyncAll,
     /// A change that cannot be written down: the recording is worthless.
     Unrecorded {
         path: &'a Path,
@@ -78,6 +80,7 @@ impl<'a> Operation<'a> {
             Resize { path, size } => (8, size, path, &[]),
             Sync { path } => (9, 0, path, &[]),
             SyncData { path } => (10, 0, path, &[]),
+            SyncAll => (12, 0, Path::new(""), &[]),
             Unrecorded { path, what } => (11, 0, path, bytes(what)),
         };
         let path = bytes(path);
@@ -107,6 +110,7 @@ impl<'a> Operation<'a> {
             9 => Sync { path },
             10 => SyncData { path },
             11 => Unrecorded { path, what: second },
+            12 => SyncAll,
             _ => return None,
         };
         Some((operation, rest))

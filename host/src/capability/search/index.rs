@@ -104,19 +104,18 @@ fn schema(definition: &Definition) -> (Schema, Fields) {
 }
 
 impl Index {
-    /// Errors say why it has to be built again.
-    pub fn open(folder: &Path, definition: &Definition) -> anyhow::Result<Self> {
+    /// With the fields that it was made with. Errors say why it has to be built again.
+    pub fn open(folder: &Path) -> anyhow::Result<Self> {
         ensure!(folder.join("meta.json").exists(), "it is not there yet");
         let index = tantivy::Index::open_in_dir(folder)?;
         index.tokenizers().register(ANALYZER, text::analyzer());
         let payload = index.load_metas()?.payload.context("it was not finished")?;
         let payload: Payload = serde_json::from_str(&payload).context("it was made by another version")?;
         ensure!(payload.format == FORMAT, "it was made by another version");
-        ensure!(payload.definition == *definition, "its fields have changed");
-        let (schema, fields) = schema(definition);
-        ensure!(index.schema() == schema, "its fields have changed");
+        let (schema, fields) = schema(&payload.definition);
+        ensure!(index.schema() == schema, "it was made by another version");
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-        Ok(Self { definition: definition.clone(), fields, position: payload.position, reader, index, writer: Mutex::default() })
+        Ok(Self { definition: payload.definition, fields, position: payload.position, reader, index, writer: Mutex::default() })
     }
 
     /// Makes an index that holds these documents, at `position` of the log.

@@ -28,9 +28,9 @@ const REBUILD_PAGE: usize = 500;
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MOST: Duration = Duration::from_secs(60);
 
-type Definitions = BTreeMap<Name, Definition>;
+pub(super) type Definitions = BTreeMap<Name, Definition>;
 
-fn definitions(live: &LivePlugins) -> Definitions {
+pub(super) fn definitions(live: &LivePlugins) -> Definitions {
     let of_plugin = |plugin: &Arc<crate::shop::plugin::Plugin>| {
         let name = plugin.name().to_owned();
         plugin.manifest.indexes.clone().into_iter().map(move |definition| ((name.clone(), definition.name.clone()), definition))
@@ -148,20 +148,23 @@ impl Search {
         self.folder.join(plugin).join(index)
     }
 
-    fn try_open(&self, name: &Name, definition: &Definition) -> anyhow::Result<Index> {
-        let index = Index::open(&self.folder_of(name), definition)?;
+    /// What lies on disk, even if its fields are those of another version: it
+    /// answers until it is built again.
+    fn open_one(&self, name: &Name) -> anyhow::Result<Arc<Index>> {
+        let index = Index::open(&self.folder_of(name))?;
         let mut txn = self.store.begin();
         let ahead = index.position > keys::position(txn.snapshot_seq(), u32::MAX);
         let behind = txn.get(&keys::search_applied(&name.0, &name.1))?.is_some_and(|applied| index.position[..] < applied[..]);
         anyhow::ensure!(!ahead && !behind, "it belongs to another state of the store");
+        let index = Arc::new(index);
+        self.open.write().insert(name.clone(), index.clone());
         Ok(index)
     }
 
-    fn open_all(&self, declared: &Definitions) {
-        for (name, definition) in declared {
-            if let Ok(index) = self.try_open(name, definition) {
-                self.open.write().insert(name.clone(), Arc::new(index));
-            }
+    pub(super) fn open_all(&self, declared: &Definitions) {
+        for name in declared.keys() {
+            // What cannot be opened is built, and then it is said why.
+            let _ = self.open_one(name);
         }
     }
 
@@ -174,6 +177,7 @@ impl Search {
         for (name, index) in open {
             if index.is_damaged() {
                 tracing::warn!(target: "search", plugin = name.0, index = name.1, "damaged index");
+                self.open.write().remove(&name);
                 self.rebuild(name);
             }
         }
@@ -188,14 +192,13 @@ impl Search {
         for (name, definition) in declared {
             let asked = self.rebuild.lock().contains(name);
             let open = self.open.read().get(name).cloned();
-            if !asked && open.as_ref().is_some_and(|open| open.definition == *definition) {
-                continue;
-            }
-            let opened = if asked || open.is_some() { Err(anyhow::anyhow!("asked for, or its fields have changed")) } else { self.try_open(name, definition) };
-            let index = match opened {
-                Ok(index) => index,
-                Err(reason) => self.build(name, definition, &format!("{reason:#}")).with_context(|| format!("cannot build the index {}/{}", name.0, name.1))?,
+            let found = if asked { Err(anyhow::anyhow!("asked for")) } else { open.map_or_else(|| self.open_one(name), Ok) };
+            let reason = match found {
+                Ok(index) if index.definition == *definition => continue,
+                Ok(_) => "its fields have changed".to_owned(),
+                Err(reason) => format!("{reason:#}"),
             };
+            let index = self.build(name, definition, &reason).with_context(|| format!("cannot build the index {}/{}", name.0, name.1))?;
             self.rebuild.lock().remove(name);
             self.open.write().insert(name.clone(), Arc::new(index));
         }
@@ -240,7 +243,7 @@ impl Search {
         std::fs::File::open(folder.parent().unwrap_or(&self.folder))?.sync_all()?;
         let took_ms = begun.elapsed().as_millis() as u64;
         tracing::info!(target: "search", plugin = name.0, index = name.1, documents = count, took_ms, reason, "built an index");
-        Index::open(&folder, definition)
+        Index::open(&folder)
     }
 
     /// Applies the next entries of the log, each index in one commit. The first

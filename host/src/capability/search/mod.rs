@@ -93,8 +93,15 @@ impl Search {
     }
 
     fn query(&self, caller: &Caller, index: &str, query: &SearchQuery) -> Result<Results, Error> {
-        query::check(definition(caller, index)?, query)?;
-        self.with_index(caller, index, |index| query::run(index, query))
+        let declared = definition(caller, index)?;
+        query::check(declared, query)?;
+        self.with_index(caller, index, |index| {
+            // One that is about to be built again answers what it can.
+            if index.definition != *declared && query::check(&index.definition, query).is_err() {
+                return Err(Failed::Plain(being_built(&declared.name)));
+            }
+            query::run(index, query)
+        })
     }
 
     fn suggest(&self, caller: &Caller, index: &str, prefix: &str, limit: u32) -> Result<Vec<String>, Error> {
@@ -104,8 +111,7 @@ impl Search {
 
     fn with_index<T>(&self, caller: &Caller, index: &str, ask: impl FnOnce(&Index) -> Result<T, Failed>) -> Result<T, Error> {
         let name = (caller.name().to_owned(), index.to_owned());
-        let unavailable = || Error::Unavailable(format!("the index `{index}` is being built"));
-        let open = self.open.read().get(&name).cloned().ok_or_else(unavailable)?;
+        let open = self.open.read().get(&name).cloned().ok_or_else(|| being_built(index))?;
         // Damaged files make tantivy panic as well as fail.
         match catch_unwind(AssertUnwindSafe(|| ask(&open))) {
             Ok(Ok(answer)) => return Ok(answer),
@@ -118,7 +124,7 @@ impl Search {
         if earlier.is_none_or(|earlier| now - earlier > REBUILD_APART) {
             self.rebuild(name);
         }
-        Err(unavailable())
+        Err(being_built(index))
     }
 
     fn rebuild(&self, name: Name) {
@@ -156,6 +162,10 @@ pub fn problems(indexes: &[Definition]) -> Vec<String> {
         }
     }
     problems
+}
+
+fn being_built(index: &str) -> Error {
+    Error::Unavailable(format!("the index `{index}` is being built"))
 }
 
 fn definition<'a>(caller: &'a Caller, index: &str) -> Result<&'a Definition, Error> {

@@ -17,7 +17,7 @@ use tantivy::{DocAddress, DocId, DocSet, Order, Score, Searcher, SegmentOrdinal,
 use super::highlight::Highlighter;
 use super::index::{ID, Index, NamedField, SUGGESTION_SEPARATOR, TIE};
 use super::text::{self, Run, query_runs};
-use super::{Failed, is_damage};
+use super::{Failed, being_built, is_damage};
 use crate::engine::bindings::souk::host::search::{Error, Facet, FacetValue, Filter, Hit, Results, SearchQuery, Sort};
 use crate::shop::manifest::{FieldKind, Index as Definition};
 
@@ -114,7 +114,7 @@ pub(super) fn run(index: &Index, query: &SearchQuery) -> Result<Results, Failed>
 /// The caller's manifest has it; the index may still have the fields of the
 /// version before.
 fn named<'a>(index: &'a Index, name: &str) -> Result<&'a NamedField, Failed> {
-    index.fields.get(name).ok_or_else(|| Failed::Plain(Error::Unavailable(format!("the index `{}` is being rebuilt", index.definition.name))))
+    index.fields.get(name).ok_or_else(|| Failed::Plain(being_built(&index.definition.name)))
 }
 
 /// Where to look, and how much a word found there weighs.

@@ -396,6 +396,29 @@ async fn other_fields_or_a_wish_rebuild_from_the_documents() {
     assert_eq!(shop.found(&new, "away"), ["away"], "what changed while the plugin was not live");
 }
 
+#[tokio::test]
+async fn until_it_is_built_again_the_index_of_before_answers_what_it_can() {
+    let (shop, _) = tea_shop().await;
+    shop.settled().await;
+    shop.search.stop().await;
+    let new = plugin("catalog", &FIELDS.replace("name = \"category\", kind = \"keyword\"", "name = \"category\", kind = \"text\""));
+    let open = || {
+        let search = Search::new(&shop.folder.path().join("search"), shop.store.clone());
+        search.open_all(&indexer::definitions(&live(&[&new])));
+        search
+    };
+    let search = open();
+    let found = |query: &SearchQuery| search.query(&new, "products", query).map(|found| found.total);
+    assert_eq!(found(&asking("oolong")).unwrap(), 2);
+    let by_new_field = SearchQuery { fields: vec!["category".into()], ..asking("tea") };
+    assert!(matches!(found(&by_new_field), Err(Error::Unavailable(_))));
+
+    std::fs::remove_dir_all(shop.folder.path().join("search")).unwrap();
+    let search = open();
+    assert!(matches!(search.query(&new, "products", &asking("oolong")), Err(Error::Unavailable(_))));
+    assert!(matches!(search.suggest(&new, "products", "oo", 5), Err(Error::Unavailable(_))));
+}
+
 fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {

@@ -15,6 +15,8 @@ impl Guest for Hostile {
             "overwrite-the-cookie" => page("x".into()).with_header("set-cookie", "souk_session=stolen; path=/"),
             "claim-a-length" => page("x".into()).with_header("content-length", "1000").with_header("transfer-encoding", "chunked"),
             "no-such-status" => page("x".into()).with_status(999),
+            // The query as it is, so that no part of a URL is lost on the way.
+            "fetch" => page(misdeeds::commit(&request.query)),
             misdeed => page(misdeeds::commit(misdeed)),
         }
     }

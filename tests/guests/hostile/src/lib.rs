@@ -3,6 +3,7 @@
 mod misdeeds;
 
 use std::cell::Cell;
+use std::hint::black_box;
 
 use serde::Deserialize;
 use souk_sdk::config;
@@ -44,6 +45,10 @@ impl Guest for Hostile {
             // After each trap it is a new instance, which counts anew.
             "fail-every-third-time" => {
                 assert!(calls() <= 2, "not again");
+                vec![proposal(Effect::Percent((100_000, portions(1))))]
+            }
+            "take-its-time" => {
+                (0..15_000_000_u32).for_each(|turn| drop(black_box(turn)));
                 vec![proposal(Effect::Percent((100_000, portions(1))))]
             }
             "huge-answer" => {

@@ -1,0 +1,321 @@
+//! What one call may take: processor time, and waiting for something outside.
+//!
+//! Not time by the wall. Where there is more work than processors, a guest may
+//! stand still for seconds through no fault of its own, and what its caller does
+//! without it would change with the load of the machine. So the guest's ticks
+//! read its thread's processor time, host calls say when they wait, and both
+//! together are held to the limit. The wall clock is a bound far behind it, for
+//! guests that get neither a processor nor an answer.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+// The simulation has its time stand still.
+use tokio::time::Instant;
+
+use super::TICK;
+
+/// Processor time of the calling thread. The simulation has one of its own: no
+/// seed may play otherwise on a slower machine.
+pub type ProcessorTime = fn() -> Duration;
+
+pub fn processor_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: it writes to the place given, and fails only for clocks that do not exist.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}
+
+/// By when a call is given up that may take `limit`, whoever is to blame.
+pub(super) fn wall(limit: Duration) -> Duration {
+    3 * limit + Duration::from_secs(10)
+}
+
+/// Why a call is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TimeUp {
+    /// It has taken what it may.
+    Limit,
+    /// The machine did not let it.
+    Wall,
+}
+
+/// The clock of one instance, for one call after the other.
+///
+/// Until its first tick a call has read nothing: that would cost each short one
+/// more than the tick that a long one gains by it.
+pub(super) struct CallClock {
+    processor_time: ProcessorTime,
+    call: Mutex<Call>,
+}
+
+struct Call {
+    limit: Duration,
+    ends: Instant,
+    taken: Duration,
+    ticked: bool,
+    /// Processor time up to which it is in `taken`, while the guest has the thread.
+    runs_since: Option<Duration>,
+    waits_since: Option<Instant>,
+    /// The thread does not run the guest, but what it has asked for.
+    away: bool,
+}
+
+impl Call {
+    fn begin(limit: Duration, now: Instant) -> Self {
+        let ends = now + wall(limit);
+        Self { limit, ends, taken: Duration::ZERO, ticked: false, runs_since: None, waits_since: None, away: false }
+    }
+
+    fn taken(&self) -> Duration {
+        self.taken + self.waits_since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    fn time_up(&self) -> Option<TimeUp> {
+        if self.taken() >= self.limit {
+            return Some(TimeUp::Limit);
+        }
+        (Instant::now() >= self.ends).then_some(TimeUp::Wall)
+    }
+}
+
+impl CallClock {
+    pub fn new(processor_time: ProcessorTime, limit: Duration) -> Self {
+        Self { processor_time, call: Mutex::new(Call::begin(limit, Instant::now())) }
+    }
+
+    /// Told by a guest that runs: for how long it has since the last tick, where
+    /// that is known, and whether it has to end.
+    pub fn tick(&self) -> (Option<Duration>, Option<TimeUp>) {
+        let now = (self.processor_time)();
+        let mut call = self.call.lock();
+        let ran = call.runs_since.replace(now).map(|since| now.saturating_sub(since));
+        call.ticked = true;
+        call.taken += ran.unwrap_or_default();
+        (ran, call.time_up())
+    }
+
+    /// Awaits what the guest waits for, which is its time. What is there at once
+    /// costs nothing more.
+    pub async fn waits<T>(&self, awaited: impl Future<Output = T>) -> T {
+        let mut awaited = pin!(awaited);
+        let mut away = None;
+        std::future::poll_fn(|context| {
+            let polled = awaited.as_mut().poll(context);
+            if polled.is_pending() && away.is_none() {
+                away = Some(self.asks());
+                self.call.lock().waits_since = Some(Instant::now());
+            }
+            polled
+        })
+        .await
+    }
+
+    /// For as long as others work for the guest, in time of their own.
+    pub fn asks(&self) -> Away<'_> {
+        self.stops();
+        self.call.lock().away = true;
+        Away(self)
+    }
+
+    pub fn time_up(&self) -> Option<TimeUp> {
+        self.call.lock().time_up()
+    }
+
+    /// Runs one call of a guest until it has ended, or its time is up while it is parked.
+    pub async fn watch<T>(&self, limit: Duration, guest: impl Future<Output = T>) -> Result<T, TimeUp> {
+        *self.call.lock() = Call::begin(limit, Instant::now());
+        let mut guest = pin!(guest);
+        let mut polled_before = false;
+        let mut guest = std::future::poll_fn(|context| {
+            if std::mem::replace(&mut polled_before, true) {
+                self.runs();
+            }
+            let polled = guest.as_mut().poll(context);
+            if polled.is_pending() {
+                self.stops();
+            }
+            polled
+        });
+        let mut left = limit;
+        loop {
+            if let Ok(answer) = tokio::time::timeout(left, &mut guest).await {
+                return Ok(answer);
+            }
+            if let Some(up) = self.time_up() {
+                return Err(up);
+            }
+            left = self.left();
+        }
+    }
+
+    fn left(&self) -> Duration {
+        let call = self.call.lock();
+        call.limit.saturating_sub(call.taken()).max(TICK)
+    }
+
+    fn runs(&self) {
+        let mut call = self.call.lock();
+        if call.ticked && !call.away {
+            call.runs_since = Some((self.processor_time)());
+        }
+    }
+
+    fn stops(&self) {
+        let mut call = self.call.lock();
+        if let Some(since) = call.runs_since.take() {
+            call.taken += (self.processor_time)().saturating_sub(since);
+        }
+    }
+}
+
+/// The guest is away until this is dropped.
+pub(super) struct Away<'a>(&'a CallClock);
+
+impl Drop for Away<'_> {
+    fn drop(&mut self) {
+        let mut call = self.0.call.lock();
+        call.taken = call.taken();
+        (call.waits_since, call.away) = (None, false);
+        drop(call);
+        self.0.runs();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    thread_local! {
+        static PROCESSOR: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+    }
+
+    /// A guest's work of so long on the processor.
+    fn works(time: Duration) {
+        PROCESSOR.set(PROCESSOR.get() + time);
+    }
+
+    fn clock() -> CallClock {
+        CallClock::new(|| PROCESSOR.get(), ms(200))
+    }
+
+    /// Ticks at its beginning, where nothing is known, and after each piece of work.
+    fn works_and_ticks(clock: &CallClock, times: u64) -> Option<TimeUp> {
+        clock.tick();
+        (0..times).find_map(|_| {
+            works(ms(5));
+            clock.tick().1
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guest_that_works_is_stopped_at_its_limit() {
+        let clock = clock();
+        assert_eq!(clock.watch(ms(200), async { works_and_ticks(&clock, 39) }).await, Ok(None));
+        assert_eq!(clock.watch(ms(200), async { works_and_ticks(&clock, 40) }).await, Ok(Some(TimeUp::Limit)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_without_a_processor_is_not_the_guests() {
+        let clock = clock();
+        let starved = clock.watch(ms(200), async {
+            clock.tick();
+            for _ in 0..10 {
+                tokio::time::advance(ms(1_000)).await;
+                works(ms(1));
+                assert_eq!(clock.tick(), (Some(ms(1)), None));
+            }
+            tokio::time::advance(ms(600)).await;
+            clock.tick().1
+        });
+        assert_eq!(starved.await, Ok(Some(TimeUp::Wall)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_guest_that_waits_is_dropped_at_its_limit_and_work_before_counts() {
+        for pieces in [0, 10] {
+            let (clock, begun) = (clock(), Instant::now());
+            let parked = clock.watch(ms(200), async {
+                works_and_ticks(&clock, pieces);
+                tokio::time::advance(ms(5 * pieces)).await;
+                clock.waits(std::future::pending::<()>()).await;
+            });
+            assert_eq!(parked.await, Err(TimeUp::Limit));
+            assert_eq!(begun.elapsed(), ms(200), "{pieces}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_add_up() {
+        let (clock, begun) = (clock(), Instant::now());
+        let waits = clock.watch(ms(200), async {
+            loop {
+                clock.waits(tokio::time::sleep(ms(30))).await;
+            }
+        });
+        assert_eq!(waits.await, Err::<(), _>(TimeUp::Limit));
+        assert!((200..=210).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_others_take_in_its_name_is_theirs() {
+        let clock = clock();
+        let asked = clock.watch(ms(200), async {
+            works_and_ticks(&clock, 10);
+            for _ in 0..10 {
+                let _away = clock.asks();
+                works(ms(100));
+                tokio::time::sleep(ms(100)).await;
+                works(ms(100));
+            }
+            works(ms(5));
+            (clock.tick(), clock.call.lock().taken)
+        });
+        assert_eq!(asked.await, Ok(((Some(ms(5)), None), ms(55))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_thread_does_between_polls_is_not_the_guests() {
+        let clock = clock();
+        let polled = clock.watch(ms(200), async {
+            clock.tick();
+            works(ms(4));
+            tokio::task::yield_now().await;
+            works(ms(4));
+            clock.tick();
+            clock.call.lock().taken
+        });
+        let others = async {
+            loop {
+                works(ms(1_000));
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            taken = polled => assert_eq!(taken, Ok(ms(8))),
+            () = others => {}
+        }
+    }
+
+    /// One that is parked where nobody has said so.
+    #[tokio::test(start_paused = true)]
+    async fn the_wall_ends_what_nothing_else_ends() {
+        let (clock, begun) = (clock(), Instant::now());
+        assert_eq!(clock.watch(ms(200), std::future::pending::<()>()).await, Err(TimeUp::Wall));
+        assert_eq!(begun.elapsed(), wall(ms(200)));
+    }
+
+    #[test]
+    fn processor_time_gets_on_with_work_alone() {
+        let begun = processor_time();
+        while processor_time() == begun {}
+    }
+}
