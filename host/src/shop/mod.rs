@@ -12,15 +12,17 @@ pub mod manifest;
 pub mod plugin;
 pub mod policies;
 pub mod powers;
-pub mod reference;
 mod probation;
+pub mod reference;
+mod report;
 pub mod settings;
+mod trials;
 pub mod versions;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -29,7 +31,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::capability::Services;
-use crate::engine::{CallError, CallErrorKind, Code, Engine, Graph, LinkError, Mode, PluginStats, Provider, Providers, Trial, TrialReport, without_version};
+use crate::engine::{CallError, CallErrorKind, Code, Engine, Graph, LinkError, PluginStats, Provider, Providers};
 use crate::front::routes::SitePlugin;
 use crate::front::{Site, SiteError};
 use crate::store::Store;
@@ -37,12 +39,11 @@ use crate::work::unit::{Kind as UnitKind, Limits, Shopper, Start};
 use crate::work::{self, LivePlugins, PluginAnswer, PluginCall, Plugins, SharedUnit, Unit};
 use grants::{Grants, NotGranted};
 use load::Loaded;
-use manifest::{FailurePolicy, Kind};
-use plugin::Usage;
+use manifest::Kind;
 use policies::Policies;
-use probation::{Counts, Probations};
+use probation::Probations;
+pub use report::{PluginReport, PointReport};
 use settings::{GrantSetting, Settings};
-use versions::{OnTrial, Versions};
 
 /// How often idle instances are looked for.
 const REAP_INTERVAL: Duration = Duration::from_secs(10);
@@ -61,7 +62,6 @@ pub struct Shop {
     site: ArcSwap<Site>,
     plugins: tokio::sync::watch::Sender<Arc<LivePlugins>>,
     stats: Mutex<HashMap<String, Arc<PluginStats>>>,
-    /// Changed by the operator.
     /// Why the version on disk of a plugin is not the one that is live.
     problems: Mutex<BTreeMap<String, String>>,
     /// Why a version that should be on trial is not.
@@ -87,61 +87,6 @@ impl Live {
     fn graphs(&self) -> impl Iterator<Item = &Graph> {
         self.services.iter().chain(self.providers.values().map(|provider| &provider.graph))
     }
-}
-
-/// One line of `souk plugin list`.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct PluginReport {
-    pub name: String,
-    /// Of what is live; empty where no version is.
-    pub version: String,
-    pub digest: String,
-    pub kind: String,
-    /// Who vouches for it: a trusted publisher, or `unsigned`.
-    pub publisher: String,
-    /// Why the version on disk is not live.
-    pub problem: Option<String>,
-    /// The version that was taken back for this one, and why.
-    pub taken_back: Option<String>,
-    /// It runs on baseline code until the optimised code is made.
-    pub baseline: bool,
-    /// The form of its documents, where this version knows a newer one.
-    pub older_form: Option<u32>,
-    /// Extension points for which it is switched off after repeated failures,
-    /// and for how many seconds more.
-    pub switched_off: Vec<(String, u64)>,
-    /// Extension points that it calls.
-    pub points: Vec<PointReport>,
-    pub trial: Option<TrialReport>,
-    /// Why no version is on trial, or none any more.
-    pub trial_problem: Option<String>,
-    pub routes: usize,
-    /// Plugins whose services it calls, and extension points it provides.
-    pub links: Vec<String>,
-    pub calls: u64,
-    pub failures: u64,
-    /// Of the failures: panics and bad accesses, time, memory.
-    pub traps: u64,
-    pub deadlines: u64,
-    pub memory_denials: u64,
-    pub wall_ms: u64,
-    /// Sampled two hundred times a second: right on average.
-    pub cpu_ms: u64,
-    pub storage_reads: u64,
-    pub storage_writes: u64,
-    pub storage_bytes_read: u64,
-    pub storage_bytes_written: u64,
-    pub memory_mib_peak: u64,
-}
-
-/// What holds for the calls of one extension point by one plugin.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct PointReport {
-    pub interface: String,
-    pub fail: FailurePolicy,
-    pub deadline_ms: u32,
-    /// As its manifest says, or as the operator has changed it.
-    pub as_declared: bool,
 }
 
 /// What a reload did.
@@ -286,140 +231,6 @@ impl Shop {
         match Policies::read(&self.folder) {
             Ok(policies) => self.providers.set_policies(policies),
             Err(error) => tracing::error!("policies stay as they are: {error:#}"),
-        }
-    }
-
-    /// Puts the versions that the operator wants tried beside the live ones.
-    async fn set_up_trials(&self) {
-        let live = self.live.load_full();
-        let mut providers = live.providers.clone();
-        let mut changed = false;
-        for (name, provider) in &live.providers {
-            let wanted = Versions::of(&self.folder, name).on_trial();
-            let is_as_wanted = match (&wanted, provider.trial()) {
-                (Ok(Some(wanted)), Some(trial)) => (&trial.id, trial.mode) == (&wanted.id, wanted.mode),
-                (Ok(None), None) => true,
-                _ => false,
-            };
-            if is_as_wanted {
-                continue;
-            }
-            let trial = match wanted {
-                Ok(Some(wanted)) => self.begin_trial(name, &live.loaded[name], wanted).await.map(Some),
-                Ok(None) => Ok(None),
-                Err(error) => Err(error),
-            };
-            let trial = trial.unwrap_or_else(|error| {
-                tracing::warn!(plugin = name, "no version is on trial: {error:#}");
-                self.trial_problems.lock().insert(name.clone(), format!("{error:#}"));
-                None
-            });
-            if trial.is_some() {
-                self.trial_problems.lock().remove(name);
-            }
-            providers.insert(name.clone(), Arc::new(provider.with_trial(trial.map(Arc::new))));
-            changed = true;
-        }
-        if changed {
-            self.set_live(Live { services: live.services.clone(), providers, loaded: live.loaded.clone() });
-        }
-    }
-
-    async fn begin_trial(&self, name: &str, live: &Loaded, wanted: OnTrial) -> anyhow::Result<Trial> {
-        let grants = self.grants()?;
-        let loaded = load::load(&Versions::of(&self.folder, name).path(&wanted.id), name, self.settings.config.get(name), grants.as_ref())?;
-        let manifest = &loaded.plugin.manifest;
-        anyhow::ensure!(manifest.kind == Kind::Provider && live.plugin.manifest.kind == Kind::Provider, "only providers of extension points can be tried beside a live version");
-        anyhow::ensure!(
-            wanted.mode != Mode::Shadow || manifest.http.hosts.is_empty(),
-            "a shadow may not reach the outside world, which would hear everything twice; it is granted {}",
-            manifest.http.hosts.iter().cloned().collect::<Vec<_>>().join(", ")
-        );
-        let version = manifest.version.to_string();
-        let mut plugins = LivePlugins::clone(&self.plugins.borrow());
-        plugins.insert(name.to_owned(), loaded.plugin.clone());
-        let plugins = Arc::new(plugins);
-        // What is compared should run as it will run.
-        // And its failures are not those of the live version.
-        let stats = |_: &str| Arc::default();
-        let graph = self.link_counting(vec![part(&loaded)], &plugins, Code::Optimised, stats).await.map_err(|refusal| anyhow::anyhow!(refusal.reason))?;
-        let (store, live) = (self.store.clone(), plugins);
-        let unit = move |now_ms, request_id: &str| read_only_unit(&store, &live, now_ms, request_id.to_owned());
-        Ok(Trial::new(wanted.id, version, Provider::new(name.to_owned(), graph), wanted.mode, Box::new(unit)))
-    }
-
-    /// Ends trials of versions that fail.
-    async fn judge_trials(&self) {
-        let _one = self.changing.lock().await;
-        let live = self.live.load_full();
-        for (name, provider) in &live.providers {
-            let Some((trial, reason)) = provider.trial().and_then(|trial| Some((trial, trial.verdict()?))) else { continue };
-            let reason = format!("the trial of {} is over: {reason}", trial.version);
-            tracing::error!(plugin = name, "{reason}");
-            if let Err(error) = Versions::of(&self.folder, name).try_out(None) {
-                tracing::error!(plugin = name, "it will be tried again at the next start: {error:#}");
-            }
-            self.trial_problems.lock().insert(name.clone(), reason);
-        }
-        self.set_up_trials().await;
-    }
-
-    /// What only a shop that is served has: see [`Self::watch`].
-    async fn begin_watching_over(&self) {
-        let _one = self.changing.lock().await;
-        self.keep_versions(self.live.load().loaded.keys().cloned().collect()).await;
-        self.set_up_trials().await;
-    }
-
-    async fn watch_over(&self, changed: &[String], before: &Live) {
-        for name in changed {
-            let counts = self.counts(name);
-            let mut probations = self.probations.lock();
-            match counts.filter(|_| before.loaded.contains_key(name)) {
-                Some(counts) => probations.begin(name, counts, Instant::now()),
-                None => probations.end(name),
-            }
-        }
-        self.keep_versions(changed.to_vec()).await;
-    }
-
-    async fn keep_versions(&self, plugins: Vec<String>) {
-        let folder = self.folder.clone();
-        let live = self.live.load_full();
-        let kept = tokio::task::spawn_blocking(move || {
-            for name in plugins.iter().filter(|name| live.loaded.contains_key(*name)) {
-                if let Err(error) = Versions::of(&folder, name).went_live() {
-                    tracing::warn!(plugin = name, "this version cannot be gone back to later: {error:#}");
-                }
-            }
-        });
-        let _ = kept.await;
-    }
-
-    fn counts(&self, plugin: &str) -> Option<Counts> {
-        let live = self.live.load();
-        let graph = live.providers.get(plugin).map(|p| &p.graph).or(live.services.as_ref())?;
-        let stats = self.stats.lock();
-        let calls = graph.plugins().filter_map(|p| stats.get(p.name())).map(|s| s.calls.load(Relaxed)).sum();
-        Some(Counts { calls, failures: stats.get(plugin).map_or(0, |s| s.failures()) })
-    }
-
-    /// Takes versions back that fail in their first minutes.
-    async fn judge(&self) {
-        if self.live.load().providers.values().any(|provider| provider.trial().is_some_and(|trial| trial.verdict().is_some())) {
-            self.judge_trials().await;
-        }
-        let on_probation = self.probations.lock().plugins();
-        for plugin in on_probation {
-            let Some(counts) = self.counts(&plugin) else { continue };
-            let Some(reason) = self.probations.lock().judge(&plugin, counts, Instant::now()) else { continue };
-            let versions = Versions::of(&self.folder, &plugin);
-            let why = reason.clone();
-            let back = tokio::task::spawn_blocking(move || versions.roll_back(Some(&why))).await;
-            match back.map_err(anyhow::Error::from).flatten() {
-                Ok(version) => tracing::error!(plugin, %version, "went back to an earlier version: {reason}"),
-                Err(error) => tracing::error!(plugin, "{reason}; there is nothing to go back to: {error:#}"),
-            }
         }
     }
 
@@ -602,96 +413,6 @@ impl Shop {
         read_only_unit(&self.store, plugins, jiff::Timestamp::now().as_millisecond().unsigned_abs(), "self-check".into())
     }
 
-    /// What each plugin has done and cost, in the OpenMetrics text format.
-    pub fn metrics(&self, out: &mut String) {
-        use std::fmt::Write;
-        let reports = self.counted();
-        for (name, value) in [
-            ("souk_plugin_calls", (|r: &PluginReport| r.calls) as fn(&PluginReport) -> u64),
-            ("souk_plugin_failures", |r: &PluginReport| r.failures),
-            ("souk_plugin_traps", |r: &PluginReport| r.traps),
-            ("souk_plugin_deadlines", |r: &PluginReport| r.deadlines),
-            ("souk_plugin_memory_denials", |r: &PluginReport| r.memory_denials),
-            ("souk_plugin_wall_ms", |r: &PluginReport| r.wall_ms),
-            ("souk_plugin_cpu_ms", |r: &PluginReport| r.cpu_ms),
-            ("souk_plugin_storage_reads", |r: &PluginReport| r.storage_reads),
-            ("souk_plugin_storage_writes", |r: &PluginReport| r.storage_writes),
-            ("souk_plugin_storage_read_bytes", |r: &PluginReport| r.storage_bytes_read),
-            ("souk_plugin_storage_written_bytes", |r: &PluginReport| r.storage_bytes_written),
-        ] {
-            let _ = writeln!(out, "# TYPE {name} counter");
-            for report in &reports {
-                let _ = writeln!(out, "{name}_total{{plugin=\"{}\"}} {}", report.name, value(report));
-            }
-        }
-        let _ = writeln!(out, "# TYPE souk_plugin_live gauge");
-        for report in &reports {
-            let _ = writeln!(out, "souk_plugin_live{{plugin=\"{}\"}} {}", report.name, u8::from(report.problem.is_none()));
-        }
-    }
-
-    fn taken_back(&self, plugin: &str) -> Option<String> {
-        let history = Versions::of(&self.folder, plugin).history().ok()?;
-        let [.., failed, now] = &history[..] else { return None };
-        let reason = failed.failed.as_ref()?;
-        Some(format!("{} was taken back for {}: {reason}", failed.version, now.version))
-    }
-
-    /// What `souk plugin list` shows.
-    pub fn report(&self) -> Vec<PluginReport> {
-        let mut reports = self.counted();
-        reports.iter_mut().for_each(|report| report.taken_back = self.taken_back(&report.name));
-        reports
-    }
-
-    /// All but what is read from the disk.
-    fn counted(&self) -> Vec<PluginReport> {
-        let live = self.live.load();
-        let policies = self.providers.policies();
-        let problems = self.problems.lock();
-        let names: BTreeSet<&String> = live.loaded.keys().chain(problems.keys()).collect();
-        let stats = self.stats.lock();
-        let report = |name: &String| {
-            let loaded = live.loaded.get(name);
-            let graph = live.providers.get(name).map(|p| &p.graph).or(live.services.as_ref());
-            let links = graph.into_iter().flat_map(|g| g.services_of(name).iter().map(String::as_str).chain(g.extensions_of(name)));
-            let stats = stats.get(name);
-            let counted = |counter: fn(&PluginStats) -> &AtomicU64| stats.map_or(0, |s| counter(s).load(Relaxed));
-            let used = |counter: fn(&Usage) -> &AtomicU64| loaded.map_or(0, |l| counter(&l.plugin.usage).load(Relaxed));
-            PluginReport {
-                name: name.clone(),
-                version: loaded.map(|l| l.plugin.manifest.version.to_string()).unwrap_or_default(),
-                digest: loaded.map(|l| l.plugin.digest.clone()).unwrap_or_default(),
-                kind: loaded.map(|l| format!("{:?}", l.plugin.manifest.kind).to_lowercase()).unwrap_or_default(),
-                publisher: loaded.map(|l| l.plugin.publisher.clone()).unwrap_or_default(),
-                problem: problems.get(name).cloned(),
-                taken_back: None,
-                baseline: loaded.is_some() && graph.is_some_and(Graph::is_baseline),
-                older_form: loaded.and_then(|l| work::data::older_form(&self.store, name, &l.plugin.manifest.data)),
-                switched_off: live.providers.get(name).map_or_else(Vec::new, |provider| {
-                    provider.switched_off().map(|(point, left)| (point.to_owned(), left.as_secs() + 1)).collect()
-                }),
-                points: loaded.map_or_else(Vec::new, |l| l.plugin.manifest.extension_points.iter().map(|point| point_report(point, &policies)).collect()),
-                trial: live.providers.get(name).and_then(|provider| Some(provider.trial()?.report())),
-                trial_problem: self.trial_problems.lock().get(name).cloned(),
-                routes: loaded.map_or(0, |l| l.plugin.manifest.routes.len()),
-                links: links.map(str::to_owned).collect(),
-                calls: counted(|s| &s.calls),
-                failures: stats.map_or(0, |s| s.failures()),
-                traps: counted(|s| &s.traps),
-                deadlines: counted(|s| &s.deadlines),
-                memory_denials: counted(|s| &s.memory_denials),
-                wall_ms: counted(|s| &s.wall_ns) / 1_000_000,
-                cpu_ms: counted(|s| &s.cpu_ns) / 1_000_000,
-                storage_reads: used(|u| &u.reads),
-                storage_writes: used(|u| &u.writes),
-                storage_bytes_read: used(|u| &u.bytes_read),
-                storage_bytes_written: used(|u| &u.bytes_written),
-                memory_mib_peak: counted(|s| &s.memory_bytes_peak) >> 20,
-            }
-        };
-        names.into_iter().map(report).collect()
-    }
 }
 
 impl Plugins for Shop {
@@ -757,17 +478,6 @@ async fn optimise_what_hurried(shop: Weak<Shop>, mut hurried: mpsc::Receiver<()>
         while let Ok(Some(())) = tokio::time::timeout(SETTLED, hurried.recv()).await {}
         let Some(shop) = shop.upgrade() else { return };
         shop.optimise().await;
-    }
-}
-
-fn point_report(point: &manifest::ExtensionPoint, policies: &Policies) -> PointReport {
-    let interface = without_version(&point.interface);
-    let changed = policies.of(interface);
-    PointReport {
-        interface: interface.to_owned(),
-        fail: changed.and_then(|changed| changed.fail).unwrap_or(point.fail),
-        deadline_ms: changed.and_then(|changed| changed.deadline_ms).unwrap_or(point.deadline_ms),
-        as_declared: changed.is_none(),
     }
 }
 

@@ -2,8 +2,11 @@
 //! to the version before it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::versions::Versions;
+use super::{Live, Shop};
 use crate::engine::fails_too_often;
 
 /// How long a version is on probation.
@@ -48,6 +51,57 @@ impl Probations {
             self.end(plugin);
         }
         None
+    }
+}
+
+impl Shop {
+    pub(super) async fn watch_over(&self, changed: &[String], before: &Live) {
+        for name in changed {
+            let counts = self.counts(name);
+            let mut probations = self.probations.lock();
+            match counts.filter(|_| before.loaded.contains_key(name)) {
+                Some(counts) => probations.begin(name, counts, Instant::now()),
+                None => probations.end(name),
+            }
+        }
+        self.keep_versions(changed.to_vec()).await;
+    }
+
+    pub(super) async fn keep_versions(&self, plugins: Vec<String>) {
+        let folder = self.folder.clone();
+        let live = self.live.load_full();
+        let kept = tokio::task::spawn_blocking(move || {
+            for name in plugins.iter().filter(|name| live.loaded.contains_key(*name)) {
+                if let Err(error) = Versions::of(&folder, name).went_live() {
+                    tracing::warn!(plugin = name, "this version cannot be gone back to later: {error:#}");
+                }
+            }
+        });
+        let _ = kept.await;
+    }
+
+    fn counts(&self, plugin: &str) -> Option<Counts> {
+        let live = self.live.load();
+        let graph = live.providers.get(plugin).map(|p| &p.graph).or(live.services.as_ref())?;
+        let stats = self.stats.lock();
+        let calls = graph.plugins().filter_map(|p| stats.get(p.name())).map(|s| s.calls.load(Relaxed)).sum();
+        Some(Counts { calls, failures: stats.get(plugin).map_or(0, |s| s.failures()) })
+    }
+
+    /// Takes versions back that fail in their first minutes.
+    pub(super) async fn judge_probations(&self) {
+        let on_probation = self.probations.lock().plugins();
+        for plugin in on_probation {
+            let Some(counts) = self.counts(&plugin) else { continue };
+            let Some(reason) = self.probations.lock().judge(&plugin, counts, Instant::now()) else { continue };
+            let versions = Versions::of(&self.folder, &plugin);
+            let why = reason.clone();
+            let back = tokio::task::spawn_blocking(move || versions.roll_back(Some(&why))).await;
+            match back.map_err(anyhow::Error::from).flatten() {
+                Ok(version) => tracing::error!(plugin, %version, "went back to an earlier version: {reason}"),
+                Err(error) => tracing::error!(plugin, "{reason}; there is nothing to go back to: {error:#}"),
+            }
+        }
     }
 }
 
