@@ -1,6 +1,7 @@
-//! A second version of an extension provider beside the live one, to see how it
-//! does: as a shadow it is given what the live one was asked, and its answers
-//! are only compared; as a canary it answers for a part of the units.
+//! A second version beside the live one, to see how it does: as a shadow it is
+//! given what the live one was asked, and its answers are only compared; as a
+//! canary it answers for a part of the units. [`Trial`] is of an extension
+//! provider; of a service `shop` runs a whole graph, and counts with [`Tallies`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime::component::Val;
 
 use super::extension::Question;
-use super::{Provider, fails_too_often};
+use super::{CallError, Provider, fails_too_often};
 use crate::work::SharedUnit;
 
 const EXAMPLES_MAX: usize = 5;
@@ -23,6 +24,87 @@ pub enum Mode {
     Shadow,
     /// It answers for so many units in a hundred.
     Canary { percent: u8 },
+}
+
+/// Whether a canary of so many shoppers in a hundred has this one: a shopper
+/// stays with one version, and a unit that is run again does.
+pub fn canary_has(percent: u8, shopper_or_request: &str) -> bool {
+    percent > 0 && xxhash_rust::xxh3::xxh3_64(shopper_or_request.as_bytes()) % 100 < percent.into()
+}
+
+/// Calls of one of the two versions since the trial began.
+#[derive(Default)]
+struct Tally {
+    calls: AtomicU64,
+    failures: AtomicU64,
+    timed: AtomicU64,
+    ns: AtomicU64,
+}
+
+impl Tally {
+    fn record(&self, is_ok: bool, took: Option<Duration>) {
+        self.calls.fetch_add(1, Relaxed);
+        self.failures.fetch_add(u64::from(!is_ok), Relaxed);
+        if let Some(took) = took {
+            self.timed.fetch_add(1, Relaxed);
+            self.ns.fetch_add(took.as_nanos() as u64, Relaxed);
+        }
+    }
+
+    fn mean_us(&self) -> u64 {
+        self.ns.load(Relaxed) / self.timed.load(Relaxed).max(1) / 1_000
+    }
+}
+
+/// How a version on trial does, beside the live one. Times are those of
+/// optimised code alone: what a baseline takes says nothing.
+#[derive(Default)]
+pub struct Tallies {
+    live: Tally,
+    trial: Tally,
+    /// Why the version on trial failed last.
+    failure: Mutex<String>,
+}
+
+impl Tallies {
+    pub fn record_live(&self, is_ok: bool, took: Option<Duration>) {
+        self.live.record(is_ok, took);
+    }
+
+    pub fn record_trial(&self, failure: Option<&CallError>, took: Option<Duration>) {
+        self.trial.record(failure.is_none(), took);
+        if let Some(failure) = failure {
+            *self.failure.lock() = failure.to_string();
+        }
+    }
+
+    /// The live version has failed at the same.
+    pub fn forgive(&self) {
+        let _ = self.trial.failures.fetch_update(Relaxed, Relaxed, |failures| failures.checked_sub(1));
+    }
+
+    /// Why the trial should not go on.
+    pub fn verdict(&self) -> Option<String> {
+        let (calls, failures) = (self.trial.calls.load(Relaxed), self.trial.failures.load(Relaxed));
+        fails_too_often(calls, failures).then(|| format!("it failed {failures} times in {calls} calls, last with {}", self.failure.lock()))
+    }
+
+    pub fn report(&self, mode: Mode, version: String) -> TrialReport {
+        let Self { live, trial, .. } = self;
+        TrialReport {
+            mode,
+            version,
+            calls: trial.calls.load(Relaxed),
+            skipped: 0,
+            failures: trial.failures.load(Relaxed),
+            different: 0,
+            live_calls: live.calls.load(Relaxed),
+            live_failures: live.failures.load(Relaxed),
+            live_us: live.mean_us(),
+            trial_us: trial.mean_us(),
+            examples: Vec::new(),
+        }
+    }
 }
 
 /// Makes a unit that only reads, of this time and request id.
@@ -37,12 +119,9 @@ pub struct Trial {
     unit: UnitMaker,
     /// One shadow call at a time: the shop's own work comes first.
     busy: AtomicBool,
-    calls: AtomicU64,
+    tallies: Tallies,
     skipped: AtomicU64,
-    failures: AtomicU64,
     different: AtomicU64,
-    live_ns: AtomicU64,
-    trial_ns: AtomicU64,
     examples: Mutex<Vec<Example>>,
 }
 
@@ -64,7 +143,10 @@ pub struct TrialReport {
     pub skipped: u64,
     pub failures: u64,
     pub different: u64,
-    /// Mean time of a call that was compared.
+    /// Of the live version meanwhile; beside a shadow those that were compared.
+    pub live_calls: u64,
+    pub live_failures: u64,
+    /// Mean time of a call.
     pub live_us: u64,
     pub trial_us: u64,
     pub examples: Vec<Example>,
@@ -79,33 +161,28 @@ impl Trial {
             mode,
             unit,
             busy: AtomicBool::new(false),
-            calls: AtomicU64::new(0),
+            tallies: Tallies::default(),
             skipped: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
             different: AtomicU64::new(0),
-            live_ns: AtomicU64::new(0),
-            trial_ns: AtomicU64::new(0),
             examples: Mutex::default(),
         }
     }
 
-    /// Whether it is the canary's to answer: a shopper stays with one version,
-    /// and a unit that is run again does.
     pub(super) fn answers_for(&self, shopper_or_request: &str) -> bool {
-        match self.mode {
-            Mode::Shadow => false,
-            Mode::Canary { percent } => xxhash_rust::xxh3::xxh3_64(shopper_or_request.as_bytes()) % 100 < percent.into(),
-        }
+        matches!(self.mode, Mode::Canary { percent } if canary_has(percent, shopper_or_request))
     }
 
-    pub(super) fn record(&self, is_ok: bool) {
-        self.calls.fetch_add(1, Relaxed);
-        self.failures.fetch_add(u64::from(!is_ok), Relaxed);
+    pub(super) fn record_canary(&self, failure: Option<&CallError>, took: Duration) {
+        self.tallies.record_trial(failure, Some(took));
+    }
+
+    pub(super) fn record_live(&self, is_ok: bool, took: Option<Duration>) {
+        self.tallies.record_live(is_ok, took);
     }
 
     /// Has the shadow answer what the live version has just answered. Returns
     /// at once; nothing of it is used.
-    pub(super) fn shadow(self: &Arc<Self>, asked: Asked, live: Result<Val, Val>, live_took: Duration) {
+    pub(super) fn shadow(self: &Arc<Self>, asked: Asked, live: Answered) {
         if self.busy.swap(true, Relaxed) {
             self.skipped.fetch_add(1, Relaxed);
             return;
@@ -117,9 +194,9 @@ impl Trial {
             let answer = trial.provider.ask(asked.question(), &unit).await;
             let took = begun.elapsed();
             unit.lock().end();
-            trial.record(answer.is_ok());
-            trial.live_ns.fetch_add(live_took.as_nanos() as u64, Relaxed);
-            trial.trial_ns.fetch_add(took.as_nanos() as u64, Relaxed);
+            trial.tallies.record_trial(answer.as_ref().err(), Some(took));
+            trial.tallies.record_live(live.is_ok, live.took);
+            let live = live.answer;
             let answer = answer.unwrap_or_else(|error| Err(Val::String(error.message)));
             if answer != live {
                 trial.different.fetch_add(1, Relaxed);
@@ -134,25 +211,25 @@ impl Trial {
 
     /// Why it should not go on.
     pub fn verdict(&self) -> Option<String> {
-        let (calls, failures) = (self.calls.load(Relaxed), self.failures.load(Relaxed));
-        fails_too_often(calls, failures).then(|| format!("it failed {failures} times in {calls} calls"))
+        self.tallies.verdict()
     }
 
     pub fn report(&self) -> TrialReport {
-        let calls = self.calls.load(Relaxed);
-        let mean_us = |ns: &AtomicU64| ns.load(Relaxed) / calls.max(1) / 1_000;
         TrialReport {
-            mode: self.mode,
-            version: self.version.clone(),
-            calls,
             skipped: self.skipped.load(Relaxed),
-            failures: self.failures.load(Relaxed),
             different: self.different.load(Relaxed),
-            live_us: mean_us(&self.live_ns),
-            trial_us: mean_us(&self.trial_ns),
             examples: self.examples.lock().clone(),
+            ..self.tallies.report(self.mode, self.version.clone())
         }
     }
+}
+
+/// What the live version has answered.
+pub(super) struct Answered {
+    pub answer: Result<Val, Val>,
+    /// A refusal is an answer.
+    pub is_ok: bool,
+    pub took: Option<Duration>,
 }
 
 /// A call as the live version got it.

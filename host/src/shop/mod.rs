@@ -6,6 +6,7 @@
 //! It is what `work` calls plugins through; it does not know what they do.
 
 pub mod bundle;
+mod canary;
 pub mod grants;
 pub mod load;
 pub mod manifest;
@@ -37,6 +38,7 @@ use crate::front::{Site, SiteError};
 use crate::store::Store;
 use crate::work::unit::{Kind as UnitKind, Limits, Shopper, Start};
 use crate::work::{self, LivePlugins, PluginAnswer, PluginCall, Plugins, SharedUnit, Unit};
+use canary::Canary;
 use grants::{Grants, NotGranted};
 use load::Loaded;
 use manifest::Kind;
@@ -77,15 +79,19 @@ pub struct Shop {
     hurried: mpsc::Sender<()>,
 }
 
+#[derive(Default)]
 struct Live {
     services: Option<Graph>,
+    /// Another version of one of them, for a part of the shoppers.
+    canary: Option<Arc<Canary>>,
     providers: BTreeMap<String, Arc<Provider>>,
     loaded: BTreeMap<String, Loaded>,
 }
 
 impl Live {
     fn graphs(&self) -> impl Iterator<Item = &Graph> {
-        self.services.iter().chain(self.providers.values().map(|provider| &provider.graph))
+        let canary = self.canary.iter().map(|canary| &canary.graph);
+        self.services.iter().chain(canary).chain(self.providers.values().map(|provider| &provider.graph))
     }
 }
 
@@ -119,7 +125,7 @@ impl Shop {
             services,
             store,
             providers: Arc::default(),
-            live: ArcSwap::from_pointee(Live { services: None, providers: BTreeMap::new(), loaded: BTreeMap::new() }),
+            live: ArcSwap::default(),
             site: ArcSwap::from_pointee(site),
             plugins: tokio::sync::watch::Sender::new(Arc::default()),
             stats: Mutex::default(),
@@ -288,7 +294,8 @@ impl Shop {
         };
         let plugins: Arc<LivePlugins> = Arc::new(wanted.iter().map(|(name, l)| (name.clone(), l.plugin.clone())).collect());
 
-        let services = if changed.iter().any(|name| is_service(name)) {
+        let services_change = changed.iter().any(|name| is_service(name));
+        let services = if services_change {
             let parts: Vec<_> = wanted.values().filter(|l| l.plugin.manifest.kind == Kind::Service).map(part).collect();
             if parts.is_empty() { None } else { Some(self.link(parts, &plugins, self.code).await?) }
         } else {
@@ -307,8 +314,7 @@ impl Shop {
         if let Some(refusal) = commands {
             return Err(refusal);
         }
-        let site_plugins: Vec<_> = wanted.values().map(|l| SitePlugin { plugin: l.plugin.clone(), assets: l.assets.clone() }).collect();
-        let site = Site::build(&site_plugins, &self.settings.shop.locales, Some(&self.site.load()))?;
+        let site = self.site_of(wanted, live.canary.as_deref())?;
         for name in &changed {
             let graph = providers.get(*name).map(|p| &p.graph).or(services.as_ref());
             if let Some(graph) = graph.filter(|graph| graph.exports_self_check(name)) {
@@ -327,21 +333,44 @@ impl Shop {
             .await
             .map_err(|error| Refusal { plugins: Vec::new(), reason: format!("its place in the event log cannot be kept: {error}") })?;
 
-        let live = Live { services, providers, loaded: wanted.clone() };
-        if live.graphs().any(Graph::is_baseline) {
-            // One that waits already is enough.
-            let _ = self.hurried.try_send(());
-        }
-        self.set_live(live);
-        self.site.store(Arc::new(site));
+        // Last of all: it may end a trial, which a refusal of the others must not.
+        let canary = if services_change { self.follow(live, wanted, &plugins).await } else { live.canary.clone() };
+        let live = Live { services, canary, providers, loaded: wanted.clone() };
+        self.optimise_soon(&live);
+        self.set_live(live, Some(site));
         self.plugins.send_replace(plugins);
         Ok(())
     }
 
-    fn set_live(&self, live: Live) {
+    /// With the files of the version on trial beside those of the live one.
+    fn site_of(&self, loaded: &BTreeMap<String, Loaded>, canary: Option<&Canary>) -> Result<Site, SiteError> {
+        let plugins: Vec<_> = loaded
+            .iter()
+            .map(|(name, loaded)| {
+                let tried = canary.filter(|canary| canary.plugin() == name).map_or(&[][..], |canary| &canary.loaded.assets);
+                SitePlugin { plugin: loaded.plugin.clone(), assets: [&loaded.assets, tried].concat() }
+            })
+            .collect();
+        Site::build(&plugins, &self.settings.shop.locales, Some(&self.site.load()))
+    }
+
+    /// The graphs first: see [`crate::front::Application::site`].
+    fn set_live(&self, live: Live, site: Option<Site>) {
         let providers: Vec<_> = live.providers.values().cloned().collect();
+        let canary_percent = live.canary.as_ref().map_or(0, |canary| canary.percent);
         self.providers.set(&providers);
         self.live.store(Arc::new(live));
+        if let Some(mut site) = site {
+            site.canary_percent = canary_percent;
+            self.site.store(Arc::new(site));
+        }
+    }
+
+    fn optimise_soon(&self, live: &Live) {
+        if live.graphs().any(Graph::is_baseline) {
+            // One that waits already is enough.
+            let _ = self.hurried.try_send(());
+        }
     }
 
     /// Puts optimised code in the place of baseline code. The versions stay
@@ -352,8 +381,14 @@ impl Shop {
         let plugins = self.plugins.borrow().clone();
         let mut optimised: Vec<(&Graph, Graph)> = Vec::new();
         for graph in live.graphs().filter(|graph| graph.is_baseline()) {
-            let parts = graph.plugins().filter_map(|plugin| live.loaded.get(plugin.name())).map(part).collect();
-            match self.link(parts, &plugins, Code::Optimised).await {
+            let linked = match &live.canary {
+                Some(canary) if canary.graph.is(graph) => self.link_canary(&canary.loaded, &live.loaded, &plugins, Code::Optimised).await,
+                _ => {
+                    let parts = graph.plugins().filter_map(|plugin| live.loaded.get(plugin.name())).map(part).collect();
+                    self.link(parts, &plugins, Code::Optimised).await
+                }
+            };
+            match linked {
                 Ok(fresh) => optimised.push((graph, fresh)),
                 Err(refusal) => tracing::warn!("baseline code stays live: {}", refusal.reason),
             }
@@ -371,7 +406,8 @@ impl Shop {
             (name.clone(), provider)
         });
         let providers = providers.collect();
-        self.set_live(Live { services, providers, loaded: now.loaded.clone() });
+        let canary = now.canary.as_ref().map(|canary| fresh(&canary.graph).map_or_else(|| canary.clone(), |graph| Arc::new(canary.with_graph(graph))));
+        self.set_live(Live { services, canary, providers, loaded: now.loaded.clone() }, None);
         tracing::info!(graphs = optimised.len(), took_ms = begun.elapsed().as_millis() as u64, "optimised code is live");
     }
 
@@ -417,13 +453,18 @@ impl Shop {
 
 impl Plugins for Shop {
     async fn call(&self, plugin: &str, call: &PluginCall, unit: SharedUnit) -> Result<PluginAnswer, CallError> {
-        let graph = {
+        let (graph, canary) = {
             let live = self.live.load();
-            live.providers.get(plugin).map(|p| &p.graph).or(live.services.as_ref()).cloned()
+            match live.providers.get(plugin) {
+                Some(provider) => (Some(provider.graph.clone()), None),
+                None => (live.services.clone(), live.canary.clone()),
+            }
         };
-        match graph {
-            Some(graph) => graph.call(plugin, call, unit).await,
-            None => Err(CallError { plugin: Some(plugin.to_owned()), kind: CallErrorKind::NotFound, message: "no plugin is live".into() }),
+        match (graph, canary) {
+            // Boxed, so that shops without a trial do not carry its state.
+            (Some(graph), Some(canary)) if Canary::shares(call) => Box::pin(canary.call(&graph, plugin, call, unit)).await,
+            (Some(graph), _) => graph.call(plugin, call, unit).await,
+            (None, _) => Err(CallError { plugin: Some(plugin.to_owned()), kind: CallErrorKind::NotFound, message: "no plugin is live".into() }),
         }
     }
 

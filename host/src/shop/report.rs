@@ -93,6 +93,19 @@ impl Shop {
         for report in &reports {
             let _ = writeln!(out, "souk_plugin_live{{plugin=\"{}\"}} {}", report.name, u8::from(report.problem.is_none()));
         }
+        let on_trial: Vec<_> = reports.iter().filter_map(|report| Some((&report.name, report.trial.as_ref()?))).collect();
+        // Gauges: the next trial counts from zero.
+        for (name, of_live, of_trial) in [
+            ("souk_trial_calls", (|t| t.live_calls) as fn(&TrialReport) -> u64, (|t| t.calls) as fn(&TrialReport) -> u64),
+            ("souk_trial_failures", |t| t.live_failures, |t| t.failures),
+            ("souk_trial_mean_us", |t| t.live_us, |t| t.trial_us),
+        ] {
+            let _ = writeln!(out, "# TYPE {name} gauge");
+            for (plugin, trial) in &on_trial {
+                let _ = writeln!(out, "{name}{{plugin=\"{plugin}\",side=\"live\"}} {}", of_live(trial));
+                let _ = writeln!(out, "{name}{{plugin=\"{plugin}\",side=\"trial\"}} {}", of_trial(trial));
+            }
+        }
     }
 
     fn taken_back(&self, plugin: &str) -> Option<String> {
@@ -137,7 +150,10 @@ impl Shop {
                     provider.switched_off().map(|(point, left)| (point.to_owned(), left.as_secs() + 1)).collect()
                 }),
                 points: loaded.map_or_else(Vec::new, |l| l.plugin.manifest.extension_points.iter().map(|point| point_report(point, &policies)).collect()),
-                trial: live.providers.get(name).and_then(|provider| Some(provider.trial()?.report())),
+                trial: match live.canary.as_ref().filter(|canary| canary.plugin() == name) {
+                    Some(canary) => Some(canary.report()),
+                    None => live.providers.get(name).and_then(|provider| Some(provider.trial()?.report())),
+                },
                 trial_problem: self.trial_problems.lock().get(name).cloned(),
                 routes: loaded.map_or(0, |l| l.plugin.manifest.routes.len()),
                 links: links.map(str::to_owned).collect(),
