@@ -265,6 +265,16 @@ impl Shop {
         self.until("hostile", |report| report["version"] == version && report["problem"].is_null());
     }
 
+    /// Keeps the version in this folder beside the live one, without making it live.
+    pub fn keep(&self, source: &Path) {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("kept.souk").display().to_string();
+        let (packed, said) = souk_says(&["plugin", "pack", &source.display().to_string(), "--out", &bundle]);
+        assert!(packed, "{said}");
+        let (kept, said) = self.says(&["plugin", "keep", &bundle, "--unsigned", "--yes"]);
+        assert!(kept, "{said}");
+    }
+
     pub fn until_optimised(&self, plugin: &str) {
         self.until(plugin, |report| report["baseline"] == false);
     }

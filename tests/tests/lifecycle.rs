@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use souk_tests::api::Api;
-use souk_tests::{Shop, client, replace};
+use souk_tests::{Shop, client, copy, replace};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plugins_are_swapped_under_load_without_a_failed_request() {
@@ -64,9 +64,10 @@ async fn plugins_are_swapped_under_load_without_a_failed_request() {
 
 /// A graph that is kept alive costs megabytes of code and memories, so forty of
 /// them would be seen. The first rounds fill the allocator's reserves.
+const SPARE_MIB: f64 = 100.0;
+
 #[tokio::test]
 async fn replaced_versions_give_their_memory_back() {
-    const SPARE_MIB: f64 = 100.0;
     let shop = Shop::open();
     let client = client();
     let mut settled_mib = 0.0;
@@ -83,6 +84,31 @@ async fn replaced_versions_give_their_memory_back() {
     }
     let mib = shop.resident_mib();
     assert!(mib < settled_mib + SPARE_MIB, "{settled_mib} MiB after 25 swaps, {mib} MiB after 65");
+}
+
+#[tokio::test]
+async fn trials_that_end_give_their_memory_back() {
+    let shop = Shop::open();
+    let client = client();
+    let candidate = tempfile::tempdir().unwrap();
+    copy(&shop.plugin("storefront"), candidate.path());
+    let manifest = fs::read_to_string(candidate.path().join("plugin.toml")).unwrap();
+    replace(&candidate.path().join("plugin.toml"), manifest.replace("version = \"0.1.0\"", "version = \"9.0.0\"").as_bytes());
+    shop.keep(candidate.path());
+    let mut settled_mib = 0.0;
+    for round in 1..=45 {
+        let (tried, said) = shop.says(&["plugin", "try", "storefront", "9.0.0", "--canary", "50"]);
+        assert!(tried, "{said}");
+        for path in ["/api/v1/products?limit=5", "/en/products", "/en/cart", "/en/search?q=tea"] {
+            assert_eq!(client.get(format!("{}{path}", shop.url)).send().await.unwrap().status(), 200);
+        }
+        assert!(shop.says(&["plugin", "trial", "storefront", "--end"]).0);
+        if round == 5 {
+            settled_mib = shop.resident_mib();
+        }
+    }
+    let mib = shop.resident_mib();
+    assert!(mib < settled_mib + SPARE_MIB, "{settled_mib} MiB after 5 trials, {mib} MiB after 45");
 }
 
 #[tokio::test]

@@ -117,14 +117,16 @@ pub enum PluginCommand {
     },
     /// Try a kept version beside the live one, as a shadow or for a part of the shoppers.
     ///
-    /// For providers of extension points. A shadow is asked what the live version was asked, and its answers are only
-    /// compared: `souk plugin trial` shows how often they differ, and examples. A canary that fails is asked no more.
+    /// A shadow of a provider is asked what the live version was asked, and its answers are only compared: `souk plugin trial`
+    /// shows how often they differ, and examples. A canary serves a part of the shoppers, the same ones each time; where it
+    /// fails the live version does, and one that fails too often is tried no more. Services, which write, can only be
+    /// canaries, one service at a time.
     Try {
         #[command(flatten)]
         store: StoreArgument,
         plugin: String,
         version: String,
-        /// It answers for so many shoppers in a hundred, instead of as a shadow.
+        /// It serves so many shoppers in a hundred, instead of being a shadow.
         #[arg(long, value_parser = clap::value_parser!(u8).range(1..=100))]
         canary: Option<u8>,
     },
@@ -524,13 +526,14 @@ async fn trial(folder: &StoreFolder, plugin: &str, end: bool, json: bool) -> Res
 }
 
 fn trial_line(trial: &TrialReport) -> String {
-    let counts = format!("{} calls, {} failed", trial.calls, trial.failures);
+    let side = |calls: u64, failures: u64, us: u64| format!("{calls} calls, {failures} failed, {us} µs each");
+    let (tried, live) = (side(trial.calls, trial.failures, trial.trial_us), side(trial.live_calls, trial.live_failures, trial.live_us));
     match trial.mode {
         Mode::Shadow => format!(
-            "{} as a shadow: {counts}, {} answered otherwise, {} skipped; {} µs a call, the live version {} µs",
-            trial.version, trial.different, trial.skipped, trial.trial_us, trial.live_us
+            "{} as a shadow: {tried}, {} answered otherwise, {} skipped; the live version: {live}",
+            trial.version, trial.different, trial.skipped
         ),
-        Mode::Canary { percent } => format!("{} for {percent} % of the shoppers: {counts}", trial.version),
+        Mode::Canary { percent } => format!("{} for {percent} % of the shoppers: {tried}; the live version: {live}", trial.version),
     }
 }
 

@@ -17,7 +17,7 @@ use wasmtime::component::{Component, Linker, Val};
 
 use super::breaker::Breaker;
 use super::link::without_version;
-use super::trial::{Asked, Mode, Trial};
+use super::trial::{Answered, Asked, Mode, Trial};
 use super::{CallError, CallErrorKind, Graph, GuestState};
 use crate::shop::manifest::FailurePolicy;
 use crate::shop::policies::Policies;
@@ -263,7 +263,7 @@ impl Point {
         // Two that ask each other would use up the places of all others.
         if *self.caller == *provider.name || unit.lock().acts_for(&provider.name) {
             let message = format!("{} would come back to it while it is answering", self.interface);
-            return Err(Refusal::Failed(failure(&provider.name, "failed", message)));
+            return Ok(Err(Refusal::Failed(failure(&provider.name, "failed", message))));
         }
         let Some(breaker) = provider.breakers.get(&*self.interface) else {
             return Ok(Err(Refusal::Failed(failure(&provider.name, "not-found", format!("it does not provide {}", self.interface)))));
@@ -289,8 +289,16 @@ impl Point {
                 Err(Refusal::Failed(failure(&provider.name, "failed", error.message)))
             }
         };
-        if let Some(trial) = provider.trial.as_ref().filter(|trial| trial.mode == Mode::Shadow) {
-            trial.shadow(self.asked(parameters, unit, policy), answer.clone().map_err(Refusal::into_val), took);
+        if let Some(trial) = &provider.trial {
+            let is_ok = !matches!(answer, Err(Refusal::Failed(_)));
+            let took = (!provider.graph.is_baseline()).then_some(took);
+            match trial.mode {
+                Mode::Canary { .. } => trial.record_live(is_ok, took),
+                Mode::Shadow => {
+                    let answer = answer.clone().map_err(Refusal::into_val);
+                    trial.shadow(self.asked(parameters, unit, policy), Answered { answer, is_ok, took });
+                }
+            }
         }
         Ok(answer)
     }
@@ -298,11 +306,19 @@ impl Point {
     /// What the version on trial answers, if this unit is one of its own. Where
     /// it fails the live version is asked, and the shopper sees nothing of it.
     async fn ask_canary(&self, provider: &Provider, parameters: &[Val], unit: &SharedUnit, policy: Policy) -> Option<Result<Val, Val>> {
-        let trial = provider.trial.as_ref().filter(|trial| trial.answers_for(unit.lock().shopper_or_request()))?;
+        let trial = provider.trial.as_ref()?;
+        {
+            let mut unit = unit.lock();
+            if !trial.answers_for(unit.shopper_or_request()) {
+                return None;
+            }
+            unit.tried = true;
+        }
         let begun = Instant::now();
         let answer = trial.provider.ask(self.question(parameters, policy), unit).await;
-        trial.record(&answer);
-        answer.inspect_err(|error| self.report(&trial.provider, error, begun.elapsed(), policy.fail)).ok()
+        let took = begun.elapsed();
+        trial.record_canary(answer.as_ref().err(), took);
+        answer.inspect_err(|error| self.report(&trial.provider, error, took, policy.fail)).ok()
     }
 
     fn question<'a>(&'a self, parameters: &'a [Val], policy: Policy) -> Question<'a> {

@@ -39,7 +39,7 @@ pub use link::{Interfaces, LinkError, without_version};
 pub use rehearsal::{Rehearsed, Role};
 pub use state::GuestState;
 pub use stats::{PluginStats, fails_too_often};
-pub use trial::{Mode, Trial, TrialReport, UnitMaker};
+pub use trial::{Mode, Tallies, Trial, TrialReport, UnitMaker, canary_has};
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +64,8 @@ pub enum CallErrorKind {
     Overloaded,
     /// No such plugin is live, or it does not export the handler.
     NotFound,
+    /// A version on trial failed: run again, the unit is the live one's.
+    OnTrial,
     /// Something else in the host.
     Host,
 }

@@ -1,6 +1,7 @@
-//! A second version of an extension provider beside the live one, to see how it
-//! does: as a shadow it is given what the live one was asked, and its answers
-//! are only compared; as a canary it answers for a part of the units.
+//! A second version beside the live one, to see how it does: as a shadow it is
+//! given what the live one was asked, and its answers are only compared; as a
+//! canary it answers for a part of the units. [`Trial`] is of an extension
+//! provider; of a service `shop` runs a whole graph, and counts with [`Tallies`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -25,6 +26,91 @@ pub enum Mode {
     Canary { percent: u8 },
 }
 
+/// Whether a canary of so many shoppers in a hundred has this one: a shopper
+/// stays with one version, and a unit that is run again does.
+pub fn canary_has(percent: u8, shopper_or_request: &str) -> bool {
+    percent > 0 && xxhash_rust::xxh3::xxh3_64(shopper_or_request.as_bytes()) % 100 < percent.into()
+}
+
+/// Calls of one of the two versions since the trial began.
+#[derive(Default)]
+struct Tally {
+    calls: AtomicU64,
+    failures: AtomicU64,
+    timed: AtomicU64,
+    ns: AtomicU64,
+}
+
+impl Tally {
+    fn record(&self, is_ok: bool, took: Option<Duration>) {
+        self.calls.fetch_add(1, Relaxed);
+        self.failures.fetch_add(u64::from(!is_ok), Relaxed);
+        if let Some(took) = took {
+            self.timed.fetch_add(1, Relaxed);
+            self.ns.fetch_add(took.as_nanos() as u64, Relaxed);
+        }
+    }
+
+    fn mean_us(&self) -> u64 {
+        self.ns.load(Relaxed) / self.timed.load(Relaxed).max(1) / 1_000
+    }
+}
+
+/// How a version on trial does, beside the live one. Times are those of
+/// optimised code alone: what a baseline takes says nothing.
+#[derive(Default)]
+pub struct Tallies {
+    live: Tally,
+    trial: Tally,
+    /// Why the version on trial failed last.
+    failure: Mutex<String>,
+}
+
+impl Tallies {
+    pub fn record_live(&self, is_ok: bool, took: Option<Duration>) {
+        self.live.record(is_ok, took);
+    }
+
+    /// A host without room says nothing about the version.
+    pub fn record_trial(&self, failure: Option<&CallError>, took: Option<Duration>) {
+        if failure.is_some_and(|failure| failure.kind == CallErrorKind::Overloaded) {
+            return;
+        }
+        self.trial.record(failure.is_none(), took);
+        if let Some(failure) = failure {
+            *self.failure.lock() = failure.to_string();
+        }
+    }
+
+    /// The live version has failed at the same.
+    pub fn forgive(&self) {
+        let _ = self.trial.failures.fetch_update(Relaxed, Relaxed, |failures| failures.checked_sub(1));
+    }
+
+    /// Why the trial should not go on.
+    pub fn verdict(&self) -> Option<String> {
+        let (calls, failures) = (self.trial.calls.load(Relaxed), self.trial.failures.load(Relaxed));
+        fails_too_often(calls, failures).then(|| format!("it failed {failures} times in {calls} calls, last with {}", self.failure.lock()))
+    }
+
+    pub fn report(&self, mode: Mode, version: String) -> TrialReport {
+        let Self { live, trial, .. } = self;
+        TrialReport {
+            mode,
+            version,
+            calls: trial.calls.load(Relaxed),
+            skipped: 0,
+            failures: trial.failures.load(Relaxed),
+            different: 0,
+            live_calls: live.calls.load(Relaxed),
+            live_failures: live.failures.load(Relaxed),
+            live_us: live.mean_us(),
+            trial_us: trial.mean_us(),
+            examples: Vec::new(),
+        }
+    }
+}
+
 /// Makes a unit that only reads, of this time and request id.
 pub type UnitMaker = Box<dyn Fn(u64, &str) -> SharedUnit + Send + Sync>;
 
@@ -37,12 +123,9 @@ pub struct Trial {
     unit: UnitMaker,
     /// One shadow call at a time: the shop's own work comes first.
     busy: AtomicBool,
-    calls: AtomicU64,
+    tallies: Tallies,
     skipped: AtomicU64,
-    failures: AtomicU64,
     different: AtomicU64,
-    live_ns: AtomicU64,
-    trial_ns: AtomicU64,
     examples: Mutex<Vec<Example>>,
 }
 
@@ -64,7 +147,10 @@ pub struct TrialReport {
     pub skipped: u64,
     pub failures: u64,
     pub different: u64,
-    /// Mean time of a call that was compared.
+    /// Of the live version meanwhile; beside a shadow those that were compared.
+    pub live_calls: u64,
+    pub live_failures: u64,
+    /// Mean time of a call.
     pub live_us: u64,
     pub trial_us: u64,
     pub examples: Vec<Example>,
@@ -79,36 +165,28 @@ impl Trial {
             mode,
             unit,
             busy: AtomicBool::new(false),
-            calls: AtomicU64::new(0),
+            tallies: Tallies::default(),
             skipped: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
             different: AtomicU64::new(0),
-            live_ns: AtomicU64::new(0),
-            trial_ns: AtomicU64::new(0),
             examples: Mutex::default(),
         }
     }
 
-    /// Whether it is the canary's to answer: a shopper stays with one version,
-    /// and a unit that is run again does.
     pub(super) fn answers_for(&self, shopper_or_request: &str) -> bool {
-        match self.mode {
-            Mode::Shadow => false,
-            Mode::Canary { percent } => xxhash_rust::xxh3::xxh3_64(shopper_or_request.as_bytes()) % 100 < percent.into(),
-        }
+        matches!(self.mode, Mode::Canary { percent } if canary_has(percent, shopper_or_request))
     }
 
-    /// A host without room says nothing about the version.
-    pub(super) fn record<T>(&self, answer: &Result<T, CallError>) {
-        if !matches!(answer, Err(error) if error.kind == CallErrorKind::Overloaded) {
-            self.calls.fetch_add(1, Relaxed);
-            self.failures.fetch_add(u64::from(answer.is_err()), Relaxed);
-        }
+    pub(super) fn record_canary(&self, failure: Option<&CallError>, took: Duration) {
+        self.tallies.record_trial(failure, Some(took));
+    }
+
+    pub(super) fn record_live(&self, is_ok: bool, took: Option<Duration>) {
+        self.tallies.record_live(is_ok, took);
     }
 
     /// Has the shadow answer what the live version has just answered. Returns
     /// at once; nothing of it is used.
-    pub(super) fn shadow(self: &Arc<Self>, asked: Asked, live: Result<Val, Val>, live_took: Duration) {
+    pub(super) fn shadow(self: &Arc<Self>, asked: Asked, live: Answered) {
         if self.busy.swap(true, Relaxed) {
             self.skipped.fetch_add(1, Relaxed);
             return;
@@ -120,9 +198,9 @@ impl Trial {
             let answer = trial.provider.ask(asked.question(), &unit).await;
             let took = begun.elapsed();
             unit.lock().end();
-            trial.record(&answer);
-            trial.live_ns.fetch_add(live_took.as_nanos() as u64, Relaxed);
-            trial.trial_ns.fetch_add(took.as_nanos() as u64, Relaxed);
+            trial.tallies.record_trial(answer.as_ref().err(), Some(took));
+            trial.tallies.record_live(live.is_ok, live.took);
+            let live = live.answer;
             let answer = answer.unwrap_or_else(|error| Err(Val::String(error.message)));
             if answer != live {
                 trial.different.fetch_add(1, Relaxed);
@@ -137,25 +215,25 @@ impl Trial {
 
     /// Why it should not go on.
     pub fn verdict(&self) -> Option<String> {
-        let (calls, failures) = (self.calls.load(Relaxed), self.failures.load(Relaxed));
-        fails_too_often(calls, failures).then(|| format!("it failed {failures} times in {calls} calls"))
+        self.tallies.verdict()
     }
 
     pub fn report(&self) -> TrialReport {
-        let calls = self.calls.load(Relaxed);
-        let mean_us = |ns: &AtomicU64| ns.load(Relaxed) / calls.max(1) / 1_000;
         TrialReport {
-            mode: self.mode,
-            version: self.version.clone(),
-            calls,
             skipped: self.skipped.load(Relaxed),
-            failures: self.failures.load(Relaxed),
             different: self.different.load(Relaxed),
-            live_us: mean_us(&self.live_ns),
-            trial_us: mean_us(&self.trial_ns),
             examples: self.examples.lock().clone(),
+            ..self.tallies.report(self.mode, self.version.clone())
         }
     }
+}
+
+/// What the live version has answered.
+pub(super) struct Answered {
+    pub answer: Result<Val, Val>,
+    /// A refusal is an answer.
+    pub is_ok: bool,
+    pub took: Option<Duration>,
 }
 
 /// A call as the live version got it.

@@ -28,6 +28,9 @@ pub struct Site {
     assets: HashMap<String, KeptAsset>,
     /// Grows with every site built; cached pages carry it.
     pub generation: u64,
+    /// So many shoppers in a hundred have another version of a service. Kept
+    /// pages are those of the live version, and are not for them.
+    pub canary_percent: u8,
 }
 
 /// A loaded plugin with the files it serves.
@@ -170,7 +173,7 @@ impl Site {
         for asset in plugins.iter().flat_map(|p| &p.assets) {
             assets.insert(asset.url.clone(), KeptAsset { asset: asset.clone(), last_live: generation });
         }
-        Ok(Site { locales, router, assets, generation })
+        Ok(Site { locales, router, assets, generation, canary_percent: 0 })
     }
 
     pub fn asset(&self, path: &str) -> Option<&Arc<Asset>> {

@@ -36,8 +36,9 @@ use super::page_cache::{self, PageCache};
 use super::problem::{Problem, accepts_html};
 use super::routes::{Found, Mount, MountedAt, Site, SiteRoute};
 use super::session::{SessionCookies, cookies};
-use super::{Answer, Application, Call, Failure, FailureKind, Idempotency, SessionChange};
+use super::{Answer, Application, Call, Failure, FailureKind, Idempotency, SessionChange, SessionId};
 use crate::engine::bindings::exports::souk::web::handler;
+use crate::engine::canary_has;
 
 /// For a page that someone else is rendering already.
 const FLIGHT_WAIT: Duration = Duration::from_secs(2);
@@ -152,7 +153,7 @@ impl<A: Application> Front<A> {
         let id = self.ids.of(request.headers());
         let logged = self.config.access_log.then(|| (request.method().clone(), request.uri().clone()));
         let site = self.app.site();
-        let Outcome { mut reply, metrics } = match self.kept_page(&site, &request, started) {
+        let Outcome { mut reply, metrics } = match self.kept_page(&site, &request, &id, started) {
             Some(outcome) => outcome,
             // Boxed, so that the hot way does not carry its state.
             None => Box::pin(self.respond_fully(&site, peer, request, &id)).await,
@@ -171,7 +172,10 @@ impl<A: Application> Front<A> {
     }
 
     /// The hot way: nothing is decoded, formatted or rendered here.
-    fn kept_page(&self, site: &Site, request: &Request<Incoming>, now: Instant) -> Option<Outcome> {
+    fn kept_page(&self, site: &Site, request: &Request<Incoming>, id: &HeaderValue, now: Instant) -> Option<Outcome> {
+        if site.canary_percent > 0 && is_canarys(site, self.sessions.verified(request.headers()).as_ref(), id) {
+            return None;
+        }
         if !may_be_shared(request.method(), request.headers()) || !request.body().is_end_stream() || has_bad_host(request) {
             return None;
         }
@@ -236,7 +240,7 @@ impl<A: Application> Front<A> {
         let route = &mount.route;
         *metrics = route.metrics.get_or_init(|| self.metrics.route(&route.plugin, &route.route.name)).clone();
         let call = self.call_of(site, peer, &parts, body, mount, params, id).await?;
-        let key = page_key(site, &parts, mount, &call);
+        let key = page_key(site, &parts, mount, &call).filter(|_| !is_canarys(site, call.session.as_ref(), id));
         let _flight = match &key {
             Some(key) if route.caches.load(Ordering::Relaxed) => match self.join_flight(key).await {
                 Flight::Mine(guard) => Some(guard),
@@ -493,6 +497,7 @@ impl<A: Application> Front<A> {
     ) -> Result<Reply, Problem> {
         let SiteRoute { plugin, route, caches, .. } = &*mount.route;
         let Answer { response, session, shareable, replayed } = answer;
+        let could_be_kept = key.is_some();
         let status = StatusCode::from_u16(response.status).ok().filter(|s| (200..600).contains(&s.as_u16())).ok_or_else(|| {
             tracing::warn!(target: "front", plugin = &**plugin, route = route.name, status = response.status, "the plugin answered with a status that is none");
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "plugin-failed", "Something went wrong on our side.")
@@ -571,7 +576,9 @@ impl<A: Application> Front<A> {
             }
             return Ok(reply);
         }
-        caches.store(false, Ordering::Relaxed);
+        if could_be_kept {
+            caches.store(false, Ordering::Relaxed);
+        }
 
         if let Some(tag) = tag
             && headers::none_match(&parts.headers, &tag)
@@ -676,6 +683,11 @@ impl Page {
 /// Requests whose answers may go to, and come from, everyone.
 fn may_be_shared(method: &Method, headers: &HeaderMap) -> bool {
     matches!(*method, Method::GET | Method::HEAD) && !headers.contains_key(header::AUTHORIZATION)
+}
+
+/// Whether a version on trial has this request: it is told as the unit tells it.
+fn is_canarys(site: &Site, session: Option<&SessionId>, id: &HeaderValue) -> bool {
+    canary_has(site.canary_percent, session.map_or_else(|| id.to_str().unwrap_or(""), |session| &session.0))
 }
 
 fn page_key(site: &Site, parts: &Parts, mount: &Mount, call: &Call) -> Option<page_cache::Key> {

@@ -23,6 +23,7 @@ use super::server::Server;
 use super::service::FrontOptions;
 use super::session::SessionCookies;
 use super::*;
+use crate::engine::canary_has;
 use crate::engine::bindings::exports::souk::web::handler::Response;
 use crate::engine::bindings::souk::web::types::CachePolicy;
 use crate::shop::manifest::Route;
@@ -506,6 +507,34 @@ async fn pages_are_kept_and_leave_with_their_tags() {
     *shop.app.site.lock() = site(SHOP);
     shop.get("/en/p/pot", &[]).await;
     assert_eq!(shop.calls(), 6);
+}
+
+#[tokio::test]
+async fn pages_are_kept_of_the_live_version_and_for_its_shoppers_alone() {
+    const PERCENT: u8 = 50;
+    let shop = Shop::answering(|c| {
+        let shopper = c.session.as_ref().map_or(c.request.request_id.as_str(), |session| &session.0);
+        let tried = canary_has(PERCENT, shopper);
+        Answer { shareable: !tried, ..page(if tried { "tried" } else { "live" }) }
+    })
+    .await;
+    let mut site = site(SHOP);
+    Arc::get_mut(&mut site).expect("nobody else has it").canary_percent = PERCENT;
+    *shop.app.site.lock() = site;
+    let mut seen = [0, 0];
+    for number in 0..40 {
+        let id = format!("visitor-{number}");
+        let cookie = session_cookie(&format!("session-of-a-shopper-{number}"));
+        for headers in [&[("X-Request-Id", id.as_str())][..], &[("Cookie", cookie.as_str())]] {
+            let shopper = if headers[0].0 == "Cookie" { format!("session-of-a-shopper-{number}") } else { id.clone() };
+            let tried = canary_has(PERCENT, &shopper);
+            let reply = shop.get("/en/p/pot", headers).await;
+            assert_eq!((reply.text(), reply.header("etag").is_some()), (if tried { "tried".into() } else { "live".into() }, !tried), "{shopper}");
+            seen[usize::from(tried)] += 1;
+        }
+    }
+    assert!(seen[0] > 10 && seen[1] > 10);
+    assert_eq!(shop.calls(), seen[1] + 1, "the live version has made its page once");
 }
 
 #[tokio::test]

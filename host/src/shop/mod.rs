@@ -6,21 +6,24 @@
 //! It is what `work` calls plugins through; it does not know what they do.
 
 pub mod bundle;
+mod canary;
 pub mod grants;
 pub mod load;
 pub mod manifest;
 pub mod plugin;
 pub mod policies;
 pub mod powers;
-pub mod reference;
 mod probation;
+pub mod reference;
+mod report;
 pub mod settings;
+mod trials;
 pub mod versions;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -28,22 +31,21 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use crate::audit::{Audit, Entry};
 use crate::capability::Services;
-use crate::engine::{CallError, CallErrorKind, Code, Engine, Graph, LinkError, Mode, PluginStats, Provider, Providers, Trial, TrialReport, without_version};
+use crate::engine::{CallError, CallErrorKind, Code, Engine, Graph, LinkError, PluginStats, Provider, Providers};
 use crate::front::routes::SitePlugin;
 use crate::front::{Site, SiteError};
 use crate::store::Store;
 use crate::work::unit::{Kind as UnitKind, Limits, Shopper, Start};
 use crate::work::{self, LivePlugins, PluginAnswer, PluginCall, Plugins, SharedUnit, Unit};
+use canary::Canary;
 use grants::{Grants, NotGranted};
 use load::Loaded;
-use manifest::{FailurePolicy, Kind};
-use plugin::Usage;
+use manifest::Kind;
 use policies::Policies;
-use probation::{Counts, Probations};
+use probation::Probations;
+pub use report::{PluginReport, PointReport};
 use settings::{GrantSetting, Settings};
-use versions::{OnTrial, Versions};
 
 /// How often idle instances are looked for.
 const REAP_INTERVAL: Duration = Duration::from_secs(10);
@@ -62,7 +64,6 @@ pub struct Shop {
     site: ArcSwap<Site>,
     plugins: tokio::sync::watch::Sender<Arc<LivePlugins>>,
     stats: Mutex<HashMap<String, Arc<PluginStats>>>,
-    /// Changed by the operator.
     /// Why the version on disk of a plugin is not the one that is live.
     problems: Mutex<BTreeMap<String, String>>,
     /// Why a version that should be on trial is not.
@@ -78,71 +79,20 @@ pub struct Shop {
     hurried: mpsc::Sender<()>,
 }
 
+#[derive(Default)]
 struct Live {
     services: Option<Graph>,
+    /// Another version of one of them, for a part of the shoppers.
+    canary: Option<Arc<Canary>>,
     providers: BTreeMap<String, Arc<Provider>>,
     loaded: BTreeMap<String, Loaded>,
 }
 
 impl Live {
     fn graphs(&self) -> impl Iterator<Item = &Graph> {
-        self.services.iter().chain(self.providers.values().map(|provider| &provider.graph))
+        let canary = self.canary.iter().map(|canary| &canary.graph);
+        self.services.iter().chain(canary).chain(self.providers.values().map(|provider| &provider.graph))
     }
-}
-
-/// One line of `souk plugin list`.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct PluginReport {
-    pub name: String,
-    /// Of what is live; empty where no version is.
-    pub version: String,
-    pub digest: String,
-    pub kind: String,
-    /// Who vouches for it: a trusted publisher, or `unsigned`.
-    pub publisher: String,
-    /// Why the version on disk is not live.
-    pub problem: Option<String>,
-    /// The version that was taken back for this one, and why.
-    pub taken_back: Option<String>,
-    /// It runs on baseline code until the optimised code is made.
-    pub baseline: bool,
-    /// The form of its documents, where this version knows a newer one.
-    pub older_form: Option<u32>,
-    /// Extension points for which it is switched off after repeated failures,
-    /// and for how many seconds more.
-    pub switched_off: Vec<(String, u64)>,
-    /// Extension points that it calls.
-    pub points: Vec<PointReport>,
-    pub trial: Option<TrialReport>,
-    /// Why no version is on trial, or none any more.
-    pub trial_problem: Option<String>,
-    pub routes: usize,
-    /// Plugins whose services it calls, and extension points it provides.
-    pub links: Vec<String>,
-    pub calls: u64,
-    pub failures: u64,
-    /// Of the failures: panics and bad accesses, time, memory.
-    pub traps: u64,
-    pub deadlines: u64,
-    pub memory_denials: u64,
-    pub wall_ms: u64,
-    /// Sampled two hundred times a second: right on average.
-    pub cpu_ms: u64,
-    pub storage_reads: u64,
-    pub storage_writes: u64,
-    pub storage_bytes_read: u64,
-    pub storage_bytes_written: u64,
-    pub memory_mib_peak: u64,
-}
-
-/// What holds for the calls of one extension point by one plugin.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct PointReport {
-    pub interface: String,
-    pub fail: FailurePolicy,
-    pub deadline_ms: u32,
-    /// As its manifest says, or as the operator has changed it.
-    pub as_declared: bool,
 }
 
 /// What a reload did.
@@ -175,7 +125,7 @@ impl Shop {
             services,
             store,
             providers: Arc::default(),
-            live: ArcSwap::from_pointee(Live { services: None, providers: BTreeMap::new(), loaded: BTreeMap::new() }),
+            live: ArcSwap::default(),
             site: ArcSwap::from_pointee(site),
             plugins: tokio::sync::watch::Sender::new(Arc::default()),
             stats: Mutex::default(),
@@ -290,161 +240,6 @@ impl Shop {
         }
     }
 
-    /// Puts the versions that the operator wants tried beside the live ones.
-    async fn set_up_trials(&self) {
-        let live = self.live.load_full();
-        let mut providers = live.providers.clone();
-        let mut changed = false;
-        for (name, provider) in &live.providers {
-            let wanted = Versions::of(&self.folder, name).on_trial();
-            let is_as_wanted = match (&wanted, provider.trial()) {
-                (Ok(Some(wanted)), Some(trial)) => (&trial.id, trial.mode) == (&wanted.id, wanted.mode),
-                (Ok(None), None) => true,
-                _ => false,
-            };
-            if is_as_wanted {
-                continue;
-            }
-            let trial = match wanted {
-                Ok(Some(wanted)) => self.begin_trial(name, &live.loaded[name], wanted).await.map(Some),
-                Ok(None) => Ok(None),
-                Err(error) => Err(error),
-            };
-            let trial = trial.unwrap_or_else(|error| {
-                tracing::warn!(plugin = name, "no version is on trial: {error:#}");
-                self.trial_problems.lock().insert(name.clone(), format!("{error:#}"));
-                None
-            });
-            if trial.is_some() {
-                self.trial_problems.lock().remove(name);
-            }
-            providers.insert(name.clone(), Arc::new(provider.with_trial(trial.map(Arc::new))));
-            changed = true;
-        }
-        if changed {
-            self.set_live(Live { services: live.services.clone(), providers, loaded: live.loaded.clone() });
-        }
-    }
-
-    async fn begin_trial(&self, name: &str, live: &Loaded, wanted: OnTrial) -> anyhow::Result<Trial> {
-        let grants = self.grants()?;
-        let loaded = load::load(&Versions::of(&self.folder, name).path(&wanted.id), name, self.settings.config.get(name), grants.as_ref())?;
-        let manifest = &loaded.plugin.manifest;
-        anyhow::ensure!(manifest.kind == Kind::Provider && live.plugin.manifest.kind == Kind::Provider, "only providers of extension points can be tried beside a live version");
-        anyhow::ensure!(
-            wanted.mode != Mode::Shadow || manifest.http.hosts.is_empty(),
-            "a shadow may not reach the outside world, which would hear everything twice; it is granted {}",
-            manifest.http.hosts.iter().cloned().collect::<Vec<_>>().join(", ")
-        );
-        let version = manifest.version.to_string();
-        let mut plugins = LivePlugins::clone(&self.plugins.borrow());
-        plugins.insert(name.to_owned(), loaded.plugin.clone());
-        let plugins = Arc::new(plugins);
-        // What is compared should run as it will run.
-        // And its failures are not those of the live version.
-        let stats = |_: &str| Arc::default();
-        let graph = self.link_counting(vec![part(&loaded)], &plugins, Code::Optimised, stats).await.map_err(|refusal| anyhow::anyhow!(refusal.reason))?;
-        let (store, live) = (self.store.clone(), plugins);
-        let unit = move |now_ms, request_id: &str| read_only_unit(&store, &live, now_ms, request_id.to_owned());
-        Ok(Trial::new(wanted.id, version, Provider::new(name.to_owned(), graph), wanted.mode, Box::new(unit)))
-    }
-
-    /// Ends trials of versions that fail.
-    async fn judge_trials(&self) {
-        let _one = self.changing.lock().await;
-        let live = self.live.load_full();
-        for (name, provider) in &live.providers {
-            let Some((trial, reason)) = provider.trial().and_then(|trial| Some((trial, trial.verdict()?))) else { continue };
-            let reason = format!("the trial of {} is over: {reason}", trial.version);
-            tracing::error!(plugin = name, "{reason}");
-            if let Err(error) = Versions::of(&self.folder, name).try_out(None) {
-                tracing::error!(plugin = name, "it will be tried again at the next start: {error:#}");
-            }
-            self.write_down(vec![Entry::by_shop("trial ended", name, reason.clone())]).await;
-            self.trial_problems.lock().insert(name.clone(), reason);
-        }
-        self.set_up_trials().await;
-    }
-
-    /// What only a shop that is served has: see [`Self::watch`].
-    async fn begin_watching_over(&self) {
-        let _one = self.changing.lock().await;
-        self.keep_versions(self.live.load().loaded.keys().cloned().collect()).await;
-        self.set_up_trials().await;
-    }
-
-    async fn watch_over(&self, changed: &[String], before: &Live) {
-        for name in changed {
-            let counts = self.counts(name);
-            let mut probations = self.probations.lock();
-            match counts.filter(|_| before.loaded.contains_key(name)) {
-                Some(counts) => probations.begin(name, counts, Instant::now()),
-                None => probations.end(name),
-            }
-        }
-        self.keep_versions(changed.to_vec()).await;
-    }
-
-    async fn keep_versions(&self, plugins: Vec<String>) {
-        let folder = self.folder.clone();
-        let live = self.live.load_full();
-        let kept = tokio::task::spawn_blocking(move || {
-            let mut news = Vec::new();
-            for name in &plugins {
-                let Some(loaded) = live.loaded.get(name) else {
-                    news.push(Entry::by_shop("gone", name, String::new()));
-                    continue;
-                };
-                match Versions::of(&folder, name).went_live() {
-                    Ok(Some(id)) => news.push(Entry::by_shop("live", name, format!("{id}, {}", loaded.plugin.publisher))),
-                    Ok(None) => {}
-                    Err(error) => tracing::warn!(plugin = name, "this version cannot be gone back to later: {error:#}"),
-                }
-            }
-            news
-        });
-        self.write_down(kept.await.unwrap_or_default()).await;
-    }
-
-    /// The shop goes on without: it has done what is to be told.
-    async fn write_down(&self, news: Vec<Entry>) {
-        let audit = Audit::of(self.folder.parent().unwrap_or(&self.folder));
-        let written = tokio::task::spawn_blocking(move || audit.add(news)).await;
-        if let Err(error) = written.map_err(anyhow::Error::from).flatten() {
-            tracing::error!("a change is not in the shop's audit trail: {error:#}");
-        }
-    }
-
-    fn counts(&self, plugin: &str) -> Option<Counts> {
-        let live = self.live.load();
-        let graph = live.providers.get(plugin).map(|p| &p.graph).or(live.services.as_ref())?;
-        let stats = self.stats.lock();
-        let calls = graph.plugins().filter_map(|p| stats.get(p.name())).map(|s| s.calls.load(Relaxed)).sum();
-        Some(Counts { calls, failures: stats.get(plugin).map_or(0, |s| s.failures()) })
-    }
-
-    /// Takes versions back that fail in their first minutes.
-    async fn judge(&self) {
-        if self.live.load().providers.values().any(|provider| provider.trial().is_some_and(|trial| trial.verdict().is_some())) {
-            self.judge_trials().await;
-        }
-        let on_probation = self.probations.lock().plugins();
-        for plugin in on_probation {
-            let Some(counts) = self.counts(&plugin) else { continue };
-            let Some(reason) = self.probations.lock().judge(&plugin, counts, Instant::now()) else { continue };
-            let versions = Versions::of(&self.folder, &plugin);
-            let why = reason.clone();
-            let back = tokio::task::spawn_blocking(move || versions.roll_back(Some(&why))).await;
-            match back.map_err(anyhow::Error::from).flatten() {
-                Ok(version) => {
-                    tracing::error!(plugin, %version, "went back to an earlier version: {reason}");
-                    self.write_down(vec![Entry::by_shop("taken back", &plugin, format!("for {version}: {reason}"))]).await;
-                }
-                Err(error) => tracing::error!(plugin, "{reason}; there is nothing to go back to: {error:#}"),
-            }
-        }
-    }
-
     /// Reads what has changed; unchanged plugins keep what was loaded.
     fn read_folder(&self, before: &BTreeMap<String, Loaded>) -> (BTreeMap<String, Loaded>, BTreeMap<String, anyhow::Error>) {
         let (mut loaded, mut broken) = (BTreeMap::new(), BTreeMap::new());
@@ -499,7 +294,8 @@ impl Shop {
         };
         let plugins: Arc<LivePlugins> = Arc::new(wanted.iter().map(|(name, l)| (name.clone(), l.plugin.clone())).collect());
 
-        let services = if changed.iter().any(|name| is_service(name)) {
+        let services_change = changed.iter().any(|name| is_service(name));
+        let services = if services_change {
             let parts: Vec<_> = wanted.values().filter(|l| l.plugin.manifest.kind == Kind::Service).map(part).collect();
             if parts.is_empty() { None } else { Some(self.link(parts, &plugins, self.code).await?) }
         } else {
@@ -518,8 +314,7 @@ impl Shop {
         if let Some(refusal) = commands {
             return Err(refusal);
         }
-        let site_plugins: Vec<_> = wanted.values().map(|l| SitePlugin { plugin: l.plugin.clone(), assets: l.assets.clone() }).collect();
-        let site = Site::build(&site_plugins, &self.settings.shop.locales, Some(&self.site.load()))?;
+        let site = self.site_of(wanted, live.canary.as_deref())?;
         for name in &changed {
             let graph = providers.get(*name).map(|p| &p.graph).or(services.as_ref());
             if let Some(graph) = graph.filter(|graph| graph.exports_self_check(name)) {
@@ -538,21 +333,44 @@ impl Shop {
             .await
             .map_err(|error| Refusal { plugins: Vec::new(), reason: format!("its place in the event log cannot be kept: {error}") })?;
 
-        let live = Live { services, providers, loaded: wanted.clone() };
-        if live.graphs().any(Graph::is_baseline) {
-            // One that waits already is enough.
-            let _ = self.hurried.try_send(());
-        }
-        self.set_live(live);
-        self.site.store(Arc::new(site));
+        // Last of all: it may end a trial, which a refusal of the others must not.
+        let canary = if services_change { self.follow(live, wanted, &plugins).await } else { live.canary.clone() };
+        let live = Live { services, canary, providers, loaded: wanted.clone() };
+        self.optimise_soon(&live);
+        self.set_live(live, Some(site));
         self.plugins.send_replace(plugins);
         Ok(())
     }
 
-    fn set_live(&self, live: Live) {
+    /// With the files of the version on trial beside those of the live one.
+    fn site_of(&self, loaded: &BTreeMap<String, Loaded>, canary: Option<&Canary>) -> Result<Site, SiteError> {
+        let plugins: Vec<_> = loaded
+            .iter()
+            .map(|(name, loaded)| {
+                let tried = canary.filter(|canary| canary.plugin() == name).map_or(&[][..], |canary| &canary.loaded.assets);
+                SitePlugin { plugin: loaded.plugin.clone(), assets: [&loaded.assets, tried].concat() }
+            })
+            .collect();
+        Site::build(&plugins, &self.settings.shop.locales, Some(&self.site.load()))
+    }
+
+    /// The graphs first: see [`crate::front::Application::site`].
+    fn set_live(&self, live: Live, site: Option<Site>) {
         let providers: Vec<_> = live.providers.values().cloned().collect();
+        let canary_percent = live.canary.as_ref().map_or(0, |canary| canary.percent);
         self.providers.set(&providers);
         self.live.store(Arc::new(live));
+        if let Some(mut site) = site {
+            site.canary_percent = canary_percent;
+            self.site.store(Arc::new(site));
+        }
+    }
+
+    fn optimise_soon(&self, live: &Live) {
+        if live.graphs().any(Graph::is_baseline) {
+            // One that waits already is enough.
+            let _ = self.hurried.try_send(());
+        }
     }
 
     /// Puts optimised code in the place of baseline code. The versions stay
@@ -563,8 +381,14 @@ impl Shop {
         let plugins = self.plugins.borrow().clone();
         let mut optimised: Vec<(&Graph, Graph)> = Vec::new();
         for graph in live.graphs().filter(|graph| graph.is_baseline()) {
-            let parts = graph.plugins().filter_map(|plugin| live.loaded.get(plugin.name())).map(part).collect();
-            match self.link(parts, &plugins, Code::Optimised).await {
+            let linked = match &live.canary {
+                Some(canary) if canary.graph.is(graph) => self.link_canary(&canary.loaded, &live.loaded, &plugins, Code::Optimised).await,
+                _ => {
+                    let parts = graph.plugins().filter_map(|plugin| live.loaded.get(plugin.name())).map(part).collect();
+                    self.link(parts, &plugins, Code::Optimised).await
+                }
+            };
+            match linked {
                 Ok(fresh) => optimised.push((graph, fresh)),
                 Err(refusal) => tracing::warn!("baseline code stays live: {}", refusal.reason),
             }
@@ -582,7 +406,8 @@ impl Shop {
             (name.clone(), provider)
         });
         let providers = providers.collect();
-        self.set_live(Live { services, providers, loaded: now.loaded.clone() });
+        let canary = now.canary.as_ref().map(|canary| fresh(&canary.graph).map_or_else(|| canary.clone(), |graph| Arc::new(canary.with_graph(graph))));
+        self.set_live(Live { services, canary, providers, loaded: now.loaded.clone() }, None);
         tracing::info!(graphs = optimised.len(), took_ms = begun.elapsed().as_millis() as u64, "optimised code is live");
     }
 
@@ -624,107 +449,22 @@ impl Shop {
         read_only_unit(&self.store, plugins, jiff::Timestamp::now().as_millisecond().unsigned_abs(), "self-check".into())
     }
 
-    /// What each plugin has done and cost, in the OpenMetrics text format.
-    pub fn metrics(&self, out: &mut String) {
-        use std::fmt::Write;
-        let reports = self.counted();
-        for (name, value) in [
-            ("souk_plugin_calls", (|r: &PluginReport| r.calls) as fn(&PluginReport) -> u64),
-            ("souk_plugin_failures", |r: &PluginReport| r.failures),
-            ("souk_plugin_traps", |r: &PluginReport| r.traps),
-            ("souk_plugin_deadlines", |r: &PluginReport| r.deadlines),
-            ("souk_plugin_memory_denials", |r: &PluginReport| r.memory_denials),
-            ("souk_plugin_wall_ms", |r: &PluginReport| r.wall_ms),
-            ("souk_plugin_cpu_ms", |r: &PluginReport| r.cpu_ms),
-            ("souk_plugin_storage_reads", |r: &PluginReport| r.storage_reads),
-            ("souk_plugin_storage_writes", |r: &PluginReport| r.storage_writes),
-            ("souk_plugin_storage_read_bytes", |r: &PluginReport| r.storage_bytes_read),
-            ("souk_plugin_storage_written_bytes", |r: &PluginReport| r.storage_bytes_written),
-        ] {
-            let _ = writeln!(out, "# TYPE {name} counter");
-            for report in &reports {
-                let _ = writeln!(out, "{name}_total{{plugin=\"{}\"}} {}", report.name, value(report));
-            }
-        }
-        let _ = writeln!(out, "# TYPE souk_plugin_live gauge");
-        for report in &reports {
-            let _ = writeln!(out, "souk_plugin_live{{plugin=\"{}\"}} {}", report.name, u8::from(report.problem.is_none()));
-        }
-    }
-
-    fn taken_back(&self, plugin: &str) -> Option<String> {
-        let history = Versions::of(&self.folder, plugin).history().ok()?;
-        let [.., failed, now] = &history[..] else { return None };
-        let reason = failed.failed.as_ref()?;
-        Some(format!("{} was taken back for {}: {reason}", failed.version, now.version))
-    }
-
-    /// What `souk plugin list` shows.
-    pub fn report(&self) -> Vec<PluginReport> {
-        let mut reports = self.counted();
-        reports.iter_mut().for_each(|report| report.taken_back = self.taken_back(&report.name));
-        reports
-    }
-
-    /// All but what is read from the disk.
-    fn counted(&self) -> Vec<PluginReport> {
-        let live = self.live.load();
-        let policies = self.providers.policies();
-        let problems = self.problems.lock();
-        let names: BTreeSet<&String> = live.loaded.keys().chain(problems.keys()).collect();
-        let stats = self.stats.lock();
-        let report = |name: &String| {
-            let loaded = live.loaded.get(name);
-            let graph = live.providers.get(name).map(|p| &p.graph).or(live.services.as_ref());
-            let links = graph.into_iter().flat_map(|g| g.services_of(name).iter().map(String::as_str).chain(g.extensions_of(name)));
-            let stats = stats.get(name);
-            let counted = |counter: fn(&PluginStats) -> &AtomicU64| stats.map_or(0, |s| counter(s).load(Relaxed));
-            let used = |counter: fn(&Usage) -> &AtomicU64| loaded.map_or(0, |l| counter(&l.plugin.usage).load(Relaxed));
-            PluginReport {
-                name: name.clone(),
-                version: loaded.map(|l| l.plugin.manifest.version.to_string()).unwrap_or_default(),
-                digest: loaded.map(|l| l.plugin.digest.clone()).unwrap_or_default(),
-                kind: loaded.map(|l| format!("{:?}", l.plugin.manifest.kind).to_lowercase()).unwrap_or_default(),
-                publisher: loaded.map(|l| l.plugin.publisher.clone()).unwrap_or_default(),
-                problem: problems.get(name).cloned(),
-                taken_back: None,
-                baseline: loaded.is_some() && graph.is_some_and(Graph::is_baseline),
-                older_form: loaded.and_then(|l| work::data::older_form(&self.store, name, &l.plugin.manifest.data)),
-                switched_off: live.providers.get(name).map_or_else(Vec::new, |provider| {
-                    provider.switched_off().map(|(point, left)| (point.to_owned(), left.as_secs() + 1)).collect()
-                }),
-                points: loaded.map_or_else(Vec::new, |l| l.plugin.manifest.extension_points.iter().map(|point| point_report(point, &policies)).collect()),
-                trial: live.providers.get(name).and_then(|provider| Some(provider.trial()?.report())),
-                trial_problem: self.trial_problems.lock().get(name).cloned(),
-                routes: loaded.map_or(0, |l| l.plugin.manifest.routes.len()),
-                links: links.map(str::to_owned).collect(),
-                calls: counted(|s| &s.calls),
-                failures: stats.map_or(0, |s| s.failures()),
-                traps: counted(|s| &s.traps),
-                deadlines: counted(|s| &s.deadlines),
-                memory_denials: counted(|s| &s.memory_denials),
-                wall_ms: counted(|s| &s.wall_ns) / 1_000_000,
-                cpu_ms: counted(|s| &s.cpu_ns) / 1_000_000,
-                storage_reads: used(|u| &u.reads),
-                storage_writes: used(|u| &u.writes),
-                storage_bytes_read: used(|u| &u.bytes_read),
-                storage_bytes_written: used(|u| &u.bytes_written),
-                memory_mib_peak: counted(|s| &s.memory_bytes_peak) >> 20,
-            }
-        };
-        names.into_iter().map(report).collect()
-    }
 }
 
 impl Plugins for Shop {
     async fn call(&self, plugin: &str, call: &PluginCall, unit: SharedUnit) -> Result<PluginAnswer, CallError> {
-        let graph = {
+        let (graph, canary) = {
             let live = self.live.load();
-            live.providers.get(plugin).map(|p| &p.graph).or(live.services.as_ref()).cloned()
+            match live.providers.get(plugin) {
+                Some(provider) => (Some(provider.graph.clone()), None),
+                None => (live.services.clone(), live.canary.clone()),
+            }
         };
-        match graph {
-            Some(graph) => graph.call(plugin, call, unit).await,
-            None => Err(CallError { plugin: Some(plugin.to_owned()), kind: CallErrorKind::NotFound, message: "no plugin is live".into() }),
+        match (graph, canary) {
+            // Boxed, so that shops without a trial do not carry its state.
+            (Some(graph), Some(canary)) if Canary::shares(call) => Box::pin(canary.call(&graph, plugin, call, unit)).await,
+            (Some(graph), _) => graph.call(plugin, call, unit).await,
+            (None, _) => Err(CallError { plugin: Some(plugin.to_owned()), kind: CallErrorKind::NotFound, message: "no plugin is live".into() }),
         }
     }
 
@@ -779,17 +519,6 @@ async fn optimise_what_hurried(shop: Weak<Shop>, mut hurried: mpsc::Receiver<()>
         while let Ok(Some(())) = tokio::time::timeout(SETTLED, hurried.recv()).await {}
         let Some(shop) = shop.upgrade() else { return };
         shop.optimise().await;
-    }
-}
-
-fn point_report(point: &manifest::ExtensionPoint, policies: &Policies) -> PointReport {
-    let interface = without_version(&point.interface);
-    let changed = policies.of(interface);
-    PointReport {
-        interface: interface.to_owned(),
-        fail: changed.and_then(|changed| changed.fail).unwrap_or(point.fail),
-        deadline_ms: changed.and_then(|changed| changed.deadline_ms).unwrap_or(point.deadline_ms),
-        as_declared: changed.is_none(),
     }
 }
 

@@ -2,8 +2,13 @@
 //! to the version before it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::versions::Versions;
+use super::{Live, Shop};
+use crate::audit::{Audit, Entry};
 use crate::engine::fails_too_often;
 
 /// How long a version is on probation.
@@ -48,6 +53,77 @@ impl Probations {
             self.end(plugin);
         }
         None
+    }
+}
+
+impl Shop {
+    pub(super) async fn watch_over(&self, changed: &[String], before: &Live) {
+        for name in changed {
+            let counts = self.counts(name);
+            let mut probations = self.probations.lock();
+            match counts.filter(|_| before.loaded.contains_key(name)) {
+                Some(counts) => probations.begin(name, counts, Instant::now()),
+                None => probations.end(name),
+            }
+        }
+        self.keep_versions(changed.to_vec()).await;
+    }
+
+    pub(super) async fn keep_versions(&self, plugins: Vec<String>) {
+        let folder = self.folder.clone();
+        let live = self.live.load_full();
+        let kept = tokio::task::spawn_blocking(move || {
+            let mut news = Vec::new();
+            for name in &plugins {
+                let Some(loaded) = live.loaded.get(name) else {
+                    news.push(Entry::by_shop("gone", name, String::new()));
+                    continue;
+                };
+                match Versions::of(&folder, name).went_live() {
+                    Ok(Some(id)) => news.push(Entry::by_shop("live", name, format!("{id}, {}", loaded.plugin.publisher))),
+                    Ok(None) => {}
+                    Err(error) => tracing::warn!(plugin = name, "this version cannot be gone back to later: {error:#}"),
+                }
+            }
+            write_down(&folder, news);
+        });
+        let _ = kept.await;
+    }
+
+    fn counts(&self, plugin: &str) -> Option<Counts> {
+        let live = self.live.load();
+        let graph = live.providers.get(plugin).map(|p| &p.graph).or(live.services.as_ref())?;
+        let stats = self.stats.lock();
+        let calls = graph.plugins().filter_map(|p| stats.get(p.name())).map(|s| s.calls.load(Relaxed)).sum();
+        Some(Counts { calls, failures: stats.get(plugin).map_or(0, |s| s.failures()) })
+    }
+
+    /// Takes versions back that fail in their first minutes.
+    pub(super) async fn judge_probations(&self) {
+        let on_probation = self.probations.lock().plugins();
+        for plugin in on_probation {
+            let Some(counts) = self.counts(&plugin) else { continue };
+            let Some(reason) = self.probations.lock().judge(&plugin, counts, Instant::now()) else { continue };
+            let versions = Versions::of(&self.folder, &plugin);
+            let (why, name, folder) = (reason.clone(), plugin.clone(), self.folder.clone());
+            let back = tokio::task::spawn_blocking(move || {
+                let version = versions.roll_back(Some(&why))?;
+                write_down(&folder, vec![Entry::by_shop("taken back", &name, format!("for {version}: {why}"))]);
+                Ok(version)
+            });
+            let back = back.await;
+            match back.map_err(anyhow::Error::from).flatten() {
+                Ok(version) => tracing::error!(plugin, %version, "went back to an earlier version: {reason}"),
+                Err(error) => tracing::error!(plugin, "{reason}; there is nothing to go back to: {error:#}"),
+            }
+        }
+    }
+}
+
+/// The shop goes on where it cannot: it has done what is to be told.
+pub(super) fn write_down(plugins: &Path, news: Vec<Entry>) {
+    if let Err(error) = Audit::of(plugins.parent().unwrap_or(plugins)).add(news) {
+        tracing::error!("a change is not in the shop's audit trail: {error:#}");
     }
 }
 

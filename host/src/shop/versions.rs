@@ -133,11 +133,11 @@ impl Versions {
     /// Makes a kept version the wanted one: by its id, or by its version.
     pub fn promote(&self, wanted: &str) -> Result<semver::Version> {
         let (id, version) = self.find(wanted)?;
-        self.place(&id)?;
-        // It is no longer beside the live one.
+        // From now on it is not beside the live one.
         if self.on_trial()?.is_some_and(|trial| trial.id == id) {
             self.try_out(None)?;
         }
+        self.place(&id)?;
         Ok(version)
     }
 

@@ -54,10 +54,18 @@ impl Shop {
             loop {
                 interval.tick().await;
                 let Some(shop) = shop.upgrade() else { return };
-                shop.judge().await;
+                shop.judge_trials().await;
+                shop.judge_probations().await;
             }
         });
         Ok(watcher)
+    }
+
+    /// What only a shop that is served has: see [`Self::watch`].
+    async fn begin_watching_over(&self) {
+        let _one = self.changing.lock().await;
+        self.keep_versions(self.live.load().loaded.keys().cloned().collect()).await;
+        self.set_up_trials().await;
     }
 }
 

@@ -45,7 +45,9 @@ pub type LivePlugins = BTreeMap<String, Arc<Plugin>>;
 /// How this room calls plugins. The shop implements it; tests use a fake.
 pub trait Plugins: Send + Sync + 'static {
     /// Runs one handler to its end in `unit`. Nothing of the guest may touch
-    /// the unit after the future has ended or was dropped.
+    /// the unit after the future has ended or was dropped. With an error of the kind
+    /// [`OnTrial`](crate::engine::CallErrorKind::OnTrial) the unit is to be run
+    /// again, marked as [`Unit::live_only`].
     fn call(
         &self,
         plugin: &str,

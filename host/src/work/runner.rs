@@ -353,8 +353,18 @@ impl<P: Plugins> Runner<P> {
             if !prepare(&mut unit.lock())? {
                 return Ok(Outcome { value: None, committed: false, wrote: false, effects: Vec::new(), unit });
             }
-            let answered = self.plugins.call(plugin, call, unit.clone()).await;
-            let answer = answered.inspect_err(|_| count(&self.metrics.units_failed))?;
+            let answer = match self.plugins.call(plugin, call, unit.clone()).await {
+                Ok(answer) => answer,
+                Err(error) if error.kind == CallErrorKind::OnTrial => {
+                    let next = unit.lock().rerun_live(self.store.begin());
+                    unit = next.shared();
+                    continue;
+                }
+                Err(error) => {
+                    count(&self.metrics.units_failed);
+                    return Err(error.into());
+                }
+            };
             let (value, wrote, txn, staged) = {
                 let mut unit = unit.lock();
                 let wrote = unit.wrote();

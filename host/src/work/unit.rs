@@ -112,6 +112,10 @@ pub struct Unit {
     fetches: Fetches,
     pub(super) staged: Staged,
     held: Vec<Box<dyn std::any::Any + Send>>,
+    /// A version on trial had a part in it.
+    pub tried: bool,
+    /// One has failed at it: this run and later ones are the live version's.
+    pub live_only: bool,
     /// What stands for the outside world; none in a shop.
     pub rehearsal: Option<Box<Rehearsal>>,
 }
@@ -182,6 +186,8 @@ impl Unit {
             fetches: Fetches::default(),
             staged: Staged::default(),
             held: Vec::new(),
+            tried: false,
+            live_only: false,
             rehearsal: None,
         }
     }
@@ -200,7 +206,13 @@ impl Unit {
             limits: self.limits,
             shopper: self.session.shopper.clone(),
         };
-        Self { attempt: self.attempt + 1, fetches, ..Self::new(txn, start) }
+        Self { attempt: self.attempt + 1, fetches, live_only: self.live_only, ..Self::new(txn, start) }
+    }
+
+    /// The same after a version on trial has failed at it.
+    pub(super) fn rerun_live(&mut self, txn: Txn) -> Self {
+        self.live_only = true;
+        self.rerun(txn)
     }
 
     /// What stays the same for one shopper, as far as the host knows: the
@@ -596,7 +608,7 @@ impl Unit {
 
     /// Whether anyone else may see the answer too.
     pub(super) fn is_impersonal(&self) -> bool {
-        !self.session.used
+        !self.session.used && !self.tried
     }
 
     /// What a committed unit did to the browser's session.

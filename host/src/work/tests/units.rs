@@ -55,6 +55,37 @@ async fn a_unit_that_lost_runs_again_with_what_the_world_had_answered() {
 }
 
 #[tokio::test]
+async fn what_fails_on_trial_leaves_nothing_and_runs_again_on_the_live_version() {
+    let fake = Fake::new(shop(), |c| async move {
+        bump(&c.unit, "n");
+        let mut unit = c.unit.lock();
+        if unit.live_only {
+            return web(200, "live");
+        }
+        unit.tried = true;
+        if route(&c.call) == "fails" { Err(failed("shop", CallErrorKind::OnTrial)) } else { web(200, "tried") }
+    });
+    let bench = Bench::new(fake);
+    for (route, body, bumped) in [("fails", "live", 1), ("works", "tried", 2)] {
+        let answer = bench.get("shop", route).await.unwrap();
+        assert_eq!(answer.response.body, body.as_bytes());
+        assert_eq!(bench.number("n"), bumped, "{route}");
+    }
+    assert_eq!(bench.fake.calls().len(), 3);
+}
+
+#[tokio::test]
+async fn a_page_of_a_version_on_trial_is_not_for_everyone() {
+    let fake = Fake::new(shop(), |c| async move {
+        c.unit.lock().tried = route(&c.call) == "tried";
+        web(200, "")
+    });
+    let bench = Bench::new(fake);
+    assert!(bench.get("shop", "live").await.unwrap().shareable);
+    assert!(!bench.get("shop", "tried").await.unwrap().shareable);
+}
+
+#[tokio::test]
 async fn many_on_one_key_all_come_through() {
     let fake = Fake::new(shop(), |c| async move {
         bump(&c.unit, "n");

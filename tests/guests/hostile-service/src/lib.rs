@@ -3,9 +3,19 @@
 #[path = "../../hostile/src/misdeeds.rs"]
 mod misdeeds;
 
+use serde::Deserialize;
+use souk_sdk::config;
+use souk_sdk::storage::Counter;
 use souk_sdk::web::{self, Guest, Request, Response};
 
 struct Hostile;
+
+#[derive(Deserialize)]
+struct Settings {
+    misdeed: String,
+}
+
+const VISITS: Counter = Counter::new("visits");
 
 impl Guest for Hostile {
     fn handle(request: Request) -> Response {
@@ -14,6 +24,12 @@ impl Guest for Hostile {
             "split-the-response" => page("x".into()).with_header("x-a", "a\r\nset-cookie: souk_session=stolen").with_header("x\r\ny", "b"),
             "overwrite-the-cookie" => page("x".into()).with_header("set-cookie", "souk_session=stolen; path=/"),
             "claim-a-length" => page("x".into()).with_header("content-length", "1000").with_header("transfer-encoding", "chunked"),
+            // Told at the end how often it was done.
+            "configured" => {
+                let visits = VISITS.add("configured", 1).expect("a counter of its own");
+                misdeeds::commit(&config::load::<Settings>().expect("its settings").misdeed);
+                page(visits.to_string())
+            }
             "no-such-status" => page("x".into()).with_status(999),
             // The query as it is, so that no part of a URL is lost on the way.
             "fetch" => page(misdeeds::commit(&request.query)),
