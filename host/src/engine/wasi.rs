@@ -136,3 +136,31 @@ fn is_of_series(ours: &str, theirs: &str) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_of_the_series_may_be_imported() {
+        let ours = "wasi:http/types@0.2.12";
+        for (theirs, fits) in [
+            ("wasi:http/types@0.2.0", true),
+            ("wasi:http/types@0.2.99", true),
+            ("wasi:http/types@0.3.0", false),
+            ("wasi:http/handler@0.2.12", false),
+            ("wasi:http/types", false),
+            ("wasi:http/types@soon", false),
+        ] {
+            assert_eq!(is_of_series(ours, theirs), fits, "{theirs}");
+        }
+        assert!(is_of_series("wasi:config/store@0.2.0-rc.1", "wasi:config/store@0.2.0-draft-2024-09-27"));
+    }
+
+    #[test]
+    fn what_only_has_the_word_in_it_is_left_as_it_is() {
+        let component = b"\0asm\x0d\0\x01\0".to_vec();
+        assert_eq!(adapt("demo", component.clone()).unwrap(), component);
+        assert!(adapt("demo", b"no component, wasi: or other".to_vec()).unwrap_err().to_string().contains("not a component"));
+    }
+}
