@@ -69,6 +69,16 @@ fn said(output: Output) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
 
+/// A store with no plugins and no products, not served.
+pub fn bare_store() -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let from = folder.path().join("from");
+    fs::create_dir(&from).unwrap();
+    settle(&from);
+    init(&folder);
+    folder
+}
+
 /// A store with the shop's catalogue and all built plugins, not served.
 pub fn store() -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -80,11 +90,21 @@ pub fn store() -> TempDir {
     for file in fs::read_dir(&data).unwrap().flatten().filter(|f| f.path().is_file()) {
         fs::copy(file.path(), from.join(file.file_name())).unwrap();
     }
-    let settings = fs::read_to_string(data.join("souk.toml")).unwrap();
+    settle(&from);
+    copy(&root().join("target/plugins"), &folder.path().join("store/plugins"));
+    init(&folder);
+    folder
+}
+
+/// The shop's settings, on free ports.
+fn settle(from: &Path) {
+    let settings = fs::read_to_string(root().join("store-data/souk.toml")).unwrap();
     let settings = settings.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:9090", "127.0.0.1:0");
     fs::write(from.join("souk.toml"), settings).unwrap();
-    let store = folder.path().join("store");
-    copy(&root().join("target/plugins"), &store.join("plugins"));
+}
+
+fn init(folder: &TempDir) {
+    let (from, store) = (folder.path().join("from"), folder.path().join("store"));
     // Compiled once for all tests.
     let code = root().join("target/test-code-cache");
     fs::create_dir_all(&code).unwrap();
@@ -92,7 +112,6 @@ pub fn store() -> TempDir {
     std::os::unix::fs::symlink(&code, store.join("cache/code")).unwrap();
     let made = souk().args(["store", "init", "--from"]).arg(&from).arg("--store").arg(&store).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    folder
 }
 
 /// Adds settings of `[server.limits]` to a store made by [`store`].

@@ -247,7 +247,7 @@ fn scenarios_pass_or_say_where_they_differ() {
 
 #[test]
 fn the_examples_keep_to_their_scenarios() {
-    for example in ["hello", "tea-time", "tea-time-js", "tea-time-py"] {
+    for example in ["hello", "hello-js", "hello-py", "tea-time", "tea-time-js", "tea-time-py"] {
         let (plugin, scenarios) = (built("examples").join(example), root().join("examples").join(example).join("scenarios"));
         if plugin.exists() {
             let (passed, said) = souk_says(&["plugin", "test", plugin.to_str().unwrap(), "--scenarios", scenarios.to_str().unwrap()]);

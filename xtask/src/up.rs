@@ -38,6 +38,9 @@ pub fn up(root: &Path) -> Result<()> {
 /// Always with the features of the whole workspace: whoever runs the shop and
 /// its tests compiles the big dependencies once.
 pub fn build_workspace(root: &Path, targets: &[&str]) -> Result<()> {
+    // The host holds them. With the plugins, so that their standard library is built once.
+    let (adapters, with) = (root.join("host/adapters"), root.join("plugins/target"));
+    Build { target: Some(&with), ..Build::new(&adapters, &root.join("target/adapters")) }.run()?;
     let mut cargo = inner("cargo");
     cargo.current_dir(root).args(["build", "--release", "--workspace"]).args(targets);
     ensure!(cargo.status().context("cargo does not start")?.success(), "Souk does not compile");

@@ -40,6 +40,13 @@ pub enum LinkError {
     UndeclaredExtensionPoint { plugin: String, interface: String },
     #[error("plugin `{plugin}` exports `{interface}` other than the host expects it: {reason}")]
     BadExport { plugin: String, interface: String, reason: String },
+    #[error("plugin `{plugin}` imports `{interface}`, which no shop has: docs/plugins.md lists the standard interfaces that there are.")]
+    NotAdapted { plugin: String, interface: String },
+    #[error(
+        "plugin `{plugin}` is written against WASI, and this `souk` was built without the adapters for that. \
+         Build it with `cargo xtask up` or `cargo xtask test`, which build them first."
+    )]
+    NoAdapters { plugin: String },
     #[error("plugin `{plugin}`: its manifest {declares}, but the component does not export `{interface}`.")]
     MissingExport { plugin: String, declares: String, interface: String },
     #[error("the linked shop cannot run: {0}")]
@@ -88,11 +95,11 @@ fn is_host_side(interface: &str) -> bool {
     interface.starts_with(EXTENSION_PACKAGE) || HANDLER_PACKAGES.iter().any(|package| interface.starts_with(package))
 }
 
-struct Registered {
+pub(super) struct Registered {
     name: String,
-    package: PackageId,
-    imports: Vec<(String, ItemKind)>,
-    exports: Vec<(String, ItemKind)>,
+    pub(super) package: PackageId,
+    pub(super) imports: Vec<(String, ItemKind)>,
+    pub(super) exports: Vec<(String, ItemKind)>,
 }
 
 /// What a component needs and gives, interfaces of types alone left out.
@@ -190,7 +197,7 @@ fn module_names(component: &[u8]) -> Vec<String> {
         .collect()
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -200,7 +207,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn register(graph: &mut CompositionGraph, plugin: &str, bytes: &[u8]) -> Result<Registered, LinkError> {
+pub(super) fn register(graph: &mut CompositionGraph, plugin: &str, bytes: &[u8]) -> Result<Registered, LinkError> {
     let name = plugin.to_owned();
     let not_a_component = |reason: String| LinkError::NotAComponent { plugin: name.clone(), reason };
     let package = Package::from_bytes(&name, None, bytes.to_vec(), graph.types_mut()).map_err(|e| not_a_component(format!("{e:#}")))?;

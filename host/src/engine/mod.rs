@@ -19,6 +19,7 @@ mod state;
 mod stats;
 mod trial;
 pub mod values;
+pub mod wasi;
 #[cfg(test)]
 mod tests;
 
@@ -102,7 +103,8 @@ impl Default for Options {
 }
 
 /// Parts of one instance of a composed graph, at most: each plugin brings a
-/// memory, a table, and two or three core instances (itself and its adapters).
+/// memory, a table, and two or three core instances (itself and its adapters);
+/// one that is written against WASI three or four times that.
 const CORE_INSTANCES_PER_GRAPH_MAX: u32 = 400;
 const MEMORIES_PER_GRAPH_MAX: u32 = 64;
 const TABLES_PER_GRAPH_MAX: u32 = 400;
@@ -122,7 +124,7 @@ pub struct Engine {
 impl Engine {
     pub fn new(options: Options) -> wasmtime::Result<Self> {
         let graphs = options.service_instances_max + options.provider_instances_max;
-        let memories = options.service_instances_max * 24 + options.provider_instances_max * 2;
+        let memories = options.service_instances_max * 28 + options.provider_instances_max * 4;
         let mut pool = PoolingAllocationConfig::new();
         pool.total_component_instances(graphs)
             .max_component_instance_size(4 << 20)

@@ -12,6 +12,7 @@ use super::grants::{self, Grants};
 use super::manifest::{ExtensionPoint, Limits, Manifest, Setting, SettingKind};
 use super::plugin::{Plugin, Usage};
 use super::powers::{self, Power};
+use crate::engine::wasi;
 use crate::front::assets::{self, Asset};
 
 const COMPONENT_BYTES_MAX: u64 = 64 << 20;
@@ -30,8 +31,9 @@ pub struct Loaded {
 /// The files of a version that say what it is, read and checked on their own.
 pub struct Files {
     pub manifest: Manifest,
+    /// With adapters around it where it needs some.
     pub component: Vec<u8>,
-    /// Hex SHA-256, as the manifest's.
+    /// Hex SHA-256 of the file, as the manifest's.
     pub component_digest: String,
     pub manifest_digest: String,
 }
@@ -48,7 +50,9 @@ impl Files {
         let problems = problems(&manifest);
         ensure!(problems.is_empty(), "plugin.toml: {}", problems.join("; "));
         let digest = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
-        Ok(Self { manifest, component_digest: digest(&component), manifest_digest: digest(manifest_text), component })
+        let component_digest = digest(&component);
+        let component = wasi::adapt(&manifest.name, component)?;
+        Ok(Self { manifest, component, component_digest, manifest_digest: digest(manifest_text) })
     }
 
     pub fn asked(&self) -> Result<BTreeSet<Power>> {

@@ -492,6 +492,8 @@ impl From<LinkError> for Refusal {
             | LinkError::UnknownCapability { plugin, .. }
             | LinkError::UndeclaredExtensionPoint { plugin, .. }
             | LinkError::BadExport { plugin, .. }
+            | LinkError::NotAdapted { plugin, .. }
+            | LinkError::NoAdapters { plugin }
             | LinkError::MissingExport { plugin, .. } => vec![plugin.clone()],
             LinkError::Mismatch { plugin, provider, .. } => vec![plugin.clone(), provider.clone()],
             LinkError::TwoProviders { second, .. } => vec![second.clone()],

@@ -1,0 +1,166 @@
+//! Plugins that are written against the standard interfaces of WASI.
+//!
+//! The host links none of them. Where a component imports some, or answers
+//! requests by `wasi:http/incoming-handler`, adapters are put around it when it
+//! is loaded: components that make those interfaces of Souk's capabilities
+//! (`host/adapters`). What comes out is a plugin as any other, with the powers
+//! that its capabilities ask for, and no other. Called by `shop::load`.
+
+use semver::Version;
+use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
+
+use super::link::{LinkError, Registered, chain, register};
+
+/// What `host/build.rs` found.
+mod adapters {
+    include!(concat!(env!("OUT_DIR"), "/adapters.rs"));
+}
+
+const STANDARD: &str = "wasi:";
+const KEY_VALUE: &str = "wasi:keyvalue/";
+const HANDLER: &str = "wasi:http/incoming-handler@";
+const WEB_HANDLER: &str = "souk:web/handler@";
+
+/// As it is where it needs no adapters.
+pub fn adapt(plugin: &str, component: Vec<u8>) -> Result<Vec<u8>, LinkError> {
+    // Names stand in a component as they are written.
+    if !component.windows(STANDARD.len()).any(|bytes| bytes == STANDARD.as_bytes()) {
+        return Ok(component);
+    }
+    let mut graph = CompositionGraph::new();
+    let guest = register(&mut graph, plugin, &component)?;
+    let handler = guest.exports.iter().map(|(name, _)| name).find(|name| name.starts_with(HANDLER));
+    if handler.is_none() && !guest.imports.iter().any(|(name, _)| name.starts_with(STANDARD)) {
+        return Ok(component);
+    }
+    if let Some(handler) = handler
+        && guest.exports.iter().any(|(name, _)| name.starts_with(WEB_HANDLER))
+    {
+        let reason = format!("it exports `{handler}` too; a plugin answers web requests by one of them");
+        return Err(LinkError::BadExport { plugin: plugin.into(), interface: "souk:web/handler".into(), reason });
+    }
+    compose(graph, plugin, &guest, handler).map_err(|error| match error {
+        Failure::Told(error) => error,
+        Failure::Graph(reason) => LinkError::NotAComponent { plugin: plugin.into(), reason: format!("adapters do not fit around it: {reason}") },
+    })
+}
+
+enum Failure {
+    Told(LinkError),
+    Graph(String),
+}
+
+impl From<LinkError> for Failure {
+    fn from(error: LinkError) -> Self {
+        Self::Told(error)
+    }
+}
+
+impl<E: std::error::Error> From<&E> for Failure {
+    fn from(error: &E) -> Self {
+        Self::Graph(chain(error))
+    }
+}
+
+fn compose(mut graph: CompositionGraph, plugin: &str, guest: &Registered, handler: Option<&String>) -> Result<Vec<u8>, Failure> {
+    let base = Adapter::add(&mut graph, plugin, "base", adapters::BASE)?;
+    let instance = graph.instantiate(guest.package);
+    let mut key_value = None;
+    for (interface, _) in guest.imports.iter().filter(|(name, _)| name.starts_with(STANDARD)) {
+        let adapter = match &mut key_value {
+            _ if !interface.starts_with(KEY_VALUE) => &base,
+            Some(key_value) => key_value,
+            none => none.insert(Adapter::add(&mut graph, plugin, "keyvalue", adapters::KEYVALUE)?),
+        };
+        let provided = adapter.provides(interface).ok_or_else(|| LinkError::NotAdapted { plugin: plugin.into(), interface: interface.clone() })?;
+        let argument = graph.alias_instance_export(adapter.instance, provided).map_err(|error| Failure::from(&error))?;
+        graph.set_instantiation_argument(instance, interface, argument).map_err(|error| LinkError::Mismatch {
+            plugin: plugin.into(),
+            provider: "the host".into(),
+            interface: interface.clone(),
+            reason: chain(&error),
+        })?;
+    }
+    if let Some(handler) = handler {
+        let inward = Adapter::add(&mut graph, plugin, "http-in", adapters::HTTP_IN)?;
+        for (interface, _) in &inward.parts.imports {
+            let (from, name) = match base.provides(interface) {
+                _ if interface.starts_with(HANDLER) => (instance, handler.as_str()),
+                Some(provided) => (base.instance, provided),
+                // Of the host.
+                None => continue,
+            };
+            let argument = graph.alias_instance_export(from, name).map_err(|error| Failure::from(&error))?;
+            graph.set_instantiation_argument(inward.instance, interface, argument).map_err(|error| Failure::from(&error))?;
+        }
+        export(&mut graph, inward.instance, inward.parts.exports.iter().map(|(name, _)| name))?;
+    }
+    export(&mut graph, instance, guest.exports.iter().map(|(name, _)| name).filter(|name| !name.starts_with(STANDARD)))?;
+    graph.encode(EncodeOptions::default()).map_err(|error| Failure::from(&error))
+}
+
+fn export<'a>(graph: &mut CompositionGraph, instance: NodeId, names: impl Iterator<Item = &'a String>) -> Result<(), Failure> {
+    for name in names {
+        let item = graph.alias_instance_export(instance, name).map_err(|error| Failure::from(&error))?;
+        graph.export(item, name).map_err(|error| Failure::from(&error))?;
+    }
+    Ok(())
+}
+
+struct Adapter {
+    parts: Registered,
+    instance: NodeId,
+}
+
+impl Adapter {
+    fn add(graph: &mut CompositionGraph, plugin: &str, name: &str, component: Option<&[u8]>) -> Result<Self, LinkError> {
+        let component = component.ok_or_else(|| LinkError::NoAdapters { plugin: plugin.into() })?;
+        // No plugin has such a name.
+        let parts = register(graph, &format!("souk:{name}"), component)?;
+        let instance = graph.instantiate(parts.package);
+        Ok(Self { parts, instance })
+    }
+
+    /// The very interface, or one of the same series: what a later one of those
+    /// has is more, and the types are compared when it is given.
+    fn provides(&self, interface: &str) -> Option<&str> {
+        let mut names = self.parts.exports.iter().map(|(name, _)| name.as_str());
+        names.clone().find(|name| *name == interface).or_else(|| names.find(|name| is_of_series(name, interface)))
+    }
+}
+
+fn is_of_series(ours: &str, theirs: &str) -> bool {
+    let parts = |name: &str| name.split_once('@').and_then(|(name, version)| Some((name.to_owned(), Version::parse(version).ok()?)));
+    match (parts(ours), parts(theirs)) {
+        (Some((ours, our_version)), Some((theirs, version))) => ours == theirs && (our_version.major, our_version.minor) == (version.major, version.minor),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_of_the_series_may_be_imported() {
+        let ours = "wasi:http/types@0.2.12";
+        for (theirs, fits) in [
+            ("wasi:http/types@0.2.0", true),
+            ("wasi:http/types@0.2.99", true),
+            ("wasi:http/types@0.3.0", false),
+            ("wasi:http/handler@0.2.12", false),
+            ("wasi:http/types", false),
+            ("wasi:http/types@soon", false),
+        ] {
+            assert_eq!(is_of_series(ours, theirs), fits, "{theirs}");
+        }
+        assert!(is_of_series("wasi:config/store@0.2.0-rc.1", "wasi:config/store@0.2.0-draft-2024-09-27"));
+    }
+
+    #[test]
+    fn what_only_has_the_word_in_it_is_left_as_it_is() {
+        let component = b"\0asm\x0d\0\x01\0".to_vec();
+        assert_eq!(adapt("demo", component.clone()).unwrap(), component);
+        assert!(adapt("demo", b"no component, wasi: or other".to_vec()).unwrap_err().to_string().contains("not a component"));
+    }
+}
