@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 
 use super::rehearsal::Rehearsal;
 use super::{LivePlugins, keys};
-use crate::chance;
+use crate::chance::Chance;
 use crate::engine::bindings::souk::host::http_client;
 use crate::front::{SessionChange, SessionId};
 use crate::store::{StoreError, Txn};
@@ -112,6 +112,7 @@ pub struct Unit {
     fetches: Fetches,
     pub(super) staged: Staged,
     held: Vec<Box<dyn std::any::Any + Send>>,
+    pub chance: Chance,
     /// What stands for the outside world; none in a shop.
     pub rehearsal: Option<Box<Rehearsal>>,
 }
@@ -182,6 +183,7 @@ impl Unit {
             fetches: Fetches::default(),
             staged: Staged::default(),
             held: Vec::new(),
+            chance: Chance::default(),
             rehearsal: None,
         }
     }
@@ -541,8 +543,7 @@ impl Unit {
         if self.read_only > 0 {
             return Err(UnitError::ReadOnly.into());
         }
-        let token = self.rehearsal.as_mut().map_or_else(random_token, |rehearsal| rehearsal.token());
-        self.session.id = Some(SessionId(token.into()));
+        self.session.id = Some(SessionId(self.chance.id().into()));
         self.session.fresh = true;
         self.session.dirty = true;
         Ok(())
@@ -603,13 +604,6 @@ impl Unit {
             _ => SessionChange::Keep,
         }
     }
-}
-
-/// 128 random bits.
-pub(super) fn random_token() -> String {
-    let mut bytes = [0; 16];
-    chance::fill(&mut bytes);
-    hex::encode(bytes)
 }
 
 /// Records of this room, in the store.
