@@ -18,6 +18,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -43,6 +44,22 @@ pub struct NotOpen {
 /// Of the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
+}
+
+/// From the environment.
+pub fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} takes a number, and is {text:?}")))
+}
+
+/// Looks until it is so.
+pub async fn until(holds: impl Fn() -> bool) {
+    for _ in 0..60_000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("it never came to that");
 }
 
 fn souk() -> Command {
@@ -131,6 +148,15 @@ pub fn install_guest(store: &TempDir, guest: &str) {
     place(store, &root().join("target/guests").join(guest), guest);
 }
 
+/// The provider of `tests/guests/hostile`, built, as a version of its own with this misdeed.
+pub fn hostile(to: &Path, version: &str, misdeed: &str) {
+    let from = root().join("target/guests/hostile");
+    copy(&from, to);
+    let manifest = fs::read_to_string(from.join("plugin.toml")).unwrap();
+    let manifest = manifest.replace("1.0.0", version).replace("\"none\"", &format!("\"{misdeed}\""));
+    replace(&to.join("plugin.toml"), manifest.as_bytes());
+}
+
 /// Puts a built example into a store made by [`store`], with all it asks for.
 pub fn install(store: &TempDir, example: &str) {
     place(store, &root().join("target/examples").join(example), example);
@@ -210,7 +236,7 @@ impl Shop {
             if holds(self.metric(begin).await) {
                 return;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("it never came to that: {begin} is {}", self.metric(begin).await);
     }
@@ -267,18 +293,14 @@ impl Shop {
             if self.find(plugin).is_some_and(|report| holds(&report)) {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50));
         }
         panic!("it never came to that: {}", self.report(plugin));
     }
 
-    /// Puts the provider of `tests/guests/hostile` in place of what was there, with this misdeed.
+    /// Puts [`hostile`] in place of what was there.
     pub fn misbehave(&self, version: &str, misdeed: &str) {
-        let (from, to) = (root().join("target/guests/hostile"), self.plugin("hostile"));
-        copy(&from, &to);
-        let manifest = fs::read_to_string(from.join("plugin.toml")).unwrap();
-        let manifest = manifest.replace("1.0.0", version).replace("\"none\"", &format!("\"{misdeed}\""));
-        replace(&to.join("plugin.toml"), manifest.as_bytes());
+        hostile(&self.plugin("hostile"), version, misdeed);
         let (granted, said) = self.says(&["plugin", "grant", "--yes", "hostile"]);
         assert!(granted, "{said}");
         self.until("hostile", |report| report["version"] == version && report["problem"].is_null());
@@ -303,7 +325,7 @@ impl Shop {
             if self.find(plugin).is_none() {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::thread::sleep(Duration::from_millis(50));
         }
         panic!("it never went: {}", self.report(plugin));
     }

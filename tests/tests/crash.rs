@@ -1,6 +1,8 @@
 //! The shop killed in the middle of sales: what was acknowledged is there and
 //! complete, and stock and money add up. What a power cut does to the disk
 //! besides is in `powercut.rs`.
+//!
+//! `SOUK_CRASH_ROUNDS` says how often (50 otherwise).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -8,21 +10,16 @@ use std::time::Duration;
 
 use souk_tests::api::Api;
 use souk_tests::sales::{Article, audit, plenty, shop_on};
-use souk_tests::{Shop, store};
+use souk_tests::{Shop, number, store, until};
 
 const SHOPPERS: usize = 8;
-
-/// 50 unless `SOUK_CRASH_ROUNDS` says otherwise.
-fn rounds() -> u64 {
-    std::env::var("SOUK_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(50)
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_acknowledged_order_is_lost_and_stock_and_money_add_up() {
     let mut folder = store();
     let mut acknowledged: Vec<String> = Vec::new();
     let mut article: Option<Article> = None;
-    for round in 0..rounds() {
+    for round in 0..number("SOUK_CRASH_ROUNDS").unwrap_or(50) {
         let shop = Shop::serve(folder);
         let api = Api::of(&shop);
         let article = match &article {
@@ -46,9 +43,7 @@ async fn no_acknowledged_order_is_lost_and_stock_and_money_add_up() {
             })
             .collect();
         // At another moment in each round: after some orders, and a little more.
-        while orders.load(Relaxed) < round % 10 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        until(|| orders.load(Relaxed) >= round % 10).await;
         tokio::time::sleep(Duration::from_micros(round * 7_919 % 20_000)).await;
         folder = shop.kill();
         for shopper in shoppers {

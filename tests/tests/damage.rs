@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use souk_tests::api::{Api, INSTANT};
 use souk_tests::powercut::copy;
 use souk_tests::sales::{Article, audit, plenty};
-use souk_tests::{Shop, client, souk_says, store};
+use souk_tests::{Shop, client, number, souk_says, store};
 use tempfile::TempDir;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,7 @@ const OPERATORS: &[Kind] = &[
 ];
 
 fn damages() -> Vec<Damage> {
-    let seeds = std::env::var("SOUK_DAMAGE_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(1);
+    let seeds = number("SOUK_DAMAGE_SEEDS").unwrap_or(1);
     (0..seeds).map(Flipped).chain([Cut, Emptied, Removed, Zeros]).collect()
 }
 

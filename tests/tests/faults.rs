@@ -15,7 +15,7 @@ use souk_tests::api::{Api, INSTANT, filling};
 use souk_tests::faults::{At, Faults, Moment};
 use souk_tests::powercut::{Recording, copy, recorded};
 use souk_tests::sales::{Article, audit, plenty};
-use souk_tests::{NotOpen, Shop, client, install_guest, root, souk_says, souk_says_with, store};
+use souk_tests::{NotOpen, Shop, client, install_guest, number, root, souk_says, souk_says_with, store, until};
 use tempfile::TempDir;
 
 const SHOPPERS: usize = 6;
@@ -23,7 +23,7 @@ const SHOPPERS: usize = 6;
 const MUST_RESTART: Option<i32> = Some(75);
 
 fn rounds() -> i64 {
-    std::env::var("SOUK_FAULT_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(4)
+    number("SOUK_FAULT_ROUNDS").map_or(4, u64::cast_signed)
 }
 
 /// Points at which to break an operation off that has so many: all, or some from the first to the last.
@@ -106,16 +106,6 @@ impl Crowd {
         }
         tokens
     }
-}
-
-async fn until(holds: impl Fn() -> bool) {
-    for _ in 0..6_000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
-    panic!("it never came to that");
 }
 
 /// The order's token; none where any step of it was refused in due form.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use souk_tests::api::Api;
-use souk_tests::{Shop, copy, replace, root, souk_says};
+use souk_tests::{Shop, copy, hostile, replace, root, souk_says};
 
 /// A copy of the example whose files can be changed.
 fn tea_time(folder: &Path, version: &str, more: &str) -> PathBuf {
@@ -136,12 +136,9 @@ async fn a_version_is_tried_beside_the_live_one() {
 async fn a_canary_that_fails_is_taken_away_and_no_shopper_sees_it() {
     let (shop, folder) = (Shop::open(), tempfile::tempdir().unwrap());
     let api = Api::of(&shop);
-    copy(&root().join("target/guests/hostile"), &shop.plugin("hostile"));
-    assert!(shop.says(&["plugin", "grant", "hostile", "--yes"]).0);
+    shop.misbehave("1.0.0", "none");
     let bad = folder.path().join("bad");
-    copy(&shop.plugin("hostile"), &bad);
-    let manifest = fs::read_to_string(bad.join("plugin.toml")).unwrap();
-    replace(&bad.join("plugin.toml"), manifest.replace("1.0.0", "1.1.0").replace("\"none\"", "\"trap\"").as_bytes());
+    hostile(&bad, "1.1.0", "trap");
     shop.keep(&bad);
     let (tried, said) = shop.says(&["plugin", "try", "hostile", "1.1.0", "--canary", "100"]);
     assert!(tried, "{said}");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use souk_tests::api::Api;
 use souk_tests::powercut::{Recording, copy, differences, recorded};
 use souk_tests::sales::{Article, audit, plenty, shop_on};
-use souk_tests::{Shop, souk_says, store};
+use souk_tests::{Shop, number, souk_says, store};
 use tempfile::TempDir;
 
 const SHOPPERS: usize = 8;
@@ -122,10 +122,6 @@ impl Drop for Keep {
             let _ = self.0.take().map(TempDir::keep);
         }
     }
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

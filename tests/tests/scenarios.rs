@@ -191,11 +191,29 @@ fn plugins_that_are_given_along_are_called() {
     for (what, body) in [("service", "\"0\""), ("provider", "\"provider version 0000\"")] {
         let (went_well, report) = report(&caller, &call(what, body), &with);
         assert!(went_well, "{report:#}");
+        let asked: Vec<_> = report["providers"].as_array().unwrap().iter().map(|asked| (&asked["plugin"], &asked["calls"])).collect();
+        assert_eq!(asked, if what == "provider" { vec![(&json!("provider"), &json!(3))] } else { Vec::new() }, "{report:#}");
+        assert!(report["providers"].as_array().unwrap().iter().all(|asked| asked["instructions"].as_u64() > Some(10)), "{report:#}");
     }
+    let (_, shown) = said(&caller, &call("provider", "\"provider version 0000\""), &with);
+    assert!(shown.contains("providers besides"), "{shown}");
     // What no host would call, another plugin does.
     let scenario = json!({ "call": { "interface": "souk:commerce/tax", "function": "quote" }, "parameters": [[], null, "en"], "expect": { "answer": [] } });
     let (went_well, report) = report(&service, &scenario, &[]);
     assert!(went_well, "{report:#}");
+}
+
+/// Also what the host draws for a plugin: the nonce of a seal, the salt of a hash.
+#[test]
+fn chance_repeats_itself() {
+    let call = || {
+        let (went_well, report) = report(&built("guests/veteran"), &request("visit", &[("what", "secrets")]), &[]);
+        assert!(went_well && report["answer"]["status"] == 200, "{report:#}");
+        report["answer"]["body"].as_str().unwrap().to_owned()
+    };
+    let first = call();
+    assert!(first.contains("$argon2id$"), "{first}");
+    assert_eq!(first, call());
 }
 
 #[test]
@@ -243,6 +261,33 @@ fn scenarios_pass_or_say_where_they_differ() {
     ] {
         assert!(said.contains(told), "{told}: {said}");
     }
+}
+
+#[test]
+fn what_is_seen_can_be_made_what_is_expected() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plugin, scenarios) = (built("examples/hello").display().to_string(), folder.path().display().to_string());
+    let test = |more: &[&str]| souk_says(&[&["plugin", "test", &plugin, "--scenarios", &scenarios], more].concat());
+    let original = fs::read_to_string(root().join("examples/hello/scenarios/visitors-are-counted.json")).unwrap();
+    let (asked, expected) = original.split_once(",\n  \"expect\"").unwrap();
+    let files = [("none", format!("{asked}\n}}\n")), ("other", original.replace("visitor 2", "visitor 3")), ("right", original.clone())];
+    for (name, text) in &files {
+        fs::write(folder.path().join(format!("{name}.json")), text).unwrap();
+    }
+    let read = |name: &str| fs::read_to_string(folder.path().join(format!("{name}.json"))).unwrap();
+    assert!(!test(&[]).0);
+    let (passed, said) = test(&["--bless"]);
+    assert!(passed && test(&[]).0, "{said}");
+    assert_eq!(read("right"), original);
+    let (none, other) = (read("none"), read("other"));
+    assert!(none.starts_with(asked) && none.contains("visitor 2") && !other.contains("visitor 3"), "{none}\n{other}");
+    let expects = |text: &str| serde_json::from_str::<Value>(text).unwrap()["expect"].take();
+    assert_eq!(expects(&other), expects(&original), "only what was expected before: {expected}");
+
+    // Failing is nothing to get used to.
+    let broken = original.replace("\"route\": \"", "\"route\": 1, \"was\": \"");
+    fs::write(folder.path().join("none.json"), &broken).unwrap();
+    assert!(!test(&["--bless"]).0 && read("none") == broken);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use souk_tests::serial::{Action, Finally, Outcome, Transaction, check};
-use souk_tests::{Shop, client, install_guest, store};
+use souk_tests::{Shop, client, install_guest, number, store};
 
 const CLIENTS: u64 = 10;
 /// Few enough that they meet.
@@ -19,10 +19,6 @@ const LISTS: u64 = 5;
 /// Two clients share each.
 const SESSIONS: u64 = CLIENTS / 2;
 const BITS: u64 = 60;
-
-fn number(variable: &str, usual: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
-}
 
 /// Of a transaction: what is sent, and what it is to the check. What is seen comes with the answer.
 struct Planned {
@@ -168,7 +164,7 @@ async fn at_work(shop: &Shop, clients: &[Client], supply: &Arc<Supply>, transact
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_clients_see_comes_from_an_order_of_their_transactions() {
-    let (transactions, seed) = (number("SOUK_TRANSACTIONS", 120), number("SOUK_SEED", 1));
+    let (transactions, seed) = (number("SOUK_TRANSACTIONS").unwrap_or(120), number("SOUK_SEED").unwrap_or(1));
     let folder = store();
     install_guest(&folder, "registers");
     let shop = Shop::serve(folder);

@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
-use argon2::Argon2;
+use argon2::{Argon2, RECOMMENDED_SALT_LEN};
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
 use bytes::Bytes;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -19,7 +19,6 @@ use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::random;
 use crate::engine::GuestState;
 use crate::engine::bindings::Caller;
 use crate::engine::bindings::named_imports::souk::host::crypto::Host;
@@ -135,8 +134,7 @@ impl Keyring {
         SigningKey::from_bytes(&self.derive(owner, name, Purpose::Sign))
     }
 
-    fn seal(&self, owner: &str, name: &str, context: &[u8], data: &[u8]) -> Option<Vec<u8>> {
-        let nonce: [u8; NONCE_BYTES] = random::bytes(NONCE_BYTES).try_into().ok()?;
+    fn seal(&self, owner: &str, name: &str, nonce: [u8; NONCE_BYTES], context: &[u8], data: &[u8]) -> Option<Vec<u8>> {
         let cipher = XChaCha20Poly1305::new(&self.derive(owner, name, Purpose::Seal).into());
         let sealed = cipher.encrypt(&XNonce::from(nonce), Payload { msg: data, aad: context }).ok()?;
         Some([&nonce[..], &sealed].concat())
@@ -219,7 +217,8 @@ impl Host for GuestState {
 
     fn seal(&mut self, caller: Caller, key: String, context: Vec<u8>, data: Vec<u8>) -> Result<Vec<u8>, Error> {
         key_name(&key)?;
-        self.services.keys.seal(caller.name(), &key, &context, &data).ok_or_else(|| Error::Invalid("too much data to seal".into()))
+        let nonce = self.unit.lock().chance.bytes();
+        self.services.keys.seal(caller.name(), &key, nonce, &context, &data).ok_or_else(|| Error::Invalid("too much data to seal".into()))
     }
 
     fn open(&mut self, caller: Caller, key: String, context: Vec<u8>, sealed: Vec<u8>) -> Result<Vec<u8>, Error> {
@@ -228,7 +227,8 @@ impl Host for GuestState {
     }
 
     fn hash_password(&mut self, _: Caller, text: String) -> Result<String, Error> {
-        let hash = Argon2::default().hash_password(password(&text)?).map_err(|error| Error::Invalid(error.to_string()))?;
+        let salt: [u8; RECOMMENDED_SALT_LEN] = self.unit.lock().chance.bytes();
+        let hash = Argon2::default().hash_password_with_salt(password(&text)?, &salt).map_err(|error| Error::Invalid(error.to_string()))?;
         Ok(hash.to_string())
     }
 
@@ -258,7 +258,7 @@ mod tests {
     fn sealed_data_opens_only_unchanged_under_its_key_and_context() {
         let folder = tempfile::tempdir().unwrap();
         let keys = Keyring::open(folder.path(), None).unwrap();
-        let sealed = keys.seal("a", "k", b"order 1", b"secret").unwrap();
+        let sealed = keys.seal("a", "k", [7; NONCE_BYTES], b"order 1", b"secret").unwrap();
         assert_eq!(keys.open_sealed("a", "k", b"order 1", &sealed).unwrap(), b"secret");
         assert!(keys.open_sealed("b", "k", b"order 1", &sealed).is_none());
         assert!(keys.open_sealed("a", "k", b"order 2", &sealed).is_none());

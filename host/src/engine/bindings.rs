@@ -6,6 +6,9 @@
 
 pub use crate::shop::plugin::Caller;
 
+/// The packages that the host has a side of, and their versions in `wit/`.
+pub const OFFERED: [(&str, &str); 3] = [("souk:host", "0.1.0"), ("souk:web", "0.1.0"), ("souk:extend", "0.1.0")];
+
 wasmtime::component::bindgen!({
     inline: "
         package souk:runtime;

@@ -20,6 +20,7 @@ use super::link::{self, EXTENSION_PACKAGE, LinkError, without_version};
 use super::state::{MemoryLimits, Meter, at_tick};
 use super::{CallError, CallErrorKind, Code, Engine, GuestState, PluginStats};
 use crate::capability::Services;
+use crate::chance;
 use crate::shop::manifest::{Isolation, Kind};
 use crate::shop::plugin::Plugin;
 use crate::work::{PluginAnswer, PluginCall, SharedUnit};
@@ -111,7 +112,7 @@ impl Graph {
         let unusable = |error: wasmtime::Error| LinkError::Unusable(format!("{error:#}"));
         // Composing and compiling take long enough to be kept off the runtime.
         let blocking = engine.clone();
-        let (plugins, composition, compiled) = tokio::task::spawn_blocking(move || {
+        let (plugins, composition, compiled) = chance::aside(move || {
             let composition = link::compose(&plugins, blocking.metered)?;
             let compiled = blocking.compilers.compile(&composition.component, code).map_err(unusable)?;
             Ok((plugins, composition, compiled))
@@ -258,7 +259,12 @@ impl Graph {
             .run(entry, unit, deadline.min(entry.deadline), HOSTCALL_FUEL, async |warm| {
                 let func = warm.instance.get_func(&mut warm.store, export).ok_or_else(|| wasmtime::format_err!("the export is gone"))?;
                 let mut results = [Val::Bool(false)];
-                func.call_async(&mut warm.store, parameters, &mut results).await?;
+                let fuel = if self.0.metered { warm.store.get_fuel()? } else { 0 };
+                let called = func.call_async(&mut warm.store, parameters, &mut results).await;
+                if self.0.metered {
+                    tell_executed(plugin, warm, fuel, &called);
+                }
+                called?;
                 let [result] = results;
                 Ok(result)
             })
@@ -443,6 +449,15 @@ where
 fn starved<'a>(limit: Duration) -> (CallErrorKind, String, Option<&'a Entry>) {
     let message = format!("no answer within {:?}, in which it could not have its {} ms", clock::wall(limit), limit.as_millis());
     (CallErrorKind::Overloaded, message, None)
+}
+
+/// To the rehearsed unit that has asked.
+fn tell_executed(provider: &str, warm: &Warm, fuel: u64, called: &wasmtime::Result<()>) {
+    let stopped = matches!(called, Err(error) if matches!(error.downcast_ref(), Some(Trap::Interrupt)));
+    let left = warm.store.get_fuel().ok().filter(|_| !stopped);
+    if let Some(rehearsal) = &mut warm.store.data().unit.lock().rehearsal {
+        rehearsal.executed(provider, left.map(|left| fuel - left));
+    }
 }
 
 fn failure_kind(error: &wasmtime::Error, memory_denied: bool) -> CallErrorKind {

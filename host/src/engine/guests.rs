@@ -213,6 +213,36 @@ pub fn other_numbers() -> Arc<[u8]> {
         .component()
 }
 
+/// Provides `numbers` of the next version, which has a function more. Of the first one, whoever calls it.
+pub fn newer_numbers() -> Arc<[u8]> {
+    let mut guest = Guest::new("export numbers;");
+    guest.contracts = CONTRACTS.replace("@0.1.0", "@0.1.1").replace("next: func", "previous: func() -> u32; next: func");
+    guest
+        .export("test:guests/numbers@0.1.1#next", &[I32], Some(I32), |_, f| {
+            f.local_get(0).i32_const(1).i32_add();
+        })
+        .export("test:guests/numbers@0.1.1#previous", &[], Some(I32), |_, f| {
+            f.unreachable();
+        })
+        .export("test:guests/numbers@0.1.1#echo", &[I32, I32], Some(I32), |_, f| {
+            f.i32_const(SCRATCH).local_get(0).i32_store(at(0));
+            f.i32_const(SCRATCH).local_get(1).i32_store(at(4));
+            f.i32_const(SCRATCH);
+        })
+        .component()
+}
+
+/// The same component, as if it had been built against another version of a package or an interface.
+pub fn built_against(component: &[u8], name: &str, version: &str) -> Arc<[u8]> {
+    let (before, after) = (format!("{name}@0.1.0").into_bytes(), format!("{name}@{version}").into_bytes());
+    assert_eq!(before.len(), after.len(), "names have their length before them");
+    let mut component = component.to_vec();
+    while let Some(at) = component.windows(before.len()).position(|part| part == before) {
+        component[at..at + after.len()].copy_from_slice(&after);
+    }
+    component.into()
+}
+
 /// Asks for remarks. Answers with 0 or, for a failure, 1; their number; and
 /// the first letter of the first one's provider.
 pub fn remarked_front() -> Arc<[u8]> {
@@ -345,7 +375,7 @@ impl Guest {
         body: impl FnOnce(u32, &mut InstructionSink),
     ) -> Self {
         self.define(name, parameters, result, body);
-        if result.is_some() && !name.ends_with("#next") && !name.ends_with("#word") {
+        if result.is_some() && !["#next", "#previous", "#word"].iter().any(|plain| name.ends_with(plain)) {
             self.define(&format!("cabi_post_{name}"), &[I32], None, |_, f| {
                 f.i32_const(HEAP).global_set(NEXT_FREE);
             });

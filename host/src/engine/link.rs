@@ -8,14 +8,20 @@
 //!
 //! The host does not know the shop's services: whatever lies outside its own
 //! packages is one.
+//!
+//! Versions of an interface in one [`line`] fit together: what is wired is what
+//! the types allow, so that a plugin which was built against an older or a newer
+//! one runs as long as it uses what is there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use semver::Version;
 use wac_graph::types::{ItemKind, Package, Types};
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
 use wasmparser::{KnownCustom, Name, Parser, Payload};
 
+use super::bindings::OFFERED;
 use crate::shop::plugin::Plugin;
 
 const HANDLER_PACKAGES: [&str; 2] = ["souk:host/", "souk:web/"];
@@ -36,6 +42,11 @@ pub enum LinkError {
     Mismatch { plugin: String, provider: String, interface: String, reason: String },
     #[error("plugin `{plugin}` imports `{interface}`, which this host does not offer: {reason}")]
     UnknownCapability { plugin: String, interface: String, reason: String },
+    #[error(
+        "plugin `{plugin}` was built against `{interface}`, and this host has {package} {offered}. Build the plugin with the contracts of this Souk, \
+         or use it with a Souk that has these."
+    )]
+    OtherLine { plugin: String, interface: String, package: &'static str, offered: &'static str },
     #[error("plugin `{plugin}` calls the extension point `{interface}`, but its manifest does not list it under [[extension-points]].")]
     UndeclaredExtensionPoint { plugin: String, interface: String },
     #[error("plugin `{plugin}` exports `{interface}` other than the host expects it: {reason}")]
@@ -81,6 +92,27 @@ fn short_name(interface: &str) -> &str {
 /// `souk:extend/discount@0.1.0` → `souk:extend/discount`.
 pub fn without_version(interface: &str) -> &str {
     interface.split('@').next().unwrap_or(interface)
+}
+
+/// `souk:host/storage@0.1.3` → `souk:host/storage@0.1`, `a:b/c@2.1.0` → `a:b/c@2`: what all versions have
+/// in common that only add to the one before them.
+pub fn line(interface: &str) -> String {
+    let Some((name, version)) = interface.split_once('@') else { return interface.to_owned() };
+    match Version::parse(version) {
+        Ok(Version { major: 0, minor: 0, .. }) | Err(_) => interface.to_owned(),
+        Ok(Version { major: 0, minor, .. }) => format!("{name}@0.{minor}"),
+        Ok(Version { major, .. }) => format!("{name}@{major}"),
+    }
+}
+
+/// What the host itself has to do with is of a line that it knows.
+fn known_line(plugin: &str, interface: &str) -> Result<(), LinkError> {
+    let of_package = |(package, _): &&(&str, &str)| interface.strip_prefix(package).is_some_and(|rest| rest.starts_with('/'));
+    let Some(&(package, offered)) = OFFERED.iter().find(of_package) else { return Ok(()) };
+    if line(interface) == line(&format!("{}@{offered}", without_version(interface))) {
+        return Ok(());
+    }
+    Err(LinkError::OtherLine { plugin: plugin.to_owned(), interface: interface.to_owned(), package, offered })
 }
 
 /// Whether the instance has functions, or only types to share.
@@ -150,13 +182,13 @@ pub(super) fn compose(plugins: &[(Arc<Plugin>, Arc<[u8]>)], services_too: bool) 
                     reason: error.to_string(),
                 })?
             } else {
-                let provider = providers[interface.as_str()];
-                parts[index].services.push(registered[provider].name.clone());
-                graph.alias_instance_export(instances[&provider], interface).map_err(|error| LinkError::Unusable(error.to_string()))?
+                let (provider, exported) = &providers[&line(interface)];
+                parts[index].services.push(registered[*provider].name.clone());
+                graph.alias_instance_export(instances[provider], exported).map_err(|error| LinkError::Unusable(error.to_string()))?
             };
             graph.set_instantiation_argument(instance, interface, argument).map_err(|error| LinkError::Mismatch {
                 plugin: this.name.clone(),
-                provider: providers.get(interface.as_str()).map_or("the host".into(), |p| registered[*p].name.clone()),
+                provider: providers.get(&line(interface)).map_or("the host".into(), |(provider, _)| registered[*provider].name.clone()),
                 interface: interface.clone(),
                 reason: chain(&error),
             })?;
@@ -219,19 +251,23 @@ pub(super) fn register(graph: &mut CompositionGraph, plugin: &str, bytes: &[u8])
     if let Some((item, _)) = imports.iter().find(|(_, kind)| !matches!(kind, ItemKind::Instance(_))) {
         return Err(not_a_component(format!("it imports `{item}` directly; imports come as interfaces")));
     }
+    let called = imports.iter().chain(&exports).filter(|(_, kind)| has_functions(graph.types(), *kind));
+    called.map(|(interface, _)| known_line(plugin, interface)).collect::<Result<(), _>>()?;
     let package = graph.register_package(package).map_err(|e| not_a_component(e.to_string()))?;
     Ok(Registered { name, package, imports, exports })
 }
 
-/// Who exports which service.
-fn providers<'a>(types: &Types, plugins: &'a [Registered]) -> Result<BTreeMap<&'a str, usize>, LinkError> {
-    let mut providers: BTreeMap<&str, usize> = BTreeMap::new();
+/// Services by [`line`]: who exports them, and under which name.
+type Services<'a> = BTreeMap<String, (usize, &'a str)>;
+
+fn providers<'a>(types: &Types, plugins: &'a [Registered]) -> Result<Services<'a>, LinkError> {
+    let mut providers = Services::new();
     for (index, plugin) in plugins.iter().enumerate() {
         for (interface, kind) in &plugin.exports {
             if is_host_side(interface) || !has_functions(types, *kind) {
                 continue;
             }
-            if let Some(first) = providers.insert(interface, index) {
+            if let Some((first, _)) = providers.insert(line(interface), (index, interface.as_str())) {
                 return Err(LinkError::TwoProviders {
                     interface: interface.clone(),
                     first: plugins[first].name.clone(),
@@ -244,7 +280,7 @@ fn providers<'a>(types: &Types, plugins: &'a [Registered]) -> Result<BTreeMap<&'
 }
 
 /// Providers before those who call them.
-fn order(types: &Types, plugins: &[Registered], providers: &BTreeMap<&str, usize>) -> Result<Vec<usize>, LinkError> {
+fn order(types: &Types, plugins: &[Registered], providers: &Services) -> Result<Vec<usize>, LinkError> {
     let mut needs: Vec<Vec<usize>> = Vec::with_capacity(plugins.len());
     for plugin in plugins {
         let mut of_this = Vec::new();
@@ -252,7 +288,7 @@ fn order(types: &Types, plugins: &[Registered], providers: &BTreeMap<&str, usize
             if is_host_side(interface) || !has_functions(types, *kind) {
                 continue;
             }
-            let provider = providers.get(interface.as_str()).ok_or_else(|| LinkError::MissingProvider {
+            let (provider, _) = providers.get(&line(interface)).ok_or_else(|| LinkError::MissingProvider {
                 plugin: plugin.name.clone(),
                 interface: interface.clone(),
             })?;

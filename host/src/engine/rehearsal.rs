@@ -11,7 +11,7 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::{Trap, WasmBacktrace};
 
 use super::graph::{COMMAND_DEADLINE, HOSTCALL_FUEL, HOSTCALL_FUEL_COMMAND};
-use super::link::{EXTENSION_PACKAGE, without_version};
+use super::link::{EXTENSION_PACKAGE, line, without_version};
 use super::{CallError, CallErrorKind, Graph};
 use crate::work::SharedUnit;
 
@@ -123,7 +123,7 @@ impl Graph {
 
     fn label(&self, role: &Role) -> Option<&str> {
         let exports = &self.0.entry(&role.plugin).ok()?.exports;
-        let named = |(interface, _): &(&String, &String)| **interface == role.interface || without_version(interface) == role.interface;
+        let named = |(interface, _): &(&String, &String)| line(interface) == line(&role.interface) || without_version(interface) == role.interface;
         exports.iter().find(named).map(|(_, label)| label.as_str())
     }
 

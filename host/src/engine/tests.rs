@@ -9,6 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use wasm_encoder::{BlockType, InstructionSink};
 
+use super::bindings::OFFERED;
 use super::bindings::exports::souk::web::handler::Request;
 use super::bindings::souk::host::config::ShopFacts;
 use super::{CallErrorKind, Code, Engine, Graph, LinkError, Options, PluginStats, ProcessorTime, Provider, Providers, guests};
@@ -329,6 +330,60 @@ async fn plugins_that_do_not_fit_are_refused_with_both_sides_named() {
         let error = bench.link(plugins).await.err().expect("it does not link").to_string();
         for part in parts {
             assert!(error.contains(part), "{part} in: {error}");
+        }
+    }
+}
+
+/// An older caller with a newer provider, and the other way round: `line` is what they have in common.
+#[tokio::test]
+async fn versions_that_only_add_to_each_other_fit_together() {
+    let bench = Bench::new();
+    let newer = |component: &[u8], version: &str| guests::built_against(component, "test:guests/numbers", version);
+    for (front, numbers, answer) in [
+        (guests::counting_front(), guests::newer_numbers(), vec![2, guests::CONFIG_OF_FRONT]),
+        (guests::echoing_front(), guests::newer_numbers(), vec![24]),
+        (newer(&guests::echoing_front(), "0.1.7"), guests::numbers(), vec![24]),
+        (guests::built_against(&guests::counting_front(), "souk:host/config", "0.1.7"), guests::newer_numbers(), vec![2, guests::CONFIG_OF_FRONT]),
+        (guests::built_against(&guests::echoing_front(), "souk:web/handler", "0.1.7"), guests::numbers(), vec![24]),
+    ] {
+        let graph = bench.link(vec![(guests::plugin(FRONT), front), (guests::plugin(NUMBERS), numbers)]).await.expect("they link");
+        assert_eq!(graph.services_of("front"), ["numbers"]);
+        assert_eq!(bench.body(&graph, "").await, Ok(answer));
+    }
+}
+
+#[tokio::test]
+async fn versions_that_do_not_fit_together_are_refused_with_what_there_is() {
+    let bench = Bench::new();
+    let front = |name: &str| guests::built_against(&guests::counting_front(), name, "0.9.0");
+    for (front, parts) in [
+        (front("souk:host/config"), ["`front`", "`souk:host/config@0.9.0`", "this host has souk:host 0.1.0"]),
+        (front("souk:web/handler"), ["`front`", "`souk:web/handler@0.9.0`", "this host has souk:web 0.1.0"]),
+        (front("test:guests/numbers"), ["`front`", "`test:guests/numbers@0.9.0`", "no installed plugin exports"]),
+    ] {
+        let error = bench.link(vec![(guests::plugin(FRONT), front), (guests::plugin(NUMBERS), guests::numbers())]).await;
+        let error = error.err().expect("it does not link").to_string();
+        assert!(parts.iter().all(|part| error.contains(part)), "{error}");
+    }
+    // Both at once: each caller has its own.
+    let later = guests::built_against(&guests::numbers(), "test:guests/numbers", "0.9.0");
+    let plugins = vec![
+        (guests::plugin(FRONT), guests::counting_front()),
+        (guests::plugin(NUMBERS), guests::newer_numbers()),
+        (guests::plugin("name = 'later'\nversion = '1.0.0'\n"), later),
+        (guests::plugin("name = 'new-front'\nversion = '1.0.0'\n"), guests::built_against(&guests::counting_front(), "test:guests/numbers", "0.9.0")),
+    ];
+    let graph = bench.link(plugins).await.expect("they link");
+    assert_eq!((graph.services_of("front"), graph.services_of("new-front")), (&["numbers".to_owned()][..], &["later".to_owned()][..]));
+}
+
+#[test]
+fn the_versions_that_are_offered_are_those_of_the_contracts() {
+    for (package, version) in OFFERED {
+        let folder = Path::new("../wit").join(package.trim_start_matches("souk:"));
+        for file in std::fs::read_dir(folder).expect("its contracts").flatten() {
+            let text = std::fs::read_to_string(file.path()).expect("a contract");
+            assert!(text.starts_with(&format!("package {package}@{version};")), "{}", file.path().display());
         }
     }
 }

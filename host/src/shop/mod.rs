@@ -490,6 +490,7 @@ impl From<LinkError> for Refusal {
             LinkError::NotAComponent { plugin, .. }
             | LinkError::MissingProvider { plugin, .. }
             | LinkError::UnknownCapability { plugin, .. }
+            | LinkError::OtherLine { plugin, .. }
             | LinkError::UndeclaredExtensionPoint { plugin, .. }
             | LinkError::BadExport { plugin, .. }
             | LinkError::NotAdapted { plugin, .. }

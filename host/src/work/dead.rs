@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::metrics::count;
 use super::runner::{RunError, Runner, Verdict, out_of_place};
-use super::unit::{Kind, encode, random_token};
+use super::unit::{Kind, encode};
 use super::{PluginAnswer, PluginCall, Plugins, keys};
+use crate::chance::Chance;
 use crate::engine::bindings::exports::souk::host::effect_handler::Completion;
 use crate::engine::bindings::exports::souk::host::event_handler::Event;
 use crate::engine::bindings::exports::souk::host::job_handler::Job;
@@ -126,7 +127,7 @@ impl<P: Plugins> Runner<P> {
         count(&self.metrics.dead_letters);
         tracing::error!(target: "work", plugin, error, "given up: see the dead letters");
         let at_ms = self.now_ms();
-        let letter = DeadLetter { id: format!("{at_ms:012x}{}", &random_token()[..8]), plugin: plugin.to_owned(), work, error, at_ms };
+        let letter = DeadLetter { id: format!("{at_ms:012x}{}", &Chance::default().id()[..8]), plugin: plugin.to_owned(), work, error, at_ms };
         txn.put(&keys::dead(&letter.id), encode(&letter));
     }
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::runner::{RunError, host};
 use super::unit::{FetchAnswer, Shopper, Start};
 use super::{Unit, effects, jobs, keys, outbox};
+use crate::chance::Chance;
 use crate::engine::bindings::souk::host::http_client::{Error, Request, Response};
 use crate::engine::bindings::souk::host::log::Level;
 use crate::front::{SessionChange, SessionId};
@@ -19,9 +20,18 @@ use crate::store::Store;
 #[derive(Default)]
 pub struct Rehearsal {
     recorded: Vec<Recorded>,
-    drawn: u64,
     pub log: Vec<LogLine>,
     pub fetches: Vec<Fetch>,
+    /// By name of the provider.
+    pub providers: BTreeMap<String, Executed>,
+}
+
+/// By a provider that was asked, which runs in a store of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Executed {
+    pub calls: u32,
+    /// None where the clock stopped it: nobody knows how far it was then.
+    pub instructions: Option<u64>,
 }
 
 /// What the web is to answer to one request.
@@ -61,23 +71,19 @@ impl Recorded {
     }
 }
 
+impl Unit {
+    /// From its beginning.
+    pub fn rehearse(&mut self, recorded: Vec<Recorded>) {
+        self.chance = Chance::repeatable();
+        self.rehearsal = Some(Box::new(Rehearsal { recorded, ..Rehearsal::default() }));
+    }
+}
+
 impl Rehearsal {
-    pub fn new(recorded: Vec<Recorded>) -> Self {
-        Self { recorded, ..Self::default() }
-    }
-
-    /// The same at each run.
-    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
-        self.drawn += 1;
-        let mut bytes = vec![0; length];
-        let mut hash = blake3::Hasher::new();
-        hash.update(b"souk rehearsal").update(&self.drawn.to_be_bytes());
-        hash.finalize_xof().fill(&mut bytes);
-        bytes
-    }
-
-    pub fn token(&mut self) -> String {
-        hex::encode(self.bytes(16))
+    pub fn executed(&mut self, provider: &str, instructions: Option<u64>) {
+        let sum = self.providers.entry(provider.to_owned()).or_insert(Executed { calls: 0, instructions: Some(0) });
+        sum.calls += 1;
+        sum.instructions = sum.instructions.zip(instructions).map(|(before, more)| before + more);
     }
 
     /// Equal requests are answered in the order in which they were recorded,
@@ -122,7 +128,7 @@ pub async fn prepare(store: &Store, plugin: &str, documents: &Collections<Vec<u8
 /// Begins a session that holds these values of a plugin.
 pub async fn prepare_session(store: &Store, start: Start, plugin: &str, values: &BTreeMap<String, String>) -> Result<SessionId, String> {
     let mut unit = Unit::new(store.begin(), Start { shopper: Shopper::Browser(None), ..start });
-    unit.rehearsal = Some(Box::default());
+    unit.rehearse(Vec::new());
     for (key, value) in values {
         unit.session_set(plugin, key, value.clone()).map_err(|error| format!("session.{key}: {error}"))?;
     }

@@ -15,7 +15,7 @@ use super::idempotency::InFlight;
 use super::metrics::{Metrics, count};
 use super::unit::{Kind, Limits, Shopper, Staged, StagedEffect, Start};
 use super::{PluginAnswer, PluginCall, Plugins, SharedUnit, Unit, UnitError, keys};
-use crate::chance;
+use crate::chance::{self, Chance};
 use crate::engine::bindings::exports::souk::web::handler::Response;
 use crate::engine::{CallError, CallErrorKind};
 use crate::front::{Answer, Call, Failure, FailureKind, SessionChange};
@@ -317,7 +317,7 @@ impl<P: Plugins> Runner<P> {
         Start {
             kind,
             now_ms: self.now_ms(),
-            request_id: super::unit::random_token(),
+            request_id: Chance::default().id(),
             plugin: None,
             live: self.plugins.live().borrow().clone(),
             limits: &Limits::USUAL,

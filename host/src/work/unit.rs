@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 
 use super::rehearsal::Rehearsal;
 use super::{LivePlugins, keys};
-use crate::chance;
+use crate::chance::Chance;
 use crate::engine::bindings::souk::host::http_client;
 use crate::front::{SessionChange, SessionId};
 use crate::store::{StoreError, Txn};
@@ -116,6 +116,7 @@ pub struct Unit {
     pub tried: bool,
     /// One has failed at it: this run and later ones are the live version's.
     pub live_only: bool,
+    pub chance: Chance,
     /// What stands for the outside world; none in a shop.
     pub rehearsal: Option<Box<Rehearsal>>,
 }
@@ -188,6 +189,7 @@ impl Unit {
             held: Vec::new(),
             tried: false,
             live_only: false,
+            chance: Chance::default(),
             rehearsal: None,
         }
     }
@@ -558,8 +560,7 @@ impl Unit {
         if self.read_only > 0 {
             return Err(UnitError::ReadOnly.into());
         }
-        let token = self.rehearsal.as_mut().map_or_else(random_token, |rehearsal| rehearsal.token());
-        self.session.id = Some(SessionId(token.into()));
+        self.session.id = Some(SessionId(self.chance.id().into()));
         self.session.fresh = true;
         self.session.dirty = true;
         Ok(())
@@ -620,13 +621,6 @@ impl Unit {
             _ => SessionChange::Keep,
         }
     }
-}
-
-/// 128 random bits.
-pub(super) fn random_token() -> String {
-    let mut bytes = [0; 16];
-    chance::fill(&mut bytes);
-    hex::encode(bytes)
 }
 
 /// Records of this room, in the store.

@@ -25,30 +25,29 @@ pub struct Death {
 
 pub struct Disk {
     state: Mutex<State>,
+    committed: watch::Sender<u64>,
     died: watch::Sender<bool>,
 }
 
 struct State {
     contents: Arc<Contents>,
     books: Books,
-    commits: u64,
     death: Option<Death>,
     wrong: Option<String>,
 }
 
 impl Disk {
     pub fn with(contents: Arc<Contents>, books: Books) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State { contents, books, commits: 0, death: None, wrong: None }), died: watch::Sender::new(false) })
+        Arc::new(Self { state: Mutex::new(State { contents, books, death: None, wrong: None }), committed: watch::Sender::new(0), died: watch::Sender::new(false) })
     }
 
     pub fn contents(&self) -> Arc<Contents> {
         self.state.lock().contents.clone()
     }
 
-    /// A new process, which dies so many commits from now.
+    /// A new process.
     pub fn begin(&self, death: Option<Death>) {
-        let mut state = self.state.lock();
-        state.death = death.map(|death| Death { commit: state.commits + death.commit, ..death });
+        self.state.lock().death = death;
         self.died.send_replace(false);
     }
 
@@ -70,7 +69,11 @@ impl Disk {
     }
 
     pub fn commits(&self) -> u64 {
-        self.state.lock().commits
+        *self.committed.borrow()
+    }
+
+    pub async fn until_commit(&self, commit: u64) {
+        let _ = self.committed.subscribe().wait_for(|commits| *commits >= commit).await;
     }
 
     /// The first thing that the books found to be wrong.
@@ -93,14 +96,15 @@ impl Engine for Plug {
             return dead();
         }
         let mut state = self.0.state.lock();
-        state.commits += 1;
-        let dies = state.death.filter(|death| death.commit <= state.commits);
+        self.0.committed.send_modify(|commits| *commits += 1);
+        let commits = self.0.commits();
+        let dies = state.death.filter(|death| death.commit <= commits);
         if dies.is_some_and(|death| !death.durable) {
             drop(state);
             self.0.die();
             return dead();
         }
-        let State { contents, books, wrong, commits, .. } = &mut *state;
+        let State { contents, books, wrong, .. } = &mut *state;
         let contents = Arc::make_mut(contents);
         for ((space, key), value) in batch {
             let key = (*space, Bytes::copy_from_slice(key));

@@ -2,7 +2,8 @@
 //! jobs, and the shop's own plugins as they are built, on one thread, a disk in
 //! memory and a clock that jumps to the next thing that is due. All that is left
 //! to chance follows from a seed: which commit the process dies at, what the
-//! network loses and repeats, when a clock is set, what shoppers do.
+//! network loses and repeats, when a clock is set, which plugins are exchanged,
+//! what shoppers do.
 //!
 //! [`books`] is the model that every commit is held to. It is the one place
 //! below `host/` that knows what an order is.
@@ -11,6 +12,7 @@
 
 mod books;
 mod disk;
+mod operator;
 mod shoppers;
 mod world;
 
@@ -21,10 +23,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use souk_host::chance::{below, simulate};
+use souk_tests::number;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use disk::{Death, Disk};
+use operator::Operator;
 use shoppers::{Diary, Shopper, Visit};
 use world::{Clock, DISCOUNTS, Ground, Weather, network, process};
 
@@ -42,10 +46,8 @@ struct Ended {
     uses: Vec<usize>,
     commits: u64,
     deaths: usize,
-}
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} takes a number, and is {text:?}")))
+    /// What the operator did to plugins, and how often.
+    exchanges: BTreeMap<&'static str, usize>,
 }
 
 #[test]
@@ -53,20 +55,23 @@ fn the_books_are_right_after_every_commit() {
     let ground = Ground::prepare().unwrap();
     let seeds = number("SOUK_SEED").map_or(1..=number("SOUK_SIMULATIONS").unwrap_or(40), |seed| seed..=seed);
     let (mut states, mut uses, mut commits, mut deaths) = (BTreeMap::<String, usize>::new(), vec![0; DISCOUNTS.len()], 0, 0);
+    let mut exchanges = BTreeMap::<&str, usize>::new();
     for seed in seeds.clone() {
         let ended = play(&ground, seed);
         ended.states.into_iter().for_each(|(state, count)| *states.entry(state).or_default() += count);
+        ended.exchanges.into_iter().for_each(|(what, count)| *exchanges.entry(what).or_default() += count);
         uses.iter_mut().zip(ended.uses).for_each(|(all, of_one)| *all += of_one);
         commits += ended.commits;
         deaths += ended.deaths;
     }
-    println!("{} simulations, {commits} commits, {deaths} deaths; {states:?}; discounts used: {uses:?}", seeds.clone().count());
+    println!("{} simulations, {commits} commits, {deaths} deaths; {states:?}; discounts used: {uses:?}; plugins {exchanges:?}", seeds.clone().count());
     if seeds.count() >= 40 {
         // What never happens is not tested.
         for state in ["order placed", "order cancelled", "payment declined", "payment cancelled", "payment refunded"] {
             assert!(states.contains_key(state), "there never was a {state}: {states:?}");
         }
         assert!(deaths > 0 && uses.iter().all(|used| *used > 0), "{deaths} deaths, {uses:?}");
+        assert_eq!(exchanges.len(), 3, "{exchanges:?}");
     }
 }
 
@@ -82,7 +87,8 @@ fn a_seed_plays_the_same_again() {
 fn play(ground: &Ground, seed: u64) -> Ended {
     let diary = Diary::default();
     let disk = ground.disk();
-    let played = catch_unwind(AssertUnwindSafe(|| live_and_die(ground, seed, &disk, &diary)));
+    let mut operator = ground.operator().expect("the plugins of the first day");
+    let played = catch_unwind(AssertUnwindSafe(|| live_and_die(ground, seed, &disk, &mut operator, &diary)));
     let wrong = disk.wrong().or_else(|| played.as_ref().err().map(|panic| panic.downcast_ref::<String>().cloned().unwrap_or_else(|| "a panic".into())));
     let diary = std::mem::take(&mut *diary.lock());
     if let Some(wrong) = wrong {
@@ -90,24 +96,26 @@ fn play(ground: &Ground, seed: u64) -> Ended {
         panic!("seed {seed}: {wrong}\n{}\nSOUK_SEED={seed} cargo nextest run --release -E 'binary(simulation)' plays it again", diary[from..].join("\n"));
     }
     let (states, uses) = disk.books(|books| (books.states(), DISCOUNTS.map(|(id, ..)| books.uses_of(id)).to_vec()));
-    Ended { diary, states, uses, commits: disk.commits(), deaths: played.unwrap_or_default() }
+    Ended { diary, states, uses, commits: disk.commits(), deaths: played.unwrap_or_default(), exchanges: operator.done }
 }
 
 /// Some lives of the shop's process, and one in which everything comes to its end; how many ended early.
-fn live_and_die(ground: &Ground, seed: u64, disk: &Arc<Disk>, diary: &Diary) -> usize {
+fn live_and_die(ground: &Ground, seed: u64, disk: &Arc<Disk>, operator: &mut Operator, diary: &Diary) -> usize {
     simulate(seed);
     let shoppers: Vec<_> = (0..SHOPPERS).map(|number| Arc::new(tokio::sync::Mutex::new(Shopper::new(number)))).collect();
     let mut at_ms = 0;
     let mut deaths = 0;
     for _ in 0..LIVES {
-        disk.begin((below(4) != 0).then(|| Death { commit: 1 + below(150), durable: below(2) == 0 }));
+        let death = (below(4) != 0).then(|| Death { commit: disk.commits() + 1 + below(150), durable: below(2) == 0 });
+        disk.begin(death);
+        let exchanges = exchanges(disk.commits(), death);
         let weather = Weather { lost: below(20) as u8, unanswered: below(20) as u8, doubled: below(20) as u8, echoed: below(20) as u8 };
         at_ms = process(async || {
             let clock = Clock::starting(at_ms);
             tokio::select! {
                 biased;
                 () = disk.until_dead() => {}
-                () = day(ground, disk, &clock, diary, &shoppers, weather) => {}
+                () = day(ground, disk, &clock, diary, &shoppers, (&mut *operator, &exchanges), weather) => {}
             }
             disk.die();
             clock.since_opening_ms()
@@ -123,6 +131,7 @@ fn live_and_die(ground: &Ground, seed: u64, disk: &Arc<Disk>, diary: &Diary) -> 
         };
     }
     disk.begin(None);
+    operator.tidy().expect("the operator puts plugins back");
     process(async || {
         let runtime = ground.open(disk, &Clock::starting(at_ms)).await.expect("the shop opens");
         network(&runtime, Arc::new(Mutex::new(Weather::FINE)));
@@ -134,7 +143,24 @@ fn live_and_die(ground: &Ground, seed: u64, disk: &Arc<Disk>, diary: &Diary) -> 
     deaths
 }
 
-async fn day(ground: &Ground, disk: &Arc<Disk>, clock: &Clock, diary: &Diary, shoppers: &[Arc<tokio::sync::Mutex<Shopper>>], weather: Weather) {
+/// At which commits plugins are exchanged: some time, and just before the process dies.
+fn exchanges(now: u64, death: Option<Death>) -> Vec<u64> {
+    let mut exchanges: Vec<u64> = (0..below(3)).map(|_| now + 1 + below(100)).collect();
+    exchanges.extend(death.filter(|_| below(2) == 0).map(|death| death.commit.saturating_sub(1 + below(4))));
+    exchanges.sort_unstable();
+    exchanges
+}
+
+async fn day(
+    ground: &Ground,
+    disk: &Arc<Disk>,
+    clock: &Clock,
+    diary: &Diary,
+    shoppers: &[Arc<tokio::sync::Mutex<Shopper>>],
+    (operator, exchanges): (&mut Operator<'_>, &[u64]),
+    weather: Weather,
+) {
+    operator.tidy().expect("the operator puts plugins back");
     let opened = async {
         let runtime = ground.open(disk, clock).await?;
         network(&runtime, Arc::new(Mutex::new(weather)));
@@ -146,6 +172,8 @@ async fn day(ground: &Ground, disk: &Arc<Disk>, clock: &Clock, diary: &Diary, sh
         Err(_) if disk.is_dead() => return,
         Err(error) => panic!("the shop does not open: {error:#}"),
     };
+    let problems: Vec<_> = runtime.shop.report().into_iter().filter_map(|plugin| plugin.problem).collect();
+    assert!(problems.is_empty() || disk.is_dead(), "{problems:?}");
     let visit = Visit { runtime: runtime.clone(), disk: disk.clone(), clock: clock.clone(), diary: diary.clone() };
     let mut visits: JoinSet<()> = JoinSet::new();
     for shopper in shoppers.iter().cloned() {
@@ -158,12 +186,23 @@ async fn day(ground: &Ground, disk: &Arc<Disk>, clock: &Clock, diary: &Diary, sh
         // As a time server does it, and a person.
         clock.set_by([-2_000, 300, 5_000, 3_600_000][below(4) as usize]);
     });
-    while let Some(ended) = visits.join_next().await {
-        if let Err(error) = ended
-            && error.is_panic()
-        {
-            std::panic::resume_unwind(error.into_panic());
+    let all_have_left = async {
+        while let Some(ended) = visits.join_next().await {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
         }
+    };
+    let operating = async {
+        operator.work(&visit, exchanges).await;
+        std::future::pending().await
+    };
+    tokio::select! {
+        biased;
+        () = all_have_left => {}
+        () = operating => {}
     }
     runtime.runner.stop().await;
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use souk_host::chance::below;
-use souk_host::front::Idempotency;
+use souk_host::front::{FailureKind, Idempotency};
 use souk_host::runtime::Runtime;
 use tokio::time::sleep;
 
@@ -33,10 +33,18 @@ pub struct Visit {
 #[derive(Default)]
 pub struct Shopper {
     number: usize,
-    cart: Option<String>,
+    cart: Option<Filled>,
     /// Of the cart's order: kept, and sent again, until there is an answer.
     key: u64,
     orders: Vec<Placed>,
+}
+
+#[derive(Clone)]
+struct Filled {
+    path: String,
+    /// What the shopper saw last, and its total.
+    fingerprint: String,
+    total: i64,
 }
 
 #[derive(Clone)]
@@ -46,7 +54,7 @@ struct Placed {
 }
 
 impl Visit {
-    fn note(&self, line: String) {
+    pub fn note(&self, line: String) {
         let at = Duration::from_millis(self.clock.since_opening_ms().max(0) as u64);
         self.diary.lock().push(format!("{:>10.3} s  commit {:>4}  {line}", at.as_secs_f64(), self.disk.commits()));
     }
@@ -68,6 +76,10 @@ impl Visit {
         if self.disk.is_dead() {
             return None;
         }
+        if let Err(failure) = &answer {
+            // Nobody hears of plugins that come and go.
+            assert!(!matches!(failure.kind, FailureKind::Unavailable | FailureKind::Overloaded | FailureKind::Unconfirmed), "{method} {path}: {failure}");
+        }
         let (status, body) = answer.unwrap_or_else(|failure| (status_of(&failure), failure.to_string().into_bytes()));
         self.note(format!("shopper {who}: {method} {path} {} → {status}", String::from_utf8_lossy(&bytes)));
         assert!(status < 500 || status == 503, "{method} {path}: {status} {}", String::from_utf8_lossy(&body));
@@ -79,7 +91,7 @@ fn fingerprint(path: &str, body: &[u8]) -> [u8; 32] {
     *blake3::hash(&[path.as_bytes(), b"\0", body].concat()).as_bytes()
 }
 
-fn one_of<T: Copy>(all: &[T]) -> T {
+pub fn one_of<T: Copy>(all: &[T]) -> T {
     all[below(all.len() as u64) as usize]
 }
 
@@ -128,18 +140,21 @@ impl Shopper {
         if below(2) == 0 {
             filling.insert(1, ("POST", "codes", json!({ "code": one_of(&DISCOUNTS).1 })));
         }
+        let mut seen = Value::Null;
         for (method, what, body) in filling {
-            if visit.send(who, method, &format!("{cart}/{what}"), body, None).await.is_none() {
-                return;
-            }
+            let Some((_, answer)) = visit.send(who, method, &format!("{cart}/{what}"), body, None).await else { return };
+            seen = answer;
         }
-        (self.cart, self.key) = (Some(cart), below(u64::MAX));
+        let fingerprint = seen["fingerprint"].as_str().expect("a cart has one").to_owned();
+        let total = seen["totals"]["total"]["amount"].as_i64().expect("a cart has a total");
+        (self.cart, self.key) = (Some(Filled { path: cart, fingerprint, total }), below(u64::MAX));
     }
 
     /// Once, or twice at the same time; with a key, or without one.
-    async fn order(&mut self, visit: &Visit, cart: &str) {
-        let path = format!("{cart}/order");
-        let body = json!({ "payment_method": one_of(&PAYMENTS) });
+    async fn order(&mut self, visit: &Visit, cart: &Filled) {
+        let path = format!("{}/order", cart.path);
+        let agrees = below(2) == 0;
+        let body = json!({ "payment_method": one_of(&PAYMENTS), "fingerprint": agrees.then_some(&cart.fingerprint) });
         // The same key with another body is another request.
         let key = (below(2) == 0).then(|| self.key ^ u64::from_le_bytes(fingerprint("", body.to_string().as_bytes())[..8].try_into().expect("8 bytes")));
         let send = || visit.send(self.number, "POST", &path, body.clone(), key);
@@ -158,6 +173,7 @@ impl Shopper {
         }
         let Some((token, total, payment)) = told.first().cloned() else { return };
         assert!(told.iter().all(|other| *other == told[0]), "one cart, two orders: {told:?}");
+        assert!(!agrees || total == cart.total, "{} was agreed to, and ordered for {total}", cart.total);
         visit.disk.books(|books| books.promise(&token, total));
         self.orders.push(Placed { token, payment });
         self.cart = None;

@@ -23,6 +23,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::books::Books;
 use crate::disk::{Contents, Disk, Plug};
+use crate::operator::{Operator, Shelf};
 
 /// 2026-11-25T08:00:00Z: coupons are valid, no clock is set forward or back.
 const OPENING_MS: i64 = 1_795_593_600_000;
@@ -36,6 +37,7 @@ pub struct Ground {
     settings: Arc<Settings>,
     engine: Engine,
     contents: Arc<Contents>,
+    shelf: Shelf,
     _temporary: tempfile::TempDir,
 }
 
@@ -48,7 +50,8 @@ impl Ground {
         std::fs::copy(root.join("store-data/souk.toml"), folder.0.join("souk.toml"))?;
         let plugins = root.join("target/plugins");
         anyhow::ensure!(plugins.is_dir(), "{} is not built: run the tests with `cargo xtask test`", plugins.display());
-        std::os::unix::fs::symlink(plugins, folder.plugins())?;
+        let shelf = Shelf::fill(&plugins, temporary.path().join("shelf"))?;
+        shelf.set_up(&folder.plugins())?;
         let goods = temporary.path().join("goods");
         write_goods(&root.join("store-data"), &goods)?;
         let mut settings = Settings::read(&folder.0)?;
@@ -56,9 +59,9 @@ impl Ground {
         let settings = Arc::new(settings);
         let cache = root.join("target/test-code-cache");
         std::fs::create_dir_all(&cache)?;
-        let engine = Engine::new(engine::Options { code_cache: Some(cache), baseline: false, processor_time: || Duration::ZERO, ..engine::Options::default() })
-            .map_err(|error| anyhow::anyhow!("{error:#}"))?;
-        let mut ground = Self { folder, settings, engine, contents: Arc::default(), _temporary: temporary };
+        let options = engine::Options { code_cache: Some(cache), baseline: false, processor_time: || Duration::ZERO, ..engine::Options::default() };
+        let engine = Engine::new(options).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let mut ground = Self { folder, settings, engine, contents: Arc::default(), shelf, _temporary: temporary };
         let disk = Disk::with(Arc::default(), Books::default());
         let filled = process(|| async {
             let runtime = ground.open(&disk, &Clock::starting(0)).await?;
@@ -76,6 +79,13 @@ impl Ground {
         let stock = STOCK.map(|(sku, count)| (sku.to_owned(), count));
         let limits = DISCOUNTS.map(|(id, _, limits)| (id.to_owned(), limits));
         Disk::with(self.contents.clone(), Books::open(BTreeMap::from(stock), BTreeMap::from(limits)))
+    }
+
+    /// Whose shop has the plugins of the first day.
+    pub fn operator(&self) -> Result<Operator<'_>> {
+        let plugins = self.folder.plugins();
+        self.shelf.set_up(&plugins)?;
+        Ok(Operator::new(&self.shelf, plugins))
     }
 
     /// The shop as it comes up on what the disk holds; not started.

@@ -5,26 +5,32 @@ use serde_json::Value;
 use super::report::Report;
 use super::scenario::Expect;
 
+/// What of a report can be expected, and whether that is all of it.
+pub fn parts(report: &Report) -> [(&'static str, Value, bool); 8] {
+    [
+        ("failure", serde_json::to_value(&report.failure).unwrap_or_default(), false),
+        ("answer", report.answer.clone(), false),
+        ("writes", report.writes.clone(), true),
+        ("events", report.events.clone(), false),
+        ("effects", report.effects.clone(), false),
+        ("jobs", report.jobs.clone(), false),
+        ("log", report.log.clone(), false),
+        ("http", report.http.clone(), false),
+    ]
+}
+
 /// Where they differ, each with its path.
 pub fn differences(expect: &Expect, report: &Report) -> Vec<String> {
     let mut found = Vec::new();
-    let failure = serde_json::to_value(&report.failure).unwrap_or_default();
-    for (part, expected, is, whole) in [
-        ("failure", &expect.failure, &failure, false),
-        ("answer", &expect.answer, &report.answer, false),
-        ("writes", &expect.writes, &report.writes, true),
-        ("events", &expect.events, &report.events, false),
-        ("effects", &expect.effects, &report.effects, false),
-        ("jobs", &expect.jobs, &report.jobs, false),
-        ("log", &expect.log, &report.log, false),
-        ("http", &expect.http, &report.http, false),
-    ] {
+    let Expect { failure, answer, writes, events, effects, jobs, log, http, instructions_max } = expect;
+    let expected = [failure, answer, writes, events, effects, jobs, log, http];
+    for (expected, (part, is, whole)) in expected.into_iter().zip(parts(report)) {
         if let Some(expected) = expected {
-            compare(part, expected, is, whole, &mut found);
+            compare(part, expected, &is, whole, &mut found);
         }
     }
     let used = report.spent.instructions.used;
-    if let Some(max) = expect.instructions_max
+    if let Some(max) = *instructions_max
         && used.is_none_or(|used| used > max)
     {
         found.push(format!("instructions: {}, expected at most {max}", used.map_or("unknown".into(), |used| used.to_string())));

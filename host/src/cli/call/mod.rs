@@ -4,6 +4,7 @@
 //! A [`Scenario`] says what to call and what to find, a [`Stage`] is the shop
 //! that is set up for it, a [`Report`] what came of it.
 
+mod bless;
 mod expect;
 mod flame;
 mod print;
@@ -59,6 +60,9 @@ pub struct TestArguments {
     /// Another built plugin, as for `call`.
     #[arg(long = "with")]
     with: Vec<PathBuf>,
+    /// Writes what is seen into `expect` of scenarios that expect nothing yet, or something else.
+    #[arg(long)]
+    bless: bool,
     /// Build soon rather than well.
     #[arg(long)]
     quick: bool,
@@ -117,7 +121,7 @@ pub async fn call(arguments: CallArguments) -> Result<()> {
 }
 
 pub async fn test(arguments: TestArguments) -> Result<()> {
-    let TestArguments { folder, scenarios, with, quick, target_dir } = arguments;
+    let TestArguments { folder, scenarios, with, bless, quick, target_dir } = arguments;
     let scenarios = scenarios.unwrap_or_else(|| folder.join("scenarios"));
     let files = scenario_files(&scenarios)?;
     let built = if ["Cargo.toml", "build.sh"].iter().any(|source| folder.join(source).exists()) {
@@ -130,7 +134,14 @@ pub async fn test(arguments: TestArguments) -> Result<()> {
     let mut failed = 0;
     for file in &files {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
-        let outcome = play(&built, file, &with).await;
+        let mut outcome = play(&built, file, &with).await;
+        if let Ok(report) = &outcome
+            && bless
+            && take_as_expected(file, report)?
+        {
+            eprintln!("{}: what was seen is expected now", file.display());
+            outcome = play(&built, file, &with).await;
+        }
         let problems = match &outcome {
             Ok(report) => report.problems(),
             Err(error) => vec![format!("{error:#}")],
@@ -140,6 +151,17 @@ pub async fn test(arguments: TestArguments) -> Result<()> {
     }
     ensure!(failed == 0, "{failed} of {} scenarios failed; `souk plugin call {} --input FILE` shows one whole", files.len(), built.display());
     Ok(())
+}
+
+/// Whether there was anything to take. A call that fails is not what anyone wants, unless it was wanted before.
+fn take_as_expected(file: &Path, report: &Report) -> Result<bool> {
+    if report.fails_unexpectedly() {
+        return Ok(false);
+    }
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let Some(blessed) = bless::blessed(&text, report).with_context(|| file.display().to_string())? else { return Ok(false) };
+    write_whole(file, blessed.as_bytes())?;
+    Ok(true)
 }
 
 async fn play(built: &Path, file: &Path, with: &[PathBuf]) -> Result<Report> {

@@ -42,6 +42,12 @@ pub fn report(report: &Report, coloured: bool) {
         let row = format!("{name:<20} {:>14} {:>14}{}", amount(name, figure.used), amount(name, figure.limit), if figure.over { "  over" } else { "" });
         println!("{}", if figure.over { red(&row, coloured) } else { row });
     }
+    if !report.providers.is_empty() {
+        println!("\n{:<20} {:>14} {:>14}", "providers besides", "instructions", "calls");
+        report.providers.iter().for_each(|provider| {
+            println!("{:<20} {:>14} {:>14}", provider.plugin, amount("instructions", provider.instructions), provider.calls);
+        });
+    }
     if !report.hottest.is_empty() {
         let first = if report.spent.instructions.used.is_none() { " first" } else { "" };
         println!("\nmost of the{first} {} instructions", amount("instructions", report.sampled));

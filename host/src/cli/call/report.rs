@@ -1,6 +1,7 @@
 //! What came of a call: what it answered, what a shop would have kept of it,
 //! and what it took beside what it may take. Serialised as it is by `--json`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -13,7 +14,7 @@ use super::scenario::Expect;
 use super::stage::document;
 use crate::engine::{CallErrorKind, Rehearsed, Role, values, without_version};
 use crate::shop::plugin::Plugin;
-use crate::work::rehearsal::{Collections, Fetch, LogLine, Staged};
+use crate::work::rehearsal::{Collections, Executed, Fetch, LogLine, Staged};
 
 /// What the unit tells after the call.
 pub struct Told {
@@ -21,6 +22,7 @@ pub struct Told {
     pub operations: u32,
     pub log: Vec<LogLine>,
     pub fetches: Vec<Fetch>,
+    pub providers: BTreeMap<String, Executed>,
 }
 
 pub struct Limits {
@@ -50,6 +52,8 @@ pub struct Report {
     pub log: Value,
     pub http: Value,
     pub spent: Spent,
+    /// What those who were asked have executed besides.
+    pub providers: Vec<Provider>,
     /// Functions that executed most themselves, in percent, …
     pub hottest: Vec<Hot>,
     /// … of so many instructions: the first ones, where a call finds no end.
@@ -88,6 +92,14 @@ pub struct Figure {
     pub used: Option<u64>,
     pub limit: Option<u64>,
     pub over: bool,
+}
+
+#[derive(Serialize)]
+pub struct Provider {
+    pub plugin: String,
+    pub calls: u32,
+    /// None where it cannot be told.
+    pub instructions: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -174,6 +186,7 @@ impl Report {
             log: told.log.iter().map(log_line).collect(),
             http: told.fetches.iter().map(fetch).collect(),
             spent,
+            providers: told.providers.into_iter().map(|(plugin, Executed { calls, instructions })| Provider { plugin, calls, instructions }).collect(),
             hottest: Vec::new(),
             sampled: None,
             hint: None,
@@ -182,6 +195,10 @@ impl Report {
         };
         report.differences = expect::differences(expected, &report);
         report
+    }
+
+    pub fn fails_unexpectedly(&self) -> bool {
+        self.failure.is_some() && !self.is_expected_to_fail
     }
 
     /// Why the command fails, if it does; the first is what it says at its end.

@@ -19,13 +19,13 @@ use super::report::{Report, Told};
 use super::scenario::{Exchange, Expect, Scenario};
 use crate::capability::storage::check_place;
 use crate::engine::bindings::souk::host::http_client::Response;
-use crate::engine::{Code, Graph, Interfaces, Options, Rehearsed, Role, values, without_version};
+use crate::engine::{Code, Graph, Interfaces, Options, Rehearsed, Role, line, values, without_version};
 use crate::files::copy_folder;
 use crate::runtime::Runtime;
 use crate::shop::load::Files;
 use crate::shop::plugin::Plugin;
 use crate::shop::settings::{Settings, StoreFolder};
-use crate::work::rehearsal::{self, Collections, Recorded, Rehearsal};
+use crate::work::rehearsal::{self, Collections, Recorded};
 use crate::work::unit::{Kind, Limits, Shopper, Start, Visit};
 use crate::work::{SharedUnit, Unit};
 
@@ -135,7 +135,7 @@ impl Stage {
     async fn run(&self, fuel: u64) -> (Rehearsed, Told) {
         self.runtime.services.cache.clear();
         let mut unit = Unit::new(self.runtime.store.begin(), self.start.clone());
-        unit.rehearsal = Some(Box::new(Rehearsal::new(self.recorded.clone())));
+        unit.rehearse(self.recorded.clone());
         let unit = unit.shared();
         let visit = is_extension(&self.role.interface).then(|| Visit::begin(&unit, &"souk".into()));
         let rehearsed = self.graph.rehearse(&self.role, &self.parameters, unit.clone(), fuel).await;
@@ -166,7 +166,7 @@ fn told(unit: &SharedUnit) -> Told {
     let mut unit = unit.lock();
     let operations = unit.operations();
     let rehearsal = unit.rehearsal.take().unwrap_or_default();
-    Told { staged: rehearsal::end(&mut unit), operations, log: rehearsal.log, fetches: rehearsal.fetches }
+    Told { staged: rehearsal::end(&mut unit), operations, log: rehearsal.log, fetches: rehearsal.fetches, providers: rehearsal.providers }
 }
 
 /// The name in a source's manifest.
@@ -208,7 +208,7 @@ fn services_are_there(files: &Files, with: &[PathBuf]) -> Result<()> {
     }
     for (name, interfaces) in &all {
         let is_service = |import: &&String| !["souk:host/", "souk:web/", "souk:extend/"].iter().any(|package| import.starts_with(package));
-        let is_missing = |import: &&String| !all.iter().any(|(_, interfaces)| interfaces.exports.contains(import));
+        let is_missing = |import: &&String| !all.iter().any(|(_, interfaces)| interfaces.exports.iter().any(|export| line(export) == line(import)));
         if let Some(missing) = interfaces.imports.iter().filter(is_service).find(is_missing) {
             bail!("`{name}` calls `{missing}`, which no plugin here provides: give the built plugin that does with --with FOLDER");
         }
@@ -250,7 +250,7 @@ fn role(graph: &Graph, plugin: &str, scenario: &Scenario) -> Result<Role> {
     let exports = graph.exports_of(plugin);
     let all = || exports.iter().map(|(interface, functions)| format!("{interface} ({})", functions.join(", "))).collect::<Vec<_>>().join("; ");
     let Some(named) = &scenario.call else { bail!("call: say which function, there or behind the folder. `{plugin}` exports: {}", all()) };
-    let fits = |exported: &String| *exported == named.interface || without_version(exported) == named.interface;
+    let fits = |exported: &String| line(exported) == line(&named.interface) || without_version(exported) == named.interface;
     let Some((interface, functions)) = exports.iter().find(|(interface, _)| fits(interface)) else {
         bail!("call.interface: `{plugin}` does not export `{}`; it exports: {}", named.interface, all());
     };
