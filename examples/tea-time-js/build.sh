@@ -9,9 +9,9 @@ ln -sfn ../../../wit wit/deps
 
 npm ci --no-audit --no-fund
 
-# What JavaScript usually gets from WASI is switched off: a shop offers its own
-# contracts and nothing of WASI. Written aside and moved, so that nobody finds
-# half a file.
+# What JavaScript usually gets from WASI is switched off: nothing of it is used,
+# and a component without it needs no adapters. Written aside and moved, so that
+# nobody finds half a file.
 npx --no-install componentize-js src/tea-time.js \
     --wit wit --world-name tea-time-js \
     --disable random stdio clocks http fetch-event \

@@ -75,7 +75,7 @@ async fn pairs_are_kept_with_the_unit_and_go_with_it() {
     assert!(exported, "{said}");
     let lines = fs::read_to_string(shop.folder().join("wasi.jsonl")).unwrap();
     assert!(lines.lines().any(|line| line.contains("visits") && line.contains("page") && line.contains("Mg==")), "{lines}");
-    let (_, said) = shop.says(&["plugin", "check", shop.plugin("wasi").to_str().unwrap()]);
+    let (_, said) = souk_says(&["plugin", "check", shop.plugin("wasi").to_str().unwrap()]);
     assert!(said.contains("keep data of its own") && said.contains("web requests to this shop itself"), "the powers of what it uses: {said}");
 }
 
@@ -109,7 +109,7 @@ fn settings_log_lines_and_clocks_are_those_of_the_plugin() {
     assert_eq!(log_of(&report), lines, "{report:#}");
     assert_eq!(answer(&rehearse("/wasi/clocks")), "1794355200", "the call's instant, whatever was waited for");
     let report = rehearse("/wasi/absent");
-    assert!(answer(&report).contains("AccessDenied"), "{report:#}");
+    assert!(answer(&report).contains("access-denied"), "{report:#}");
     assert!(log_of(&report)[0].starts_with("warn wasi:sockets: a plugin has no sockets"), "{report:#}");
     for (path, reason) in [("nothing", "without an answer"), ("error", "ConfigurationError"), ("half", "not finished"), ("short", "content-length")] {
         let report = rehearse(&format!("/wasi/{path}"));

@@ -21,17 +21,25 @@ const KEY_VALUE: &str = "wasi:keyvalue/";
 const HANDLER: &str = "wasi:http/incoming-handler@";
 const WEB_HANDLER: &str = "souk:web/handler@";
 
-/// As it is where it needs no adapters.
-pub fn adapt(plugin: &str, component: Vec<u8>) -> Result<Vec<u8>, LinkError> {
+pub struct Adapted {
+    /// As it was where it needs no adapters.
+    pub component: Vec<u8>,
+    /// Answers web requests by the standard handler, and expects an instance for
+    /// each, as servers of `wasi:http` give it: JavaScript's can answer no second.
+    pub is_for_one_request: bool,
+}
+
+pub fn adapt(plugin: &str, component: Vec<u8>) -> Result<Adapted, LinkError> {
+    let as_it_is = |component| Ok(Adapted { component, is_for_one_request: false });
     // Names stand in a component as they are written.
     if !component.windows(STANDARD.len()).any(|bytes| bytes == STANDARD.as_bytes()) {
-        return Ok(component);
+        return as_it_is(component);
     }
     let mut graph = CompositionGraph::new();
     let guest = register(&mut graph, plugin, &component)?;
     let handler = guest.exports.iter().map(|(name, _)| name).find(|name| name.starts_with(HANDLER));
     if handler.is_none() && !guest.imports.iter().any(|(name, _)| name.starts_with(STANDARD)) {
-        return Ok(component);
+        return as_it_is(component);
     }
     if let Some(handler) = handler
         && guest.exports.iter().any(|(name, _)| name.starts_with(WEB_HANDLER))
@@ -39,10 +47,11 @@ pub fn adapt(plugin: &str, component: Vec<u8>) -> Result<Vec<u8>, LinkError> {
         let reason = format!("it exports `{handler}` too; a plugin answers web requests by one of them");
         return Err(LinkError::BadExport { plugin: plugin.into(), interface: "souk:web/handler".into(), reason });
     }
-    compose(graph, plugin, &guest, handler).map_err(|error| match error {
+    let adapted = compose(graph, plugin, &guest, handler).map_err(|error| match error {
         Failure::Told(error) => error,
         Failure::Graph(reason) => LinkError::NotAComponent { plugin: plugin.into(), reason: format!("adapters do not fit around it: {reason}") },
-    })
+    })?;
+    Ok(Adapted { component: adapted, is_for_one_request: handler.is_some() })
 }
 
 enum Failure {
@@ -96,7 +105,8 @@ fn compose(mut graph: CompositionGraph, plugin: &str, guest: &Registered, handle
         export(&mut graph, inward.instance, inward.parts.exports.iter().map(|(name, _)| name))?;
     }
     export(&mut graph, instance, guest.exports.iter().map(|(name, _)| name).filter(|name| !name.starts_with(STANDARD)))?;
-    graph.encode(EncodeOptions::default()).map_err(|error| Failure::from(&error))
+    // It is validated when it is linked.
+    graph.encode(EncodeOptions { validate: false, ..EncodeOptions::default() }).map_err(|error| Failure::from(&error))
 }
 
 fn export<'a>(graph: &mut CompositionGraph, instance: NodeId, names: impl Iterator<Item = &'a String>) -> Result<(), Failure> {
@@ -160,7 +170,7 @@ mod tests {
     #[test]
     fn what_only_has_the_word_in_it_is_left_as_it_is() {
         let component = b"\0asm\x0d\0\x01\0".to_vec();
-        assert_eq!(adapt("demo", component.clone()).unwrap(), component);
-        assert!(adapt("demo", b"no component, wasi: or other".to_vec()).unwrap_err().to_string().contains("not a component"));
+        assert_eq!(adapt("demo", component.clone()).unwrap().component, component);
+        assert!(adapt("demo", b"no component, wasi: or other".to_vec()).err().unwrap().to_string().contains("not a component"));
     }
 }

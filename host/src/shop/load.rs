@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use super::grants::{self, Grants};
-use super::manifest::{ExtensionPoint, Limits, Manifest, Setting, SettingKind};
+use super::manifest::{ExtensionPoint, Isolation, Limits, Manifest, Setting, SettingKind};
 use super::plugin::{Plugin, Usage};
 use super::powers::{self, Power};
 use crate::engine::wasi;
@@ -46,13 +46,16 @@ impl Files {
     }
 
     pub fn of(manifest_text: &[u8], component: Vec<u8>) -> Result<Self> {
-        let manifest: Manifest = toml::from_str(std::str::from_utf8(manifest_text).context("plugin.toml is not UTF-8")?).context("plugin.toml")?;
+        let mut manifest: Manifest = toml::from_str(std::str::from_utf8(manifest_text).context("plugin.toml is not UTF-8")?).context("plugin.toml")?;
         let problems = problems(&manifest);
         ensure!(problems.is_empty(), "plugin.toml: {}", problems.join("; "));
         let digest = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
         let component_digest = digest(&component);
-        let component = wasi::adapt(&manifest.name, component)?;
-        Ok(Self { manifest, component, component_digest, manifest_digest: digest(manifest_text) })
+        let adapted = wasi::adapt(&manifest.name, component)?;
+        if adapted.is_for_one_request {
+            manifest.isolation = Isolation::Request;
+        }
+        Ok(Self { manifest, component: adapted.component, component_digest, manifest_digest: digest(manifest_text) })
     }
 
     pub fn asked(&self) -> Result<BTreeSet<Power>> {

@@ -145,13 +145,14 @@ pub struct Body {
     buffer: Rc<Buffer>,
     progress: Cell<Progress>,
     /// By `content-length`, which the host writes itself.
-    announced: Cell<Option<u64>>,
+    announced: Option<u64>,
+    of_request: bool,
     /// Is sent once the body is whole.
     pub sender: RefCell<Option<Rc<Exchange>>>,
 }
 
 impl Body {
-    fn announced_in(headers: &mut Entries) -> Rc<Self> {
+    fn announced_in(headers: &mut Entries, of_request: bool) -> Rc<Self> {
         let mut announced = None;
         headers.retain(|(name, value)| {
             let is_length = name == "content-length";
@@ -160,7 +161,7 @@ impl Body {
             }
             !is_length
         });
-        Rc::new(Self { announced: Cell::new(announced), ..Self::default() })
+        Rc::new(Self { announced, of_request, ..Self::default() })
     }
 
     pub fn progress(&self) -> Progress {
@@ -202,11 +203,11 @@ impl types::GuestOutgoingBody for Writing {
 
     /// Trailers are not sent.
     fn finish(this: OutgoingBody, _: Option<Fields>) -> Result<(), ErrorCode> {
-        let body = this.into_inner::<Self>().body.clone();
+        let Self { body, .. } = &this.into_inner::<Self>();
         let written = body.buffer.bytes.borrow().len() as u64;
-        if body.announced.get().is_some_and(|announced| announced != written) {
+        if body.announced.is_some_and(|announced| announced != written) {
             body.end(Progress::Broken);
-            return Err(ErrorCode::HttpResponseBodySize(Some(written)));
+            return Err(if body.of_request { ErrorCode::HttpRequestBodySize(Some(written)) } else { ErrorCode::HttpResponseBodySize(Some(written)) });
         }
         body.end(Progress::Whole);
         Ok(())
@@ -234,7 +235,7 @@ pub struct Request {
 impl types::GuestOutgoingRequest for Request {
     fn new(headers: Fields) -> Self {
         let mut headers = headers.into_inner::<Headers>().into_entries();
-        let body = Body::announced_in(&mut headers);
+        let body = Body::announced_in(&mut headers, true);
         Self { method: RefCell::new(Method::Get), path_with_query: RefCell::default(), scheme: RefCell::default(), authority: RefCell::default(), headers, body }
     }
 
@@ -340,7 +341,7 @@ pub struct Response {
 impl types::GuestOutgoingResponse for Response {
     fn new(headers: Fields) -> Self {
         let mut headers = headers.into_inner::<Headers>().into_entries();
-        let body = Body::announced_in(&mut headers);
+        let body = Body::announced_in(&mut headers, false);
         Self { status: Cell::new(200), headers, body }
     }
 
