@@ -55,8 +55,7 @@ pub fn call<'a, A>(handler: impl Handler<'a, A>, request: &'a Request) -> Respon
 /// struct Caller<'a>(&'a str);
 ///
 /// impl<'a> FromRequest<'a> for Caller<'a> {
-///     /// The problem is answered, and the function does not run.
-    fn from_request(request: &'a Request) -> Result<Self, Problem> {
+///     fn from_request(request: &'a Request) -> Result<Self, Problem> {
 ///         let key = request.header("x-api-key").ok_or_else(|| Problem::new(401, "Who are you?"))?;
 ///         Ok(Self(key))
 ///     }
@@ -69,6 +68,7 @@ pub fn call<'a, A>(handler: impl Handler<'a, A>, request: &'a Request) -> Respon
 /// assert_eq!(web::call(hello, &souk_sdk::testing::get("hello", "/hello")).status, 401);
 /// ```
 pub trait FromRequest<'a>: Sized {
+    /// The problem is answered, and the function does not run.
     fn from_request(request: &'a Request) -> Result<Self, Problem>;
 }
 
