@@ -80,18 +80,38 @@ pub fn store() -> TempDir {
     for file in fs::read_dir(&data).unwrap().flatten().filter(|f| f.path().is_file()) {
         fs::copy(file.path(), from.join(file.file_name())).unwrap();
     }
-    let settings = fs::read_to_string(data.join("souk.toml")).unwrap();
-    let settings = settings.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:9090", "127.0.0.1:0");
-    fs::write(from.join("souk.toml"), settings).unwrap();
+    fs::write(from.join("souk.toml"), settings()).unwrap();
     let store = folder.path().join("store");
     copy(&root().join("target/plugins"), &store.join("plugins"));
-    // Compiled once for all tests.
+    keep_code(&store);
+    let made = souk().args(["store", "init", "--from"]).arg(&from).arg("--store").arg(&store).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    folder
+}
+
+/// The shop's own, on free ports.
+fn settings() -> String {
+    let settings = fs::read_to_string(root().join("store-data/souk.toml")).unwrap();
+    settings.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:9090", "127.0.0.1:0")
+}
+
+/// Compiled once for all tests.
+fn keep_code(store: &Path) {
     let code = root().join("target/test-code-cache");
     fs::create_dir_all(&code).unwrap();
     fs::create_dir_all(store.join("cache")).unwrap();
     std::os::unix::fs::symlink(&code, store.join("cache/code")).unwrap();
-    let made = souk().args(["store", "init", "--from"]).arg(&from).arg("--store").arg(&store).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// A store with these plugins of `tests/guests` and no others, not served: for what needs no shop.
+pub fn bare_store(guests: &[&str]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().join("store");
+    keep_code(&store);
+    fs::write(store.join("souk.toml"), settings()).unwrap();
+    for guest in guests {
+        copy(&root().join("target/guests").join(guest), &store.join("plugins").join(guest));
+    }
     folder
 }
 
