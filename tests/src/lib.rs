@@ -86,16 +86,6 @@ fn said(output: Output) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
 
-/// A store with no plugins and no products, not served.
-pub fn bare_store() -> TempDir {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let from = folder.path().join("from");
-    fs::create_dir(&from).unwrap();
-    settle(&from);
-    init(&folder);
-    folder
-}
-
 /// A store with the shop's catalogue and all built plugins, not served.
 pub fn store() -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -107,28 +97,39 @@ pub fn store() -> TempDir {
     for file in fs::read_dir(&data).unwrap().flatten().filter(|f| f.path().is_file()) {
         fs::copy(file.path(), from.join(file.file_name())).unwrap();
     }
-    settle(&from);
-    copy(&root().join("target/plugins"), &folder.path().join("store/plugins"));
-    init(&folder);
+    fs::write(from.join("souk.toml"), settings()).unwrap();
+    let store = folder.path().join("store");
+    copy(&root().join("target/plugins"), &store.join("plugins"));
+    keep_code(&store);
+    let made = souk().args(["store", "init", "--from"]).arg(&from).arg("--store").arg(&store).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     folder
 }
 
-/// The shop's settings, on free ports.
-fn settle(from: &Path) {
+/// The shop's own, on free ports.
+fn settings() -> String {
     let settings = fs::read_to_string(root().join("store-data/souk.toml")).unwrap();
-    let settings = settings.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:9090", "127.0.0.1:0");
-    fs::write(from.join("souk.toml"), settings).unwrap();
+    settings.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:9090", "127.0.0.1:0")
 }
 
-fn init(folder: &TempDir) {
-    let (from, store) = (folder.path().join("from"), folder.path().join("store"));
-    // Compiled once for all tests.
+/// Compiled once for all tests.
+fn keep_code(store: &Path) {
     let code = root().join("target/test-code-cache");
     fs::create_dir_all(&code).unwrap();
     fs::create_dir_all(store.join("cache")).unwrap();
     std::os::unix::fs::symlink(&code, store.join("cache/code")).unwrap();
-    let made = souk().args(["store", "init", "--from"]).arg(&from).arg("--store").arg(&store).output().unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// A store with these plugins of `tests/guests` and no others, not served: for what needs no shop.
+pub fn bare_store(guests: &[&str]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let store = folder.path().join("store");
+    keep_code(&store);
+    fs::write(store.join("souk.toml"), settings()).unwrap();
+    for guest in guests {
+        copy(&root().join("target/guests").join(guest), &store.join("plugins").join(guest));
+    }
+    folder
 }
 
 /// Adds settings of `[server.limits]` to a store made by [`store`].

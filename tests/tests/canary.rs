@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use souk_tests::api::{Api, INSTANT};
 use souk_tests::shoppers::Shoppers;
-use souk_tests::{Shop, client, copy, install_guest, replace, root, store};
-use tempfile::TempDir;
+use souk_tests::{Shop, bare_store, client, copy, replace, root};
 
 /// A version that is kept beside the live one: as that is, but for what `change` does to its folder and its manifest.
 fn keep(shop: &Shop, plugin: &str, version: &str, change: impl FnOnce(&PathBuf, String) -> String) {
@@ -137,16 +136,10 @@ fn misdeed(shop: &Shop, version: &str, misdeed: &str) {
     keep(shop, "hostile-service", version, |_, manifest| manifest.replace("default = \"none\"", &format!("default = \"{misdeed}\"")));
 }
 
-fn with_guest(guest: &str) -> TempDir {
-    let store = store();
-    install_guest(&store, guest);
-    store
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_version_that_fails_is_not_seen_by_shoppers_and_its_trial_ends() {
     const SHOPPERS: u64 = 12;
-    let shop = Shop::serve(with_guest("hostile-service"));
+    let shop = Shop::serve(bare_store(&["hostile-service"]));
     let client = client();
     let mut visits = 0;
     for (version, what) in [("1.1.0", "trap"), ("1.2.0", "loop"), ("1.3.0", "memory-bomb")] {
@@ -174,7 +167,7 @@ async fn a_version_that_fails_is_not_seen_by_shoppers_and_its_trial_ends() {
 
 #[tokio::test]
 async fn what_the_live_version_fails_at_too_is_not_held_against_the_one_on_trial() {
-    let shop = Shop::serve(with_guest("hostile-service"));
+    let shop = Shop::serve(bare_store(&["hostile-service"]));
     misdeed(&shop, "1.1.0", "none");
     begin(&shop, "hostile-service", "1.1.0", "100");
     for _ in 0..20 {
@@ -224,15 +217,7 @@ async fn a_trial_goes_on_while_other_plugins_change_and_ends_with_a_promotion() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trial_that_does_not_go_with_what_is_live_now_ends() {
-    let store = store();
-    let plugins = store.path().join("store/plugins");
-    for plugin in fs::read_dir(&plugins).unwrap().flatten().filter(|entry| entry.path().join("plugin.toml").exists()) {
-        fs::remove_dir_all(plugin.path()).unwrap();
-    }
-    for guest in ["hostile-service", "service"] {
-        install_guest(&store, guest);
-    }
-    let shop = Shop::serve(store);
+    let shop = Shop::serve(bare_store(&["hostile-service", "service"]));
     // It calls the other one, which the live version does not.
     keep(&shop, "hostile-service", "1.1.0", |folder, manifest| {
         fs::copy(root().join("target/guests/caller/plugin.wasm"), folder.join("plugin.wasm")).unwrap();
@@ -279,21 +264,21 @@ async fn orders_are_placed_through_versions_on_trial() {
 
 #[tokio::test]
 async fn what_cannot_be_tried_is_refused_with_the_reason() {
-    let shop = Shop::serve(with_guest("hostile-service"));
+    let shop = Shop::serve(bare_store(&["hostile-service", "service"]));
     misdeed(&shop, "1.1.0", "none");
     keep(&shop, "hostile-service", "1.2.0", |_, manifest| manifest.replace("/hostile/{misdeed}", "/harm/{misdeed}"));
-    keep(&shop, "cart", "9.0.0", |_, manifest| manifest);
+    keep(&shop, "service", "9.0.0", |_, manifest| manifest);
     let refused = |plugin: &str, version: &str, options: &[&str], says: &str| {
         let (tried, said) = shop.says(&[&["plugin", "try", plugin, version], options].concat());
         assert!(!tried && said.contains(says), "{said}");
     };
     let canary = &["--canary", "10"];
-    refused("cart", "9.0.0", &[], "would write everything a second time");
-    refused("cart", "0.1.0", canary, "0.1.0 is what is live");
+    refused("service", "9.0.0", &[], "would write everything a second time");
+    refused("service", "0.1.0", canary, "0.1.0 is what is live");
     refused("hostile-service", "1.2.0", canary, "1.2.0 has other [[routes]] than 1.0.0");
     begin(&shop, "hostile-service", "1.1.0", "10");
-    refused("cart", "9.0.0", canary, "souk plugin trial hostile-service --end");
+    refused("service", "9.0.0", canary, "souk plugin trial hostile-service --end");
     assert_eq!(shop.report("hostile-service")["trial"]["version"], "1.1.0");
     assert!(shop.says(&["plugin", "trial", "hostile-service", "--end"]).0);
-    begin(&shop, "cart", "9.0.0", "10");
+    begin(&shop, "service", "9.0.0", "10");
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use souk_tests::{Shop, bare_store, client, install, install_guest, replace, root, souk_says};
 
 fn shop() -> Shop {
-    let store = bare_store();
+    let store = bare_store(&[]);
     install_guest(&store, "wasi");
     Shop::serve(store)
 }
@@ -145,7 +145,7 @@ async fn pages_are_written_in_javascript_and_python_too() {
             eprintln!("{name} is not built: its language is not here");
             continue;
         }
-        let store = bare_store();
+        let store = bare_store(&[]);
         install(&store, name);
         let shop = Shop::serve(store);
         for visit in 1..=3 {
