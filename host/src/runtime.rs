@@ -40,7 +40,7 @@ impl Runtime {
     pub async fn open_on(folder: StoreFolder, settings: Settings, code: Code, engine: engine::Options) -> Result<Arc<Self>> {
         let settings = Arc::new(settings);
         std::fs::create_dir_all(folder.data()).with_context(|| folder.data().display().to_string())?;
-        let store = Store::open(&folder.documents(), settings.storage.engine.into())?;
+        let store = Store::open_with_cache(&folder.documents(), settings.storage.engine.into(), settings.storage.cache_bytes_max)?;
         let engine = Engine::new(engine).map_err(|error| anyhow::anyhow!("the wasm engine does not start: {error:#}"))?;
         Self::over(store, engine, Options::default().now, folder, settings, code).await
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use souk_tests::api::{Api, INSTANT, filling};
 use souk_tests::faults::{At, Faults, Moment};
 use souk_tests::powercut::{Recording, copy, recorded};
@@ -437,6 +437,68 @@ async fn a_migration_goes_on_wherever_the_process_dies() {
         all_notes_are_read(&shop).await;
         assert_calm(&shop.close().said);
     }
+}
+
+/// More than an import writes at once.
+fn many_notes() -> String {
+    let mut lines = vec![json!({ "plugin": "notes", "form": 1 })];
+    lines.extend((0..3_500).map(|n| json!({ "collection": "notes", "key": format!("note-{n:04}"), "document": { "text": format!("text {n}") } })));
+    lines.extend((0..1_500).map(|n| json!({ "collection": "seen", "key": format!("note-{n:04}"), "counter": n })));
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_goes_on_wherever_the_process_dies() {
+    let (store, faults) = notes();
+    let files = tempfile::tempdir().unwrap();
+    let [file, other] = ["notes.jsonl", "other.jsonl"].map(|name| files.path().join(name));
+    fs::write(&file, many_notes()).unwrap();
+    fs::write(&other, many_notes().replace("text 7\"", "text 8\"")).unwrap();
+    let data = |shop: &Shop, command: &str, file: &Path| shop.says(&["plugin", "data", command, "notes", file.to_str().unwrap()]);
+    let shop = open(store, &faults);
+    assert!(shop.says(&["plugin", "remove", "notes"]).0);
+    shop.until_gone("notes");
+    let store = shop.close().folder;
+
+    let (counted, faults) = again(&store);
+    let shop = open(counted, &faults);
+    faults.only("data/documents");
+    let before = faults.seen(At::Sync);
+    let (imported, said) = data(&shop, "import", &file);
+    assert!(imported && said.contains("5000 documents and counters"), "{said}");
+    let syncs = faults.seen(At::Sync) - before;
+    drop(shop);
+    let mut halves = 0;
+    for (round, (nth, moment)) in points(syncs).into_iter().zip([Moment::After, Moment::Before].into_iter().cycle()).enumerate() {
+        let (copied, faults) = again(&store);
+        let shop = open(copied, &faults);
+        faults.only("data/documents");
+        faults.crash(At::Sync, moment, nth);
+        data(&shop, "import", &file);
+        let folder = shop.kill();
+        faults.mend();
+        let shop = open(folder, &faults);
+        let out = files.path().join(format!("{round}.jsonl"));
+        let (exported, said) = data(&shop, "export", &out);
+        if !exported {
+            halves += 1;
+            let refused = |(done, said): (bool, String)| assert!(!done && said.contains("is not finished"), "{said}");
+            refused((exported, said));
+            refused(data(&shop, "import", &other));
+            refused(shop.says(&["plugin", "promote", "notes", "1.0.0"]));
+        }
+        fs::remove_file(&out).ok();
+        let (imported, said) = data(&shop, "import", &file);
+        assert!(imported || said.contains("has data here already"), "{said}");
+        let (exported, said) = data(&shop, "export", &out);
+        assert!(exported, "{said}");
+        assert!(fs::read_to_string(&out).unwrap() == many_notes(), "broken off at sync {nth} of {syncs}");
+        let (promoted, said) = shop.says(&["plugin", "promote", "notes", "1.0.0"]);
+        assert!(promoted, "{said}");
+        all_notes_are_read(&shop).await;
+        assert_calm(&shop.close().said);
+    }
+    assert!(halves > 1, "{halves} of {} were broken off between", points(syncs).len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

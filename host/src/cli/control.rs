@@ -130,7 +130,9 @@ async fn answer(runtime: &Runtime, question: Question) -> Result<Answer> {
         Question::ImportData { plugin, file } => {
             ensure_not_live(runtime, &plugin)?;
             let file = std::fs::File::open(&file).with_context(|| file.display().to_string())?;
-            let count = data::import(&runtime.store, &plugin, std::io::BufReader::new(file)).await?;
+            let (store, handle) = (runtime.store.clone(), tokio::runtime::Handle::current());
+            let import = move || handle.block_on(data::import(&store, &plugin, std::io::BufReader::new(file)));
+            let count = tokio::task::spawn_blocking(import).await??;
             Answer::Text(format!("{count} documents and counters"))
         }
         Question::DeleteData { plugin } => {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::engine::bindings::souk::host::config::ShopFacts;
 use crate::front::config::ServerConfig;
-use crate::store::EngineKind;
+use crate::store::{CACHE_BYTES, EngineKind};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -42,12 +42,24 @@ pub struct ShopSettings {
     pub country: String,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct StorageSettings {
     /// `fjall`, `sled` or `redb`; fixed once the store has been made.
     pub engine: EngineSetting,
+    /// Of what was read from disk: fills as the shop is used. What was written last is kept beside it, up to 100 MB.
+    pub cache_bytes_max: u64,
 }
+
+impl Default for StorageSettings {
+    fn default() -> Self {
+        Self { engine: EngineSetting::default(), cache_bytes_max: CACHE_BYTES }
+    }
+}
+
+/// Below that, engines do nothing but read.
+const CACHE_BYTES_LEAST: u64 = 4 << 20;
+const CACHE_BYTES_MOST: u64 = 1 << 40;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -137,6 +149,10 @@ impl Settings {
             if name == super::grants::UNSIGNED {
                 problems.push(format!("plugins.publishers.{name}: give the publisher another name"));
             }
+        }
+        let cache = self.storage.cache_bytes_max;
+        if !(CACHE_BYTES_LEAST..=CACHE_BYTES_MOST).contains(&cache) {
+            problems.push(format!("storage.cache-bytes-max is {cache}: give {CACHE_BYTES_LEAST} to {CACHE_BYTES_MOST}"));
         }
         if shop.locales.is_empty() {
             problems.push("shop.locales is empty: give at least one, for instance [\"zh-CN\", \"en\"]".into());

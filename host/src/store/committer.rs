@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Bound;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,8 +17,8 @@ use super::{CommitError, Committed, Current, SEQ_KEY};
 
 /// Transactions in one batch at most.
 const GROUP_MAX: usize = 1_024;
-/// Keys whose last commit is remembered; a transaction older than the oldest
-/// of them conflicts.
+/// Keys whose last commit is remembered at most, for transactions that last long; one
+/// older than the oldest of them conflicts.
 const RECENT_KEYS_MAX: usize = 200_000;
 
 pub(super) struct Waiting {
@@ -48,27 +48,39 @@ impl Drop for Ending {
     }
 }
 
-/// Which commit last wrote a key, for those that may still matter.
-#[derive(Default)]
+/// Which commit last wrote a key, as far back as a transaction may still ask.
 pub(super) struct Recent {
     last: BTreeMap<(Space, Vec<u8>), u64>,
     order: VecDeque<(u64, (Space, Vec<u8>))>,
+    /// Transactions are of these, the oldest first; who has gone is not waited for.
+    snapshots: VecDeque<(u64, Weak<Current>)>,
     /// Nothing is known of commits up to this one.
     forgotten: u64,
 }
 
 impl Recent {
-    pub fn since(seq: u64) -> Self {
-        Self { forgotten: seq, ..Self::default() }
+    pub fn since(current: &Arc<Current>) -> Self {
+        let snapshots = VecDeque::from([(current.seq, Arc::downgrade(current))]);
+        Self { last: BTreeMap::new(), order: VecDeque::new(), snapshots, forgotten: current.seq }
     }
 
-    fn note(&mut self, key: (Space, Vec<u8>), seq: u64) {
-        self.order.push_back((seq, key.clone()));
-        self.last.insert(key, seq);
+    /// From now on transactions begin at `current`, which has written these keys.
+    fn note(&mut self, keys: impl Iterator<Item = (Space, Vec<u8>)>, current: &Arc<Current>) {
+        for key in keys.filter(|(space, _)| *space != Space::Meta) {
+            self.order.push_back((current.seq, key.clone()));
+            self.last.insert(key, current.seq);
+        }
+        self.snapshots.push_back((current.seq, Arc::downgrade(current)));
     }
 
+    /// Forgets what no transaction can ask for any more, and the oldest of what is too much.
     fn trim(&mut self) {
-        while self.order.len() > RECENT_KEYS_MAX
+        while self.snapshots.front().is_some_and(|(seq, snapshot)| *seq < self.forgotten || snapshot.strong_count() == 0) {
+            self.snapshots.pop_front();
+        }
+        let known_to_all = self.snapshots.front().map_or(self.forgotten, |(seq, _)| *seq);
+        while let Some((seq, _)) = self.order.front()
+            && (*seq <= known_to_all || self.order.len() > RECENT_KEYS_MAX)
             && let Some((seq, key)) = self.order.pop_front()
         {
             self.forgotten = seq;
@@ -221,14 +233,84 @@ impl Committer {
         self.batches.fetch_add(1, Ordering::Relaxed);
         // All of a group count as its last: their order among themselves was
         // settled when they were admitted.
-        for key in group.batch.into_keys() {
-            self.recent.note(key, seq);
-        }
+        let current = Arc::new(Current { snapshot: self.engine.snapshot(), seq });
+        self.recent.note(group.batch.into_keys(), &current);
+        self.current.store(current);
         self.recent.trim();
-        self.current.store(Arc::new(Current { snapshot: self.engine.snapshot(), seq }));
         self.durable.send_replace(seq);
         for (answer, seq) in group.answers {
             let _ = answer.send(Ok(Committed { seq }));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreError;
+    use crate::store::engine::Snapshot;
+
+    struct Nothing;
+
+    impl Snapshot for Nothing {
+        fn get(&self, _: Space, _: &[u8]) -> Result<Option<Bytes>, StoreError> {
+            Ok(None)
+        }
+
+        fn scan(&self, _: Space, _: Bound<&[u8]>, _: Bound<&[u8]>, _: bool, _: &mut dyn FnMut(&[u8], Bytes) -> bool) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    fn at(seq: u64) -> Arc<Current> {
+        Arc::new(Current { snapshot: Box::new(Nothing), seq })
+    }
+
+    /// Commits of ten keys each, the last of which stays the current one.
+    fn commits(recent: &mut Recent, seqs: std::ops::RangeInclusive<u64>) -> Arc<Current> {
+        let mut current = at(*seqs.start());
+        for seq in seqs {
+            let keys = (0..10_u64).map(|n| (Space::Documents, [seq.to_be_bytes(), n.to_be_bytes()].concat()));
+            let next = at(seq);
+            recent.note(keys, &next);
+            current = next;
+            recent.trim();
+        }
+        current
+    }
+
+    fn reader(of: &Arc<Current>, key: u64) -> Txn {
+        let mut txn = Txn::new(of.clone());
+        txn.get(&[key.to_be_bytes(), 0_u64.to_be_bytes()].concat()).unwrap();
+        txn
+    }
+
+    #[test]
+    fn what_was_written_is_remembered_for_as_long_as_a_transaction_is_older() {
+        let first = at(0);
+        let mut recent = Recent::since(&first);
+        let reads_early = reader(&first, 7);
+        drop(first);
+        let current = commits(&mut recent, 1..=100);
+        assert_eq!((recent.last.len(), recent.order.len(), recent.snapshots.len()), (1_000, 1_000, 101));
+        assert!(recent.conflict(&reads_early, &Group::default()).is_some());
+        drop((reads_early, current));
+        let current = commits(&mut recent, 101..=101);
+        assert_eq!((recent.last.len(), recent.order.len(), recent.snapshots.len()), (0, 0, 1));
+        assert!(recent.conflict(&reader(&current, 101), &Group::default()).is_none());
+    }
+
+    #[test]
+    fn a_transaction_that_never_ends_conflicts_at_last() {
+        let first = at(0);
+        let mut recent = Recent::since(&first);
+        let reads_early = reader(&first, 1_000_000);
+        let enough = RECENT_KEYS_MAX as u64 / 10;
+        let current = commits(&mut recent, 1..=enough);
+        assert!(recent.conflict(&reads_early, &Group::default()).is_none());
+        let _current = commits(&mut recent, enough + 1..=enough + 1);
+        assert_eq!(recent.order.len(), RECENT_KEYS_MAX);
+        assert!(recent.conflict(&reads_early, &Group::default()).is_some());
+        assert!(recent.conflict(&reader(&current, enough + 1), &Group::default()).is_some());
     }
 }

@@ -50,11 +50,12 @@ pub trait Snapshot: Send + Sync {
     ) -> Result<(), StoreError>;
 }
 
-pub fn open(kind: super::EngineKind, folder: &Path) -> Result<Box<dyn Engine>, StoreError> {
+/// What was read from disk stays in memory up to `cache_bytes`.
+pub fn open(kind: super::EngineKind, folder: &Path, cache_bytes: u64) -> Result<Box<dyn Engine>, StoreError> {
     Ok(match kind {
-        super::EngineKind::Fjall => Box::new(super::fjall::Fjall::open(folder)?),
-        super::EngineKind::Sled => Box::new(super::sled::Sled::open(folder)?),
-        super::EngineKind::Redb => Box::new(super::redb::Redb::open(folder)?),
+        super::EngineKind::Fjall => Box::new(super::fjall::Fjall::open(folder, cache_bytes)?),
+        super::EngineKind::Sled => Box::new(super::sled::Sled::open(folder, cache_bytes)?),
+        super::EngineKind::Redb => Box::new(super::redb::Redb::open(folder, cache_bytes)?),
     })
 }
 

@@ -107,6 +107,8 @@ const ENGINE_FILE: &str = "ENGINE";
 const REACHED_FILE: &str = "REACHED";
 const QUEUE_MAX: usize = 4_096;
 const COPY_BATCH_KEYS: usize = 10_000;
+/// Unless the operator says otherwise.
+pub const CACHE_BYTES: u64 = 64 << 20;
 
 /// What is durable now.
 struct Current {
@@ -143,6 +145,11 @@ impl Drop for Inner {
 impl Store {
     /// Opens or makes the store in `folder`, recovering what a crash left.
     pub fn open(folder: &Path, kind: EngineKind) -> Result<Store, StoreError> {
+        Self::open_with_cache(folder, kind, CACHE_BYTES)
+    }
+
+    /// Of what is on disk, at most `cache_bytes` stay in memory.
+    pub fn open_with_cache(folder: &Path, kind: EngineKind, cache_bytes: u64) -> Result<Store, StoreError> {
         let io = |error: std::io::Error| StoreError(format!("{}: {error}", folder.display()));
         fs::create_dir_all(folder).map_err(io)?;
         let marker = folder.join(ENGINE_FILE);
@@ -176,7 +183,7 @@ impl Store {
             }
             make(folder, kind)?;
         }
-        let engine: Arc<dyn Engine> = open_engine(kind, &engine_folder)?.into();
+        let engine: Arc<dyn Engine> = open_engine(kind, &engine_folder, cache_bytes)?.into();
         let (inner, committer, waiting) = Self::over(engine, kind, folder)?;
         let seq = *inner.durable.borrow();
         if let Some(reached) = reached.filter(|reached| seq < *reached) {
@@ -209,12 +216,14 @@ impl Store {
             None => 0,
             Some(seq) => u64::from_be_bytes(seq[..].try_into().map_err(|_| StoreError(format!("the sequence number is damaged: {RESTORE}")))?),
         };
-        let current = Arc::new(ArcSwap::from_pointee(Current { snapshot, seq }));
+        let now = Arc::new(Current { snapshot, seq });
+        let recent = Recent::since(&now);
+        let current = Arc::new(ArcSwap::new(now));
         let durable = watch::Sender::new(seq);
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let batches = Arc::new(AtomicU64::new(0));
         let failed = watch::Sender::new(None);
-        let (recent, engine_of) = (Recent::since(seq), engine.clone());
+        let engine_of = engine.clone();
         let committer = Committer { engine: engine_of, current: current.clone(), durable: durable.clone(), batches: batches.clone(), failed: failed.clone(), recent };
         let (queue, thread, folder) = (Some(queue), Mutex::new(None), folder.to_owned());
         Ok((Inner { kind, engine, current, durable, batches, failed, folder, queue, thread }, committer, waiting))
@@ -308,7 +317,7 @@ impl Store {
         let io = |error: std::io::Error| StoreError(format!("{}: {error}", destination.display()));
         fs::create_dir_all(destination).map_err(io)?;
         let current = self.0.current.load_full();
-        let copy = engine::open(self.0.kind, &destination.join(self.0.kind.name()))?;
+        let copy = engine::open(self.0.kind, &destination.join(self.0.kind.name()), CACHE_BYTES)?;
         for space in SPACES {
             let mut batch = Batch::new();
             let mut failed = Ok(());
@@ -332,9 +341,9 @@ impl Store {
 const RESTORE: &str = "restore a backup (`souk store restore`)";
 
 /// Engines say what is wrong, and not always where.
-fn open_engine(kind: EngineKind, folder: &Path) -> Result<Box<dyn Engine>, StoreError> {
+fn open_engine(kind: EngineKind, folder: &Path, cache_bytes: u64) -> Result<Box<dyn Engine>, StoreError> {
     // Some panic over damage.
-    let opened = catch_unwind(AssertUnwindSafe(|| engine::open(kind, folder)));
+    let opened = catch_unwind(AssertUnwindSafe(|| engine::open(kind, folder, cache_bytes)));
     let error = match opened {
         Ok(Ok(engine)) => return Ok(engine),
         Ok(Err(error)) if error.0.starts_with(engine::LOCKED) => return Err(error),
@@ -370,7 +379,7 @@ fn make(folder: &Path, kind: EngineKind) -> Result<(), StoreError> {
     };
     let io = |error: std::io::Error| StoreError(format!("{}: {error}", place.display()));
     clear_away().map_err(io)?;
-    drop(open_engine(kind, &beside)?);
+    drop(open_engine(kind, &beside, CACHE_BYTES)?);
     put_in_place().map_err(io)
 }
 

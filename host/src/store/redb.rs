@@ -11,7 +11,6 @@ use redb::{Builder, Database, DatabaseError, ReadOnlyTable, ReadableDatabase, Ta
 use super::StoreError;
 use super::engine::{Batch, Engine, SPACES, Snapshot, Space, is_empty_range};
 
-const CACHE_BYTES: usize = 64 << 20;
 const TABLES: [TableDefinition<&[u8], &[u8]>; SPACES.len()] =
     [TableDefinition::new("documents"), TableDefinition::new("counters"), TableDefinition::new("meta")];
 
@@ -25,10 +24,10 @@ fn failed(error: impl Into<redb::Error>) -> StoreError {
 }
 
 impl Redb {
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+    pub fn open(folder: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         fs::create_dir_all(folder).map_err(|error| StoreError(format!("{}: {error}", folder.display())))?;
         let file = folder.join("documents.redb");
-        let database = Builder::new().set_cache_size(CACHE_BYTES).create(&file).map_err(|error| match error {
+        let database = Builder::new().set_cache_size(cache_bytes as usize).create(&file).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => {
                 StoreError("another process has this store open: stop it, or use its commands while it serves".into())
             }

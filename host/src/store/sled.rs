@@ -27,7 +27,6 @@ use super::engine::{Batch, Engine, SPACES, Snapshot, Space, is_empty_range};
 
 /// Larger values are cut: what goes to sled's blob files is never synced.
 const PIECE_BYTES_MAX: usize = 3 << 10;
-const CACHE_BYTES: u64 = 64 << 20;
 /// Read from the tree before looking at what has been replaced meanwhile.
 const SCAN_CHUNK: usize = 256;
 
@@ -55,8 +54,8 @@ fn failed(error: impl std::fmt::Display) -> StoreError {
 }
 
 impl Sled {
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let database = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None).open().map_err(|error| {
+    pub fn open(folder: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        let database = sled::Config::new().path(folder).cache_capacity(cache_bytes).flush_every_ms(None).open().map_err(|error| {
             match &error {
                 sled::Error::Io(io) if io.to_string().contains("could not acquire lock") => {
                     StoreError("another process has this store open: stop it, or use its commands while it serves".into())

@@ -132,15 +132,14 @@ impl Txn {
         Ok(found)
     }
 
-    /// All counters of a range of keys, also without a note of the read.
-    pub fn counters(&mut self, (first, end): &(impl AsRef<[u8]>, impl AsRef<[u8]>)) -> Result<Vec<(Bytes, i64)>, StoreError> {
+    /// Counters in order of keys, also without a note of the read.
+    pub fn counters(&mut self, start: Bound<&[u8]>, end: Bound<&[u8]>, limit: usize) -> Result<Vec<(Bytes, i64)>, StoreError> {
         self.operations += 1;
         let (mut found, mut damaged) = (Vec::new(), Ok(()));
-        let (first, end) = (Bound::Included(first.as_ref()), Bound::Excluded(end.as_ref()));
-        self.current.snapshot.scan(Space::Counters, first, end, false, &mut |key, value| match decode_counter(&value) {
+        self.current.snapshot.scan(Space::Counters, start, end, false, &mut |key, value| match decode_counter(&value) {
             Ok(value) => {
                 found.push((Bytes::copy_from_slice(key), value));
-                true
+                found.len() < limit
             }
             Err(error) => {
                 damaged = Err(error);

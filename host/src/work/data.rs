@@ -8,21 +8,29 @@
 //! `data` capability, by the shop before a version goes live, and by `souk
 //! plugin data`.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, Read, Seek, Write};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::dead::decode;
+use super::keys::Key;
 use super::runner::{Verdict, host};
 use super::unit::{Kind, encode};
 use super::{PluginAnswer, PluginCall, Plugins, RunError, Runner, Unit, keys};
+use crate::capability::storage::check_place;
 use crate::shop::manifest::Data;
 use crate::store::{Store, StoreError, Txn};
 
 /// Documents and counters of one unit of the host's own.
 const BATCH: usize = 1_000;
+/// Of documents in one unit of an import.
+const BATCH_BYTES: usize = 4 << 20;
+/// What a document may be at most, its every byte escaped, fits well.
+const LINE_BYTES_MAX: u64 = 4 << 20;
+const HEADLESS: &str = "an export begins with one line that names the plugin";
 
 /// In which forms a plugin's documents are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,16 +74,20 @@ fn store_forms(txn: &mut Txn, plugin: &str, forms: &Forms) {
 /// nothing is, its own form is written from the start.
 pub async fn admit(store: &Store, plugin: &str, data: &Data) -> Result<(), DataError> {
     let forms = host(store, |txn| {
+        if importing(txn, plugin)?.is_some() {
+            return Ok(None);
+        }
         let (first, end) = keys::documents(plugin);
         let is_empty = txn.scan(Bound::Included(&first), Bound::Excluded(&end), 1, false)?.is_empty();
         let now = forms(txn, plugin)?;
         if !is_empty || now == Forms::settled(data.form) {
-            return Ok(now);
+            return Ok(Some(now));
         }
         store_forms(txn, plugin, &Forms::settled(data.form));
-        Ok(Forms::settled(data.form))
+        Ok(Some(Forms::settled(data.form)))
     })
-    .await?;
+    .await?
+    .ok_or_else(|| DataError::HalfImported(plugin.to_owned()))?;
     if forms.fit(data) {
         return Ok(());
     }
@@ -109,8 +121,14 @@ pub enum DataError {
     IsLive(String),
     #[error("`{0}` has data here already: `souk plugin data delete {0}` deletes it")]
     NotEmpty(String),
+    #[error("an import of the data of `{0}` is not finished: give the same command again with the same file, or `souk plugin data delete {0}`")]
+    HalfImported(String),
+    #[error("another import of the data of `{0}`, or its deletion, has come between: look what is there, and begin anew")]
+    Overtaken(String),
+    #[error("the file changed while it was read: `souk plugin data delete` deletes what came of it")]
+    Changed,
     #[error("line {line}: {reason}")]
-    Line { line: usize, reason: String },
+    Line { line: u64, reason: String },
     #[error(transparent)]
     Io(#[from] std::io::Error),
     #[error(transparent)]
@@ -147,6 +165,9 @@ pub fn export(store: &Store, plugin: &str, out: &mut impl Write) -> Result<u64, 
         serde_json::to_writer(&mut *out, line).map_err(std::io::Error::from)?;
         Ok(out.write_all(b"\n")?)
     };
+    if importing(&mut txn, plugin)?.is_some() {
+        return Err(DataError::HalfImported(plugin.to_owned()));
+    }
     let form = forms(&mut txn, plugin)?.form;
     write(&Line::Head { plugin: plugin.to_owned(), form })?;
     let mut count = 0;
@@ -154,7 +175,7 @@ pub fn export(store: &Store, plugin: &str, out: &mut impl Write) -> Result<u64, 
     loop {
         let page = txn.peek(Bound::Excluded(&first), Bound::Excluded(&end), BATCH)?;
         let Some((last, _)) = page.last() else { break };
-        first = keys::Key::from_slice(last);
+        first = Key::from_slice(last);
         for (key, value) in &page {
             let Some((collection, key)) = keys::names_of(plugin, key) else { continue };
             write(&match serde_json::from_slice(value) {
@@ -164,67 +185,174 @@ pub fn export(store: &Store, plugin: &str, out: &mut impl Write) -> Result<u64, 
             count += 1;
         }
     }
-    for (key, counter) in txn.counters(&keys::counters(plugin))? {
-        let Some((collection, key)) = keys::names_of(plugin, &key) else { continue };
-        write(&Line::Counter { collection, key, counter })?;
-        count += 1;
+    let (mut first, end) = keys::counters(plugin);
+    loop {
+        let page = txn.counters(Bound::Excluded(&first), Bound::Excluded(&end), BATCH)?;
+        let Some((last, _)) = page.last() else { break };
+        first = Key::from_slice(last);
+        for (key, counter) in page {
+            let Some((collection, key)) = keys::names_of(plugin, &key) else { continue };
+            write(&Line::Counter { collection, key, counter })?;
+            count += 1;
+        }
     }
     Ok(count)
 }
 
-/// Reads what [`export`] wrote into a store where the plugin has nothing.
-/// Answers with how many documents and counters came.
-pub async fn import(store: &Store, plugin: &str, input: impl BufRead) -> Result<u64, DataError> {
-    use base64::Engine;
-    if !is_empty(store, plugin)? {
-        return Err(DataError::NotEmpty(plugin.to_owned()));
+/// Reads what [`export`] wrote into a store where the plugin has nothing: once to look whether all of it is sound, and once to
+/// write it, some at a time. Where that was broken off, the same file goes on from there, and until then the plugin does not
+/// go live. Answers with how many documents and counters came.
+pub async fn import(store: &Store, plugin: &str, mut input: impl BufRead + Seek) -> Result<u64, DataError> {
+    let mut lines = Lines::of(plugin, &mut input);
+    while lines.next()?.is_some() {}
+    let (count, digest) = (lines.read, lines.hasher.finalize());
+    if count == 0 {
+        return Err(DataError::Line { line: 1, reason: HEADLESS.into() });
     }
-    // All lines are read before the first is written.
-    let mut lines = Vec::new();
-    for (index, line) in input.lines().enumerate() {
-        let wrong = |reason: String| DataError::Line { line: index + 1, reason };
-        let line: Line = serde_json::from_str(&line?).map_err(|error| wrong(error.to_string()))?;
-        match (index, &line) {
-            (0, Line::Head { plugin: of, .. }) if of == plugin => {}
-            (0, Line::Head { plugin: of, .. }) => return Err(wrong(format!("this is the data of `{of}`, not of `{plugin}`"))),
-            (0, _) | (_, Line::Head { .. }) => return Err(wrong("an export begins with one line that names the plugin".into())),
-            _ => {}
+    let mut done = host(store, |txn| Ok(begin_import(txn, plugin, digest.into()))).await??;
+
+    input.rewind()?;
+    let mut lines = Lines::of(plugin, &mut input);
+    let mut batch = Vec::new();
+    let mut bytes = 0;
+    while let Some((key, written)) = lines.next()? {
+        if lines.read <= done.lines {
+            continue;
         }
-        let written = match line {
-            Line::Head { form, .. } => (keys::forms(plugin), Written::Document(encode(&Forms::settled(form)))),
-            Line::Document { collection, key, document } => (keys::document(plugin, &collection, &key), Written::Document(document.to_string().into())),
-            Line::Bytes { collection, key, bytes } => {
-                let bytes = base64::prelude::BASE64_STANDARD.decode(bytes).map_err(|error| wrong(error.to_string()))?;
-                (keys::document(plugin, &collection, &key), Written::Document(bytes))
+        bytes += written.bytes();
+        batch.push((key, written));
+        if batch.len() == BATCH || bytes >= BATCH_BYTES {
+            done = import_some(store, plugin, done, std::mem::take(&mut batch)).await?;
+            bytes = 0;
+        }
+    }
+    let done = import_some(store, plugin, done, batch).await?;
+    if lines.hasher.finalize() != digest {
+        return Err(DataError::Changed);
+    }
+    host(store, |txn| {
+        let is_mine = importing(txn, plugin)?.as_ref() == Some(&done);
+        is_mine.then(|| txn.delete(&keys::importing(plugin)));
+        Ok(is_mine)
+    })
+    .await?
+    .then_some(count - 1)
+    .ok_or_else(|| DataError::Overtaken(plugin.to_owned()))
+}
+
+/// An import that has begun.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+struct Importing {
+    /// Of the file.
+    digest: [u8; 32],
+    /// How many of its lines are stored.
+    lines: u64,
+}
+
+fn importing(txn: &mut Txn, plugin: &str) -> Result<Option<Importing>, RunError> {
+    txn.get(&keys::importing(plugin))?.map(|bytes| decode(&bytes)).transpose()
+}
+
+fn begin_import(txn: &mut Txn, plugin: &str, digest: [u8; 32]) -> Result<Importing, DataError> {
+    match importing(txn, plugin)? {
+        Some(begun) if begun.digest == digest => return Ok(begun),
+        Some(_) => return Err(DataError::HalfImported(plugin.to_owned())),
+        None if !is_empty(txn, plugin)? => return Err(DataError::NotEmpty(plugin.to_owned())),
+        None => {}
+    }
+    let begun = Importing { digest, lines: 0 };
+    txn.put(&keys::importing(plugin), encode(&begun));
+    Ok(begun)
+}
+
+async fn import_some(store: &Store, plugin: &str, done: Importing, batch: Vec<(Key, Written)>) -> Result<Importing, DataError> {
+    let next = Importing { lines: done.lines + batch.len() as u64, ..done.clone() };
+    let stored = host(store, |txn| {
+        if importing(txn, plugin)?.as_ref() != Some(&done) {
+            return Ok(false);
+        }
+        for (key, written) in &batch {
+            match written {
+                Written::Document(bytes) => txn.put(key, bytes.clone()),
+                Written::Counter(value) => drop(txn.counter_add(key, *value, None)?),
             }
-            Line::Counter { collection, key, counter } => (keys::counter(plugin, &collection, &key), Written::Counter(counter)),
+        }
+        txn.put(&keys::importing(plugin), encode(&next));
+        Ok(true)
+    })
+    .await?;
+    if stored { Ok(next) } else { Err(DataError::Overtaken(plugin.to_owned())) }
+}
+
+/// An export, a line at a time.
+struct Lines<'a, R> {
+    plugin: &'a str,
+    input: R,
+    text: Vec<u8>,
+    read: u64,
+    hasher: blake3::Hasher,
+}
+
+impl<'a, R: BufRead> Lines<'a, R> {
+    fn of(plugin: &'a str, input: R) -> Self {
+        Self { plugin, input, text: Vec::new(), read: 0, hasher: blake3::Hasher::new() }
+    }
+
+    fn next(&mut self) -> Result<Option<(Key, Written)>, DataError> {
+        self.text.clear();
+        (&mut self.input).take(LINE_BYTES_MAX).read_until(b'\n', &mut self.text)?;
+        if self.text.is_empty() {
+            return Ok(None);
+        }
+        self.hasher.update(&self.text);
+        self.read += 1;
+        let is_whole = self.text.ends_with(b"\n") || (self.text.len() as u64) < LINE_BYTES_MAX;
+        let line = if is_whole { self.parse() } else { Err(format!("more than {LINE_BYTES_MAX} bytes")) };
+        line.map(Some).map_err(|reason| DataError::Line { line: self.read, reason })
+    }
+
+    fn parse(&self) -> Result<(Key, Written), String> {
+        use base64::Engine;
+        let plugin = self.plugin;
+        let place = |of: fn(&str, &str, &str) -> Key, collection: &str, key: &str| {
+            check_place(collection, key).map(|()| of(plugin, collection, key))
         };
-        lines.push(written);
-    }
-    for batch in lines.chunks(BATCH) {
-        host(store, |txn| {
-            for (key, written) in batch {
-                match written {
-                    Written::Document(bytes) => txn.put(key, bytes.clone()),
-                    Written::Counter(value) => drop(txn.counter_add(key, *value, None)?),
-                }
+        let line = serde_json::from_slice(&self.text).map_err(|error| error.to_string())?;
+        match line {
+            line if matches!(line, Line::Head { .. }) != (self.read == 1) => Err(HEADLESS.into()),
+            Line::Head { plugin: of, .. } if of != plugin => Err(format!("this is the data of `{of}`, not of `{plugin}`")),
+            Line::Head { form, .. } => Ok((keys::forms(plugin), Written::Document(encode(&Forms::settled(form)).into()))),
+            Line::Document { collection, key, document } => {
+                Ok((place(keys::document, &collection, &key)?, Written::Document(document.to_string().into())))
             }
-            Ok(())
-        })
-        .await?;
+            Line::Bytes { collection, key, bytes } => {
+                let bytes = base64::prelude::BASE64_STANDARD.decode(bytes).map_err(|error| error.to_string())?;
+                Ok((place(keys::document, &collection, &key)?, Written::Document(bytes.into())))
+            }
+            Line::Counter { collection, key, counter } => Ok((place(keys::counter, &collection, &key)?, Written::Counter(counter))),
+        }
     }
-    Ok(lines.len().saturating_sub(1) as u64)
 }
 
 enum Written {
-    Document(Vec<u8>),
+    Document(Bytes),
     Counter(i64),
 }
 
-fn is_empty(store: &Store, plugin: &str) -> Result<bool, DataError> {
-    let mut txn = store.begin();
+impl Written {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Document(bytes) => bytes.len(),
+            Self::Counter(_) => size_of::<i64>(),
+        }
+    }
+}
+
+fn is_empty(txn: &mut Txn, plugin: &str) -> Result<bool, RunError> {
     let (first, end) = keys::documents(plugin);
-    Ok(txn.peek(Bound::Excluded(&first), Bound::Excluded(&end), 1)?.is_empty() && txn.counters(&keys::counters(plugin))?.is_empty())
+    let (first_counter, end_counter) = keys::counters(plugin);
+    Ok(txn.peek(Bound::Excluded(&first), Bound::Excluded(&end), 1)?.is_empty()
+        && txn.counters(Bound::Included(&first_counter), Bound::Excluded(&end_counter), 1)?.is_empty())
 }
 
 /// Deletes all that is kept for a plugin. Answers with how many documents and
@@ -245,12 +373,22 @@ pub async fn delete(store: &Store, plugin: &str) -> Result<u64, DataError> {
             }
         }
     }
-    count += host(store, |txn| {
-        let counters = txn.counters(&keys::counters(plugin))?;
-        counters.iter().for_each(|(key, _)| txn.counter_delete(key));
-        txn.delete(&keys::forms(plugin));
-        txn.delete(&keys::cursor(plugin));
-        Ok(counters.len() as u64)
+    let (first, end) = keys::counters(plugin);
+    loop {
+        let deleted = host(store, |txn| {
+            let page = txn.counters(Bound::Included(&first), Bound::Excluded(&end), BATCH)?;
+            page.iter().for_each(|(key, _)| txn.counter_delete(key));
+            Ok(page.len())
+        })
+        .await?;
+        count += deleted as u64;
+        if deleted < BATCH {
+            break;
+        }
+    }
+    host(store, |txn| {
+        [keys::forms(plugin), keys::cursor(plugin), keys::importing(plugin)].iter().for_each(|key| txn.delete(key));
+        Ok(())
     })
     .await?;
     Ok(count)

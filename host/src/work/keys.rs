@@ -22,6 +22,7 @@ const CRON: u8 = b'r';
 const DEAD: u8 = b'x';
 const EXPIRY: u8 = b'z';
 const FORMS: u8 = b'v';
+const IMPORTING: u8 = b'p';
 const SEARCH_DOCUMENT: u8 = b'f';
 const SEARCH_APPLIED: u8 = b'a';
 /// Names of the operator's files that were there at the last start.
@@ -126,6 +127,11 @@ pub fn all_of(plugin: &str) -> impl Iterator<Item = (bool, (Key, Key))> {
 /// Form of a plugin's documents.
 pub fn forms(plugin: &str) -> Key {
     names(FORMS, &[plugin])
+}
+
+/// An import of a plugin's data that is not finished.
+pub fn importing(plugin: &str) -> Key {
+    names(IMPORTING, &[plugin])
 }
 
 pub fn session(id: &str) -> Key {
