@@ -42,8 +42,8 @@ pub struct Shopper {
 #[derive(Clone)]
 struct Filled {
     path: String,
-    /// What the shopper saw last, and its total.
-    fingerprint: String,
+    /// Of what the shopper saw last, if that alone is to be ordered; the same whenever it is tried.
+    agreed: Option<String>,
     total: i64,
 }
 
@@ -145,16 +145,15 @@ impl Shopper {
             let Some((_, answer)) = visit.send(who, method, &format!("{cart}/{what}"), body, None).await else { return };
             seen = answer;
         }
-        let fingerprint = seen["fingerprint"].as_str().expect("a cart has one").to_owned();
+        let fingerprint = seen["fingerprint"].as_str().expect("a cart has a fingerprint").to_owned();
         let total = seen["totals"]["total"]["amount"].as_i64().expect("a cart has a total");
-        (self.cart, self.key) = (Some(Filled { path: cart, fingerprint, total }), below(u64::MAX));
+        (self.cart, self.key) = (Some(Filled { path: cart, agreed: (below(2) == 0).then_some(fingerprint), total }), below(u64::MAX));
     }
 
     /// Once, or twice at the same time; with a key, or without one.
     async fn order(&mut self, visit: &Visit, cart: &Filled) {
         let path = format!("{}/order", cart.path);
-        let agrees = below(2) == 0;
-        let body = json!({ "payment_method": one_of(&PAYMENTS), "fingerprint": agrees.then_some(&cart.fingerprint) });
+        let body = json!({ "payment_method": one_of(&PAYMENTS), "fingerprint": cart.agreed });
         // The same key with another body is another request.
         let key = (below(2) == 0).then(|| self.key ^ u64::from_le_bytes(fingerprint("", body.to_string().as_bytes())[..8].try_into().expect("8 bytes")));
         let send = || visit.send(self.number, "POST", &path, body.clone(), key);
@@ -173,7 +172,7 @@ impl Shopper {
         }
         let Some((token, total, payment)) = told.first().cloned() else { return };
         assert!(told.iter().all(|other| *other == told[0]), "one cart, two orders: {told:?}");
-        assert!(!agrees || total == cart.total, "{} was agreed to, and ordered for {total}", cart.total);
+        assert!(cart.agreed.is_none() || total == cart.total, "{} was agreed to, and ordered for {total}", cart.total);
         visit.disk.books(|books| books.promise(&token, total));
         self.orders.push(Placed { token, payment });
         self.cart = None;
