@@ -36,8 +36,8 @@ pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
     copy(from, to, &|file| file.sync_all())
 }
 
-/// The same of many files, where nobody is being served: one wait for the disk
-/// and not one for each.
+/// The same of many files: one wait for the whole file system, which is too much
+/// for a swap, and not one for each of them.
 pub fn copy_large_folder(from: &Path, to: &Path) -> Result<()> {
     #[cfg(not(target_os = "linux"))]
     return copy_folder(from, to);

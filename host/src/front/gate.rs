@@ -55,8 +55,7 @@ impl Gate {
 
     /// Errs where there are too many: come again after so many seconds.
     pub async fn enter(&self) -> Result<OwnedSemaphorePermit, u64> {
-        let permit = self.permit().await;
-        match permit {
+        match self.permit().await {
             Some(permit) => {
                 self.entered.fetch_add(1, Ordering::Relaxed);
                 Ok(permit)
@@ -72,12 +71,12 @@ impl Gate {
         }
         let now_ms = self.now_ms();
         let place = InLine::new(&self.waiting);
-        if place.ahead >= self.waiting_max {
-            return None;
-        }
         if place.ahead == 0 {
             self.empty_ms.store(now_ms, Ordering::Relaxed);
             self.entered_when_empty.store(self.entered.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        if place.ahead >= self.waiting_max {
+            return None;
         }
         let patience = Duration::from_millis(self.patience_ms(now_ms));
         tokio::time::timeout(patience, self.places.clone().acquire_owned()).await.ok()?.ok()

@@ -1,8 +1,7 @@
 //! Full-text search over the catalogue.
 
 use serde::Deserialize;
-use souk_sdk::commerce::product_finder;
-use souk_sdk::commerce::product_search::{self, Results, Sort};
+use souk_sdk::commerce::product_finder::{self, Results, Sort};
 use souk_sdk::commerce::types::Page;
 use souk_sdk::web::{Json, Problem, Query, Request, Text};
 
@@ -41,7 +40,7 @@ pub fn search(Query(asked): Query<Asked>, request: &Request) -> Result<Json<Resu
     if asked.offset > OFFSET_MAX {
         return Err(Problem::field("offset", "range", format!("Use at most {OFFSET_MAX}, or narrow the search.")));
     }
-    let query = product_search::Query {
+    let query = product_finder::Query {
         text: asked.q.map(String::from).unwrap_or_default(),
         category: asked.category.map(String::from),
         brands: asked.brand.into_iter().map(String::from).collect(),

@@ -2,7 +2,7 @@
 //! catalogue's answers are passed in.
 
 use souk_sdk::commerce::catalog::{Category, Product};
-use souk_sdk::commerce::product_search::{FacetValue, Query, Sort};
+use souk_sdk::commerce::product_finder::{FacetValue, Query, Sort};
 use souk_sdk::search::{self, AnyFilter, Field, Filter, RangeFilter, SearchQuery, Value};
 
 const TEXT_CHARS_MAX: usize = 200;

@@ -7,8 +7,8 @@ mod index;
 use std::collections::BTreeSet;
 
 use souk_sdk::commerce::catalog::{self, Category};
-use souk_sdk::commerce::product_finder::{self, Error};
-use souk_sdk::commerce::product_search::{self, Query, Results};
+use souk_sdk::commerce::product_finder::{self, Error, FacetValue, Query, Results, Sort};
+use souk_sdk::commerce::product_search;
 use souk_sdk::host::command_handler;
 use souk_sdk::search::{self, SearchQuery};
 use souk_sdk::{config, events, log};
@@ -68,8 +68,24 @@ impl product_finder::Guest for Search {
 }
 
 impl product_search::Guest for Search {
-    fn search(query: Query, locale: String) -> Results {
-        <Self as product_finder::Guest>::search(query, locale).unwrap_or(NOTHING)
+    fn search(query: product_search::Query, locale: String) -> product_search::Results {
+        let product_search::Query { text, category, brands, price_min, price_max, sort, page } = query;
+        let sort = match sort {
+            product_search::Sort::Relevance => Sort::Relevance,
+            product_search::Sort::PriceAscending => Sort::PriceAscending,
+            product_search::Sort::PriceDescending => Sort::PriceDescending,
+            product_search::Sort::Newest => Sort::Newest,
+        };
+        let query = Query { text, category, brands, price_min, price_max, sort, page };
+        let found = <Self as product_finder::Guest>::search(query, locale).unwrap_or(NOTHING);
+        let facet = |FacetValue { value, label, count }| product_search::FacetValue { value, label, count };
+        product_search::Results {
+            total: found.total,
+            products: found.products,
+            categories: found.categories.into_iter().map(facet).collect(),
+            brands: found.brands.into_iter().map(facet).collect(),
+            corrected: found.corrected,
+        }
     }
 
     fn suggest(prefix: String, locale: String, limit: u32) -> Vec<String> {

@@ -2,8 +2,7 @@
 //! is a link or a form field, so that a search is an address.
 
 use maud::{Markup, html};
-use souk_sdk::commerce::product_finder;
-use souk_sdk::commerce::product_search::{FacetValue, Query, Results, Sort};
+use souk_sdk::commerce::product_finder::{self, FacetValue, Query, Results, Sort};
 use souk_sdk::commerce::types::Page;
 use souk_sdk::money::{self, Money};
 use souk_sdk::web::{Fields, Problem, Request, Response};
