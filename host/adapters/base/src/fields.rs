@@ -21,7 +21,6 @@ const FORBIDDEN: [&str; 11] = [
 
 pub type Entries = Vec<(FieldName, FieldValue)>;
 
-#[derive(Clone)]
 pub struct Headers {
     entries: RefCell<Entries>,
     mutable: bool,
