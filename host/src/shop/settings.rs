@@ -47,7 +47,7 @@ pub struct ShopSettings {
 pub struct StorageSettings {
     /// `fjall`, `sled` or `redb`; fixed once the store has been made.
     pub engine: EngineSetting,
-    /// Of what was read from disk: fills as the shop is used. What was written last is kept beside it, up to 100 MB.
+    /// Of what was read from disk: fills as the shop is used. What was written last is kept beside it, some 100 MB.
     pub cache_bytes_max: u64,
 }
 

@@ -18,9 +18,9 @@ use super::engine::{Batch, Engine, SPACES, Snapshot, Space, is_empty_range};
 /// disk is not the documents'. Left alone, fjall keeps half a GiB of them: the small spaces,
 /// which never fill a table by themselves, hold on to each.
 const JOURNAL_BYTES: u64 = 64 << 20;
-/// What was written last is in memory until it fills a table; fjall keeps the one before it as well, for
-/// snapshots that have gone long ago. At its own 64 MiB for each space a busy shop came to 200 MB of them, for a fiftieth of its processor time.
-/// A store keeps what it was made with.
+/// What was written last is in memory until it fills a table, and fjall keeps the one before it as well until the next is
+/// full. Measured with the writes of orders: 105 MB on the average, 175 with its own 64 MiB for each space, which save some
+/// 50 µs of processor time an order. A store keeps the sizes that it was made with.
 const DOCUMENTS_IN_MEMORY_BYTES: u64 = 32 << 20;
 const SMALL_IN_MEMORY_BYTES: u64 = 8 << 20;
 
