@@ -55,7 +55,8 @@ impl Gate {
 
     /// Errs where there are too many: come again after so many seconds.
     pub async fn enter(&self) -> Result<OwnedSemaphorePermit, u64> {
-        match self.permit().await {
+        let permit = self.permit().await;
+        match permit {
             Some(permit) => {
                 self.entered.fetch_add(1, Ordering::Relaxed);
                 Ok(permit)
