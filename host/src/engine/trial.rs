@@ -62,7 +62,7 @@ impl Tally {
 pub struct Tallies {
     live: Tally,
     trial: Tally,
-    /// Why the version on trial failed last.
+    /// How and where the version on trial failed last; the log has it whole.
     failure: Mutex<String>,
 }
 
@@ -74,7 +74,7 @@ impl Tallies {
     pub fn record_trial(&self, failure: Option<&CallError>, took: Option<Duration>) {
         self.trial.record(failure.is_none(), took);
         if let Some(failure) = failure {
-            *self.failure.lock() = failure.to_string();
+            *self.failure.lock() = format!("{:?} in `{}`", failure.kind, failure.plugin.as_deref().unwrap_or("host"));
         }
     }
 
