@@ -526,7 +526,11 @@ async fn trial(folder: &StoreFolder, plugin: &str, end: bool, json: bool) -> Res
 }
 
 fn trial_line(trial: &TrialReport) -> String {
-    let side = |calls: u64, failures: u64, us: u64| format!("{calls} calls, {failures} failed, {us} µs each");
+    // None where only baseline code has run.
+    let side = |calls: u64, failures: u64, us: u64| {
+        let mean = if us == 0 { String::new() } else { format!(", {us} µs each") };
+        format!("{calls} calls, {failures} failed{mean}")
+    };
     let (tried, live) = (side(trial.calls, trial.failures, trial.trial_us), side(trial.live_calls, trial.live_failures, trial.live_us));
     match trial.mode {
         Mode::Shadow => format!(

@@ -62,7 +62,7 @@ impl Tally {
 pub struct Tallies {
     live: Tally,
     trial: Tally,
-    /// Why the version on trial failed last.
+    /// How and where the version on trial failed last; the log has it whole.
     failure: Mutex<String>,
 }
 
@@ -78,7 +78,7 @@ impl Tallies {
         }
         self.trial.record(failure.is_none(), took);
         if let Some(failure) = failure {
-            *self.failure.lock() = failure.to_string();
+            *self.failure.lock() = format!("{:?} in `{}`", failure.kind, failure.plugin.as_deref().unwrap_or("host"));
         }
     }
 

@@ -132,6 +132,7 @@ impl Shop {
         let report = |name: &String| {
             let loaded = live.loaded.get(name);
             let graph = live.providers.get(name).map(|p| &p.graph).or(live.services.as_ref());
+            let canary = live.canary.as_ref().filter(|canary| canary.plugin() == name);
             let links = graph.into_iter().flat_map(|g| g.services_of(name).iter().map(String::as_str).chain(g.extensions_of(name)));
             let stats = stats.get(name);
             let counted = |counter: fn(&PluginStats) -> &AtomicU64| stats.map_or(0, |s| counter(s).load(Relaxed));
@@ -144,13 +145,13 @@ impl Shop {
                 publisher: loaded.map(|l| l.plugin.publisher.clone()).unwrap_or_default(),
                 problem: problems.get(name).cloned(),
                 taken_back: None,
-                baseline: loaded.is_some() && graph.is_some_and(Graph::is_baseline),
+                baseline: loaded.is_some() && graph.into_iter().chain(canary.map(|canary| &canary.graph)).any(Graph::is_baseline),
                 older_form: loaded.and_then(|l| work::data::older_form(&self.store, name, &l.plugin.manifest.data)),
                 switched_off: live.providers.get(name).map_or_else(Vec::new, |provider| {
                     provider.switched_off().map(|(point, left)| (point.to_owned(), left.as_secs() + 1)).collect()
                 }),
                 points: loaded.map_or_else(Vec::new, |l| l.plugin.manifest.extension_points.iter().map(|point| point_report(point, &policies)).collect()),
-                trial: match live.canary.as_ref().filter(|canary| canary.plugin() == name) {
+                trial: match canary {
                     Some(canary) => Some(canary.report()),
                     None => live.providers.get(name).and_then(|provider| Some(provider.trial()?.report())),
                 },
