@@ -108,7 +108,7 @@ impl<'a> Operator<'a> {
             let last = versions.history()?.pop().context("it was live")?;
             versions.promote(&last.id)?;
         }
-        versions.went_live()
+        versions.went_live().map(drop)
     }
 
     /// At some commits of a life.
