@@ -185,8 +185,8 @@ fn plugins_that_are_given_along_are_called() {
         scenario["expect"] = json!({ "answer": { "status": 200, "body": body } });
         scenario
     };
-    let (went_well, said) = said(&caller, &call("service", ""), &[]);
-    assert!(!went_well && said.contains("`caller` calls `souk:commerce/tax@0.1.0`, which no plugin here provides") && said.contains("--with FOLDER"), "{said}");
+    let (went_well, refused) = said(&caller, &call("service", ""), &[]);
+    assert!(!went_well && refused.contains("`caller` calls `souk:commerce/tax@0.1.0`, which no plugin here provides") && refused.contains("--with FOLDER"), "{refused}");
     let with = ["--with", service.to_str().unwrap(), "--with", provider.to_str().unwrap()];
     for (what, body) in [("service", "\"0\""), ("provider", "\"provider version 0000\"")] {
         let (went_well, report) = report(&caller, &call(what, body), &with);
