@@ -177,13 +177,13 @@ impl Store {
         }
         let engine_folder = folder.join(kind.name());
         let reached = read_reached(folder)?;
-        if !engine_folder.exists() {
-            if marked || reached.is_some() {
+        let engine: Arc<dyn Engine> = match engine_folder.exists() {
+            true => open_engine(kind, &engine_folder, cache_bytes)?.into(),
+            false if marked || reached.is_some() => {
                 return Err(StoreError(format!("{} is gone, and the store's documents with it: {RESTORE}", engine_folder.display())));
             }
-            make(folder, kind)?;
-        }
-        let engine: Arc<dyn Engine> = open_engine(kind, &engine_folder, cache_bytes)?.into();
+            false => make(folder, kind, cache_bytes)?.into(),
+        };
         let (inner, committer, waiting) = Self::over(engine, kind, folder)?;
         let seq = *inner.durable.borrow();
         if let Some(reached) = reached.filter(|reached| seq < *reached) {
@@ -368,7 +368,7 @@ fn write_reached(folder: &Path, seq: u64) -> Result<(), StoreError> {
 }
 
 /// Beside its place until all of it is on disk: fjall does not open what is half made.
-fn make(folder: &Path, kind: EngineKind) -> Result<(), StoreError> {
+fn make(folder: &Path, kind: EngineKind, cache_bytes: u64) -> Result<Box<dyn Engine>, StoreError> {
     let place = folder.join(kind.name());
     let beside = place.with_extension("new");
     let clear_away = || if beside.exists() { fs::remove_dir_all(&beside) } else { Ok(()) };
@@ -380,7 +380,17 @@ fn make(folder: &Path, kind: EngineKind) -> Result<(), StoreError> {
     let io = |error: std::io::Error| StoreError(format!("{}: {error}", place.display()));
     clear_away().map_err(io)?;
     drop(open_engine(kind, &beside, CACHE_BYTES)?);
-    put_in_place().map_err(io)
+    put_in_place().map_err(io)?;
+    // Engines have threads of their own, which on a busy machine hold the lock for a moment after they were dropped.
+    let mut opened = open_engine(kind, &place, cache_bytes);
+    for _ in 0..200 {
+        match &opened {
+            Err(error) if error.0.starts_with(engine::LOCKED) => std::thread::sleep(Duration::from_millis(25)),
+            _ => break,
+        }
+        opened = open_engine(kind, &place, cache_bytes);
+    }
+    opened
 }
 
 fn sync_below(folder: &Path) -> std::io::Result<()> {
