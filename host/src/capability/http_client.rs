@@ -137,12 +137,10 @@ fn failed(error: reqwest::Error) -> Error {
     if error.is_timeout() {
         return Error::Timeout;
     }
-    let mut text = error.without_url().to_string();
-    let refused = "leads to a private address";
-    if text.contains(refused) {
-        text = format!("the name {refused}");
-    }
-    Error::Failed(text)
+    let error = error.without_url();
+    // What it says itself is only that it failed.
+    let causes = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    Error::Failed(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
 }
 
 /// Scheme, host and port against the allow-list; userinfo is never needed.
@@ -321,7 +319,8 @@ mod tests {
         let client = HttpClient::new().unwrap();
         let request = Request { method: "GET".into(), url: "http://localhost:1/".into(), headers: vec![], body: vec![], timeout_ms: 1_000 };
         let allowed = BTreeSet::from(["http://localhost:1".to_owned()]);
-        let Err(Error::Failed(_)) = client.fetch(&allowed, request, None).await else { panic!("it must not connect") };
+        let Err(Error::Failed(why)) = client.fetch(&allowed, request, None).await else { panic!("it must not connect") };
+        assert!(why.contains("private address"), "{why}");
     }
 
     #[tokio::test]
