@@ -64,7 +64,9 @@ impl Sales {
         let (sales, seen) = (Sales::load(folder), tempfile::tempdir().unwrap());
         assert_eq!(sales.acknowledged.len(), SHOPPERS * ORDERS_EACH);
         sales.recording.seen(seen.path());
-        let missed = differences(seen.path(), &shop.folder());
+        let mut missed = differences(seen.path(), &shop.folder());
+        // The operator's commands, which are not recorded, tell of themselves there.
+        missed.retain(|path| path != Path::new("audit.jsonl"));
         assert!(missed.is_empty(), "the recorder has missed how these came to be: {missed:?}");
     }
 
