@@ -106,7 +106,7 @@ fn preparing(site: &Site) -> Markup {
     let title = site.say("The search is being prepared", "搜索功能正在准备中");
     let text = site.say("Please try again in a moment. Everything else works: you can look through all products.", "请稍后再试。其他功能不受影响，您可以先浏览全部商品。");
     site.page(title, text, html! {
-        div.wide {
+        div.wide.lost {
             h1 { (title) }
             p.notice role="status" { (text) }
             p { a.button href=(site.link("/products")) { (site.texts.all_products) } }
