@@ -48,7 +48,9 @@ impl Guest for Hostile {
                 vec![proposal(Effect::Percent((100_000, portions(1))))]
             }
             "take-its-time" => {
-                (0..15_000_000_u32).for_each(|turn| drop(black_box(turn)));
+                for turn in 0..15_000_000_u32 {
+                    black_box(turn);
+                }
                 vec![proposal(Effect::Percent((100_000, portions(1))))]
             }
             "huge-answer" => {
