@@ -86,6 +86,18 @@ impl Audit {
         Self(store.join("audit.jsonl"))
     }
 
+    /// Of the store whose plugins lie in `plugins`.
+    pub fn of_plugins(plugins: &Path) -> Self {
+        Self::of(plugins.parent().unwrap_or(plugins))
+    }
+
+    /// What the shop has done by itself. It goes on where that cannot be written down.
+    pub fn tell(&self, entries: Vec<Entry>) {
+        if let Err(error) = self.add(entries) {
+            tracing::error!("a change is not in the shop's audit trail: {error:#}");
+        }
+    }
+
     /// On disk when it returns.
     pub fn add(&self, entries: Vec<Entry>) -> Result<()> {
         if entries.is_empty() {

@@ -255,6 +255,15 @@ impl Shop {
         souk().args(arguments).arg("--store").arg(self.folder()).output().unwrap()
     }
 
+    /// The same, with nobody there to read what it prints.
+    pub fn souk_unread(&self, arguments: &[&str]) -> Output {
+        let mut command = souk();
+        command.args(arguments).arg("--store").arg(self.folder()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        child.wait_with_output().unwrap()
+    }
+
     /// Runs a command of a plugin and gives its JSON.
     pub fn run(&self, command: &str, arguments: &[&str]) -> serde_json::Value {
         let output = self.souk(&[&["plugin", "run", command], arguments].concat());

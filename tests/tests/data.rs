@@ -129,6 +129,26 @@ async fn a_migration_goes_on_after_a_crash() {
     all_are_read(&shop).await;
 }
 
+/// As an operator who asks again does after a crash, while the shop goes on by itself.
+#[tokio::test]
+async fn those_who_ask_for_one_migration_all_see_its_end() {
+    let shop = shop();
+    write_all(&shop).await;
+    second_version(&shop);
+    for (round, form) in [2, 1, 2].into_iter().enumerate() {
+        let to = form.to_string();
+        std::thread::scope(|scope| {
+            let asked: Vec<_> = (0..4).map(|_| scope.spawn(|| shop.says(&["plugin", "data", "migrate", "notes", "--to", &to]))).collect();
+            for asked in asked {
+                let (migrated, said) = asked.join().unwrap();
+                assert!(migrated, "{said}");
+            }
+        });
+        assert_eq!(forms(&shop, &format!("round-{round}")), ([form].into(), form));
+    }
+    all_are_read(&shop).await;
+}
+
 #[tokio::test]
 async fn data_is_exported_deleted_and_read_back() {
     let shop = shop();

@@ -62,10 +62,9 @@ async fn providers_that_ask_each_other_are_not_asked_again() {
     let (sku, _) = api.buyable(3).await;
     let shoppers = Shoppers::enter(&shop).await;
     shop.misbehave("1.0.0", "ask-for-discounts");
-    let (twin, manifest) = (shop.plugin("twin"), fs::read_to_string(shop.plugin("hostile").join("plugin.toml")).unwrap());
-    fs::create_dir(&twin).unwrap();
-    fs::copy(shop.plugin("hostile").join("plugin.wasm"), twin.join("plugin.wasm")).unwrap();
-    replace(&twin.join("plugin.toml"), manifest.replace("name = \"hostile\"", "name = \"twin\"").as_bytes());
+    souk_tests::hostile(&shop.plugin("twin"), "1.0.0", "ask-for-discounts");
+    let manifest = shop.plugin("twin").join("plugin.toml");
+    replace(&manifest, fs::read_to_string(&manifest).unwrap().replace("name = \"hostile\"", "name = \"twin\"").as_bytes());
     let (granted, said) = shop.says(&["plugin", "grant", "--yes", "twin"]);
     assert!(granted && said.contains("is live"), "{said}");
     let (cart, _) = api.cart(&sku, 1).await.unwrap();

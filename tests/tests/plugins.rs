@@ -428,3 +428,12 @@ async fn versions_are_gone_back_to_in_one_step() {
     assert!(done, "{said}");
     assert!(discount(&Api::of(&shop)).await > 0);
 }
+
+#[test]
+fn a_list_ends_with_its_reader() {
+    use std::os::unix::process::ExitStatusExt;
+    let output = Shop::open().souk_unread(&["plugin", "list"]);
+    const SIGPIPE: i32 = 13;
+    assert_eq!(output.status.signal(), Some(SIGPIPE), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+}

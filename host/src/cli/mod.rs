@@ -103,6 +103,9 @@ enum DeadCommand {
 
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if only_shows(&arguments.command) {
+        end_with_the_reader();
+    }
     let filter = tracing_subscriber::EnvFilter::try_from_env("SOUK_LOG").unwrap_or_else(|_| usual_log(&arguments.command).into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -119,6 +122,16 @@ pub fn main() -> ExitCode {
             if error.is::<serve::MustRestart>() { ExitCode::from(serve::MustRestart::EXIT_CODE) } else { ExitCode::FAILURE }
         }
     }
+}
+
+fn only_shows(command: &Command) -> bool {
+    !matches!(command, Command::Serve { .. } | Command::Dev { .. }) && audited(command).is_none()
+}
+
+/// As other tools do in a pipe (`souk plugin list | head`): printing would panic otherwise.
+fn end_with_the_reader() {
+    // SAFETY: no other thread runs yet, and no handler of ours is replaced.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 /// What a rehearsed shop does is nothing to tell a developer of.

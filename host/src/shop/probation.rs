@@ -2,7 +2,6 @@
 //! to the version before it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -85,7 +84,7 @@ impl Shop {
                     Err(error) => tracing::warn!(plugin = name, "this version cannot be gone back to later: {error:#}"),
                 }
             }
-            write_down(&folder, news);
+            Audit::of_plugins(&folder).tell(news);
         });
         let _ = kept.await;
     }
@@ -108,7 +107,7 @@ impl Shop {
             let (why, name, folder) = (reason.clone(), plugin.clone(), self.folder.clone());
             let back = tokio::task::spawn_blocking(move || {
                 let version = versions.roll_back(Some(&why))?;
-                write_down(&folder, vec![Entry::by_shop("taken back", &name, format!("for {version}: {why}"))]);
+                Audit::of_plugins(&folder).tell(vec![Entry::by_shop("taken back", &name, format!("for {version}: {why}"))]);
                 Ok(version)
             });
             let back = back.await;
@@ -117,13 +116,6 @@ impl Shop {
                 Err(error) => tracing::error!(plugin, "{reason}; there is nothing to go back to: {error:#}"),
             }
         }
-    }
-}
-
-/// The shop goes on where it cannot: it has done what is to be told.
-pub(super) fn write_down(plugins: &Path, news: Vec<Entry>) {
-    if let Err(error) = Audit::of(plugins.parent().unwrap_or(plugins)).add(news) {
-        tracing::error!("a change is not in the shop's audit trail: {error:#}");
     }
 }
 

@@ -9,9 +9,8 @@ use anyhow::{bail, ensure};
 use super::canary::{self, Canary};
 use super::load::{self, Loaded};
 use super::versions::{OnTrial, Versions};
-use super::probation::write_down;
 use super::{Live, Refusal, Shop, part, read_only_unit};
-use crate::audit::Entry;
+use crate::audit::{Audit, Entry};
 use crate::engine::{Code, Graph, Mode, Provider, Trial};
 use crate::shop::manifest::Kind;
 use crate::work::LivePlugins;
@@ -168,7 +167,7 @@ impl Shop {
         if let Err(error) = Versions::of(&self.folder, plugin).try_out(None) {
             tracing::error!(plugin, "it will be tried again at the next start: {error:#}");
         }
-        write_down(&self.folder, vec![Entry::by_shop("trial ended", plugin, reason.clone())]);
+        Audit::of_plugins(&self.folder).tell(vec![Entry::by_shop("trial ended", plugin, reason.clone())]);
         self.trial_problems.lock().insert(plugin.to_owned(), reason);
     }
 

@@ -117,6 +117,8 @@ pub enum DataError {
     OnTheWay { plugin: String, form: u32, from: u32 },
     #[error("`{plugin}` could not rewrite its documents: {reason}. What was rewritten before that stays; run it again to go on.")]
     Migration { plugin: String, reason: String },
+    #[error("meanwhile the documents of `{plugin}` were told to take form {form}: this migration has ended")]
+    TurnedBack { plugin: String, form: u32 },
     #[error("`{0}` is live: its data can be replaced or deleted once it is removed (`souk plugin remove {0}`)")]
     IsLive(String),
     #[error("`{0}` has data here already: `souk plugin data delete {0}` deletes it")]
@@ -360,38 +362,39 @@ fn is_empty(txn: &mut Txn, plugin: &str) -> Result<bool, RunError> {
 pub async fn delete(store: &Store, plugin: &str) -> Result<u64, DataError> {
     let mut count = 0;
     for (is_document, (first, end)) in keys::all_of(plugin) {
-        loop {
-            let deleted = host(store, |txn| {
-                let page = txn.peek(Bound::Included(&first), Bound::Excluded(&end), BATCH)?;
-                page.iter().for_each(|(key, _)| txn.delete(key));
-                Ok(page.len())
-            })
-            .await?;
-            count += if is_document { deleted as u64 } else { 0 };
-            if deleted < BATCH {
-                break;
-            }
-        }
+        let deleted = empty(store, |txn| {
+            let page = txn.peek(Bound::Included(&first), Bound::Excluded(&end), BATCH)?;
+            page.iter().for_each(|(key, _)| txn.delete(key));
+            Ok(page.len())
+        });
+        let deleted = deleted.await?;
+        count += if is_document { deleted } else { 0 };
     }
     let (first, end) = keys::counters(plugin);
-    loop {
-        let deleted = host(store, |txn| {
-            let page = txn.counters(Bound::Included(&first), Bound::Excluded(&end), BATCH)?;
-            page.iter().for_each(|(key, _)| txn.counter_delete(key));
-            Ok(page.len())
-        })
-        .await?;
-        count += deleted as u64;
-        if deleted < BATCH {
-            break;
-        }
-    }
+    let counters = empty(store, |txn| {
+        let page = txn.counters(Bound::Included(&first), Bound::Excluded(&end), BATCH)?;
+        page.iter().for_each(|(key, _)| txn.counter_delete(key));
+        Ok(page.len())
+    });
+    count += counters.await?;
     host(store, |txn| {
         [keys::forms(plugin), keys::cursor(plugin), keys::importing(plugin)].iter().for_each(|key| txn.delete(key));
         Ok(())
     })
     .await?;
     Ok(count)
+}
+
+/// Runs `delete_page` until it finds less than [`BATCH`]. Answers with how many went.
+async fn empty(store: &Store, delete_page: impl Fn(&mut Txn) -> Result<usize, RunError>) -> Result<u64, RunError> {
+    let mut count = 0;
+    loop {
+        let deleted = host(store, &delete_page).await?;
+        count += deleted as u64;
+        if deleted < BATCH {
+            return Ok(count);
+        }
+    }
 }
 
 impl<P: Plugins> Runner<P> {
@@ -408,15 +411,27 @@ impl<P: Plugins> Runner<P> {
         let mut forms = self.host(|txn| begin(txn, plugin, to)).await??;
         let mut units = 0;
         while !forms.is_settled() {
-            forms = self.migrate_some(plugin, forms).await?;
-            units += 1;
+            forms = match self.migrate_some(plugin, &forms).await? {
+                Some(next) => {
+                    units += 1;
+                    next
+                }
+                None => self.overtaken(plugin, to)?,
+            };
         }
         Ok(units)
     }
 
-    async fn migrate_some(self: &Arc<Self>, plugin: &str, forms: Forms) -> Result<Forms, DataError> {
+    /// After a crash the shop goes on by itself, and an operator may ask for the same: either takes up what the other has done.
+    fn overtaken(&self, plugin: &str, to: u32) -> Result<Forms, DataError> {
+        let now = forms(&mut self.store.begin(), plugin)?;
+        if now.form == to { Ok(now) } else { Err(DataError::TurnedBack { plugin: plugin.to_owned(), form: now.form }) }
+    }
+
+    /// One unit; none where the documents are further than `forms` says.
+    async fn migrate_some(self: &Arc<Self>, plugin: &str, forms: &Forms) -> Result<Option<Forms>, DataError> {
         let failed = |reason: String| DataError::Migration { plugin: plugin.to_owned(), reason };
-        let is_same = |unit: &mut Unit| Ok(stored(unit.host_txn()?, plugin)?.as_ref() == Some(&forms));
+        let is_same = |unit: &mut Unit| Ok(stored(unit.host_txn()?, plugin)?.as_ref() == Some(forms));
         let finish = |unit: &mut Unit, answer| {
             let next = match answer {
                 PluginAnswer::Migrated(Ok(Some(cursor))) => Forms { cursor, ..forms.clone() },
@@ -431,10 +446,7 @@ impl<P: Plugins> Runner<P> {
         // Each unit that asks for the form has read the record that this one writes.
         self.after_others(&keys::forms(plugin)).await;
         let outcome = self.run(plugin, &call, self.background_start(Kind::Job), is_same, finish).await;
-        match outcome.map_err(|error| failed(error.to_string()))?.value {
-            Some(next) => next.map_err(failed),
-            None => Err(failed("another migration has begun meanwhile".into())),
-        }
+        outcome.map_err(|error| failed(error.to_string()))?.value.transpose().map_err(failed)
     }
 
     /// Migrations that a crash broke off, and those whose plugin was away.
