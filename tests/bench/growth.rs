@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use souk_tests::process::{address, folder_bytes};
 use souk_tests::wire::{Client, block_on, get};
-use souk_tests::{Shop, catalogue as shops_catalogue, souk_says};
+use souk_tests::{Shop, catalogue as shops_catalogue, souk_says, store_without_pages};
 
 use crate::Effort;
 use crate::figure::{Figure, Growth, Mark, Round, median};
@@ -32,7 +32,7 @@ const STARTS: usize = 3;
 /// The same read in a small and in a large catalogue.
 pub fn catalog(effort: Effort) -> Result<Vec<Figure>> {
     let catalogue = Catalogue::read(&shops_catalogue())?;
-    let (small, large) = (Shop::open(), Shop::open());
+    let [small, large] = [(); 2].map(|()| Shop::serve(store_without_pages()));
     catalogue.grow(&small, SMALL)?;
     let seconds = catalogue.grow(&large, LARGE)?;
     let (small, large) = (address(&small).map(|a| (a, small))?, address(&large).map(|a| (a, large))?);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use souk_tests::process::{address, cpu, handles};
 use souk_tests::wire::{Client, block_on, get};
-use souk_tests::{Shop, limit, store};
+use souk_tests::{Shop, store_without_pages};
 
 use crate::Effort;
 use crate::bare::Bare;
@@ -17,7 +17,7 @@ const CONNECTIONS: usize = 32;
 
 /// One product as JSON, through the graph: no page cache, no ETag sent.
 pub fn api_product(effort: Effort) -> Result<Vec<Figure>> {
-    let shop = Shop::open();
+    let shop = Shop::serve(store_without_pages());
     let address = address(&shop)?;
     block_on(async {
         let path = format!("/api/v1/products/{}", handles(address, 1).await?[0]);
@@ -38,9 +38,7 @@ pub fn cached_page(effort: Effort) -> Result<Vec<Figure>> {
 
 /// Every request is rendered: the shop keeps no pages.
 pub fn page_product(effort: Effort) -> Result<Vec<Figure>> {
-    let folder = store();
-    limit(&folder, "page-cache-bytes-max = 0");
-    let shop = Shop::serve(folder);
+    let shop = Shop::serve(store_without_pages());
     let address = address(&shop)?;
     let (mut tails, mut rates) = (Vec::new(), Vec::new());
     block_on(async {

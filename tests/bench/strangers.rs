@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use souk_tests::process::{address, handles};
 use souk_tests::wire::{Client, block_on, get};
-use souk_tests::{Shop, copy, grant, install, install_guest, root, store};
+use souk_tests::{Shop, copy, grant, install, install_guest, root, store, store_without_pages};
 use tempfile::TempDir;
 
 use crate::calls;
@@ -22,7 +22,7 @@ const CONNECTIONS: usize = 16;
 /// The shop's tail while one plugin of its graph spins until its deadline, again
 /// and again, against the tail without.
 pub fn hostile_neighbour(effort: Effort) -> Result<Vec<Figure>> {
-    let folder = store();
+    let folder = store_without_pages();
     install_guest(&folder, "hostile-service");
     let shop = Shop::serve(folder);
     let address = address(&shop)?;

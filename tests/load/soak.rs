@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use souk_tests::Shop;
-use souk_tests::process::{folder_bytes, open_files, status};
+use souk_tests::process::{folder_bytes, guests_kib, open_files, status};
 
 use crate::drive::Load;
 use crate::report::Report;
@@ -18,7 +18,7 @@ const SAMPLES_MIN: u32 = 6;
 const FILLING: f64 = 0.25;
 
 /// What is looked at, and growth an hour that is nothing, as a part of the mean.
-const SERIES: [(&str, f64); 5] = [("resident_kib", 0.05), ("open_files", 0.05), ("threads", 0.05), ("disk_bytes", 0.05), ("p99_ms", 0.2)];
+const SERIES: [(&str, f64); 6] = [("resident_kib", 0.05), ("guests_kib", 0.05), ("open_files", 0.05), ("threads", 0.05), ("disk_bytes", 0.05), ("p99_ms", 0.2)];
 
 pub async fn soak(load: &mut Load<'_>, server: &Server, rate: f64, time: Duration) -> Result<Value> {
     let shop = server.shop.as_ref().context("--soak looks into the process of the server: leave --url out")?;
@@ -29,7 +29,7 @@ pub async fn soak(load: &mut Load<'_>, server: &Server, rate: f64, time: Duratio
         SAMPLE.as_secs()
     );
     let begun = Instant::now();
-    let (mut hours, mut samples): (Vec<f64>, [Vec<f64>; 5]) = (Vec::new(), Default::default());
+    let (mut hours, mut samples): (Vec<f64>, [Vec<f64>; 6]) = (Vec::new(), Default::default());
     while begun.elapsed() < time {
         let report = Report::of(load.run(rate, SAMPLE).await?);
         hours.push(begun.elapsed().as_secs_f64() / 3600.0);
@@ -59,9 +59,16 @@ pub async fn soak(load: &mut Load<'_>, server: &Server, rate: f64, time: Duratio
 }
 
 /// In the order of [`SERIES`].
-fn look(shop: &Shop, report: &Report) -> Result<[f64; 5]> {
+fn look(shop: &Shop, report: &Report) -> Result<[f64; 6]> {
     let pid = shop.pid();
-    Ok([status(pid, "VmRSS")? as f64, open_files(pid)? as f64, status(pid, "Threads")? as f64, folder_bytes(&shop.folder()) as f64, report.p99_ms()])
+    Ok([
+        status(pid, "VmRSS")? as f64,
+        guests_kib(pid)? as f64,
+        open_files(pid)? as f64,
+        status(pid, "Threads")? as f64,
+        folder_bytes(&shop.folder()) as f64,
+        report.p99_ms(),
+    ])
 }
 
 struct Line {

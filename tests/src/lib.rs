@@ -139,6 +139,13 @@ pub fn limit(store: &TempDir, limits: &str) {
     fs::write(&path, format!("{settings}\n[server.limits]\n{limits}\n")).unwrap();
 }
 
+/// The same as [`store`], but the host keeps no pages: each request is answered by plugins.
+pub fn store_without_pages() -> TempDir {
+    let folder = store();
+    limit(&folder, "page-cache-bytes-max = 0");
+    folder
+}
+
 /// The catalogue that [`store`] is filled with.
 pub fn catalogue() -> PathBuf {
     root().join("store-data/catalogue")

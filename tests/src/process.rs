@@ -42,6 +42,42 @@ pub fn status(pid: u32, name: &str) -> Result<u64> {
     Ok(line.and_then(|line| line.split_whitespace().next()).with_context(|| format!("no {name}"))?.parse()?)
 }
 
+/// What is resident of the memory that guests see, in KiB.
+pub fn guests_kib(pid: u32) -> Result<u64> {
+    let spans = spans(&fs::read_to_string(format!("/proc/{pid}/smaps"))?);
+    Ok(spans.iter().filter(|span| span.end - span.first >= POOL_BYTES_MIN).map(|span| span.resident_kib).sum())
+}
+
+/// The host reserves terabytes of addresses for guests. Nothing else is mapped without a gap over so many.
+const POOL_BYTES_MIN: u64 = 1 << 36;
+
+/// Mappings without a gap between them.
+struct Span {
+    first: u64,
+    end: u64,
+    resident_kib: u64,
+}
+
+fn spans(smaps: &str) -> Vec<Span> {
+    let mut spans: Vec<Span> = Vec::new();
+    for line in smaps.lines() {
+        let word = |number| line.split_ascii_whitespace().nth(number).unwrap_or_default();
+        if let Some((first, end)) = word(0).split_once('-').and_then(|(first, end)| Some((address_of(first)?, address_of(end)?))) {
+            match spans.last_mut() {
+                Some(span) if span.end == first => span.end = end,
+                _ => spans.push(Span { first, end, resident_kib: 0 }),
+            }
+        } else if let (Some(span), "Rss:") = (spans.last_mut(), word(0)) {
+            span.resident_kib += word(1).parse::<u64>().unwrap_or(0);
+        }
+    }
+    spans
+}
+
+fn address_of(hex: &str) -> Option<u64> {
+    u64::from_str_radix(hex, 16).ok()
+}
+
 pub fn open_files(pid: u32) -> Result<usize> {
     Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use souk_tests::api::Api;
-use souk_tests::{Shop, client, copy, replace};
+use souk_tests::{Shop, client, copy, replace, store_without_pages};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn plugins_are_swapped_under_load_without_a_failed_request() {
     const CLIENTS: usize = 32;
     const SWAPS: usize = 20;
-    let shop = Arc::new(Shop::open());
+    let shop = Arc::new(Shop::serve(store_without_pages()));
     let client = client();
     let listing: serde_json::Value = client.get(format!("{}/api/v1/products?limit=50", shop.url)).send().await.unwrap().json().await.unwrap();
     let handles: Vec<String> = listing["products"].as_array().unwrap().iter().map(|p| p["handle"].as_str().unwrap().to_owned()).collect();

@@ -66,9 +66,9 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Up => up::up(root),
         Command::Plugins { only, path, quick, out } => {
-            // Plugins outside the workspace share a target folder.
-            let outside = root.join("target/outside");
-            let target = path.as_ref().filter(|path| path.join("plugin.toml").exists()).map(|_| outside.as_path());
+            // All share a target folder, and so the standard library.
+            let with = root.join("plugins/target");
+            let target = path.as_ref().map(|_| with.as_path());
             let source = path.clone().unwrap_or_else(|| root.join("plugins"));
             Build { only: &only, quick, target, ..Build::new(&source, &out) }.run()
         }

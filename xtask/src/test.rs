@@ -50,13 +50,14 @@ pub fn prepare(root: &Path) -> Result<Vec<String>> {
     up::build_workspace(root, &["--bins", "--tests"])?;
     // Where the tests look for components.
     Build::new(&root.join("plugins"), &root.join("target/plugins")).run()?;
-    Build::new(&root.join("tests/guests"), &root.join("target/guests")).run()?;
-    let (outside, built_examples) = (root.join("target/outside"), root.join("target/examples"));
+    // With the plugins, so that their standard library is built once.
+    let (with, built_examples) = (root.join("plugins/target"), root.join("target/examples"));
+    Build { target: Some(&with), ..Build::new(&root.join("tests/guests"), &root.join("target/guests")) }.run()?;
     let mut examples = Vec::new();
     for example in fs::read_dir(root.join("examples"))? {
         let example = example?.path();
         if example.join("Cargo.toml").exists() {
-            Build { target: Some(&outside), ..Build::new(&example, &built_examples) }.run()?;
+            Build { target: Some(&with), ..Build::new(&example, &built_examples) }.run()?;
             examples.push(example.join("Cargo.toml").display().to_string());
         } else if let Some(program) = souk_build::lacks(&example) {
             eprintln!("· {} is left out: it needs a newer `{program}`", example.display());

@@ -8,7 +8,7 @@ use std::io::Write;
 use bytes::Bytes;
 use http::HeaderValue;
 
-use super::routes::quality_of;
+use super::headers::quality_of;
 
 /// Below this a coding saves no packet.
 pub const BYTES_MIN: usize = 1 << 10;

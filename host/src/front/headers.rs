@@ -195,6 +195,16 @@ pub fn none_match(headers: &HeaderMap, tag: &str) -> bool {
     })
 }
 
+/// `gzip;q=0.5` → (`gzip`, 0.5), as in Accept, Accept-Encoding, Accept-Language.
+pub fn quality_of(range: &str) -> (&str, f32) {
+    let mut parts = range.split(';');
+    let name = parts.next().unwrap_or("").trim();
+    let quality = parts
+        .find_map(|p| p.trim().strip_prefix("q=").or_else(|| p.trim().strip_prefix("Q=")))
+        .map_or(1.0, |q| q.parse().ok().filter(|q| (0.0..=1.0).contains(q)).unwrap_or(0.0));
+    (name, quality)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,6 +12,7 @@ use http::{HeaderValue, Method};
 use percent_encoding::percent_decode_str;
 
 use super::assets::Asset;
+use super::headers::quality_of;
 use crate::shop::manifest::Route;
 use crate::shop::plugin::Plugin;
 
@@ -228,16 +229,6 @@ impl Site {
         }
         best.map_or(0, |(_, index)| index)
     }
-}
-
-/// `gzip;q=0.5` → (`gzip`, 0.5), as in Accept, Accept-Encoding, Accept-Language.
-pub fn quality_of(range: &str) -> (&str, f32) {
-    let mut parts = range.split(';');
-    let name = parts.next().unwrap_or("").trim();
-    let quality = parts
-        .find_map(|p| p.trim().strip_prefix("q=").or_else(|| p.trim().strip_prefix("Q=")))
-        .map_or(1.0, |q| q.parse().ok().filter(|q| (0.0..=1.0).contains(q)).unwrap_or(0.0));
-    (name, quality)
 }
 
 /// UTF-8 without NUL behind percent encoding.

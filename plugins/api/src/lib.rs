@@ -15,6 +15,8 @@ const PAGE_SIZE_DEFAULT: u32 = 24;
 const PAGE_SIZE_MAX: u32 = 200;
 const SKUS_MAX: usize = 100;
 const NAME_CHARS_MAX: usize = 128;
+/// As long as the storefront's pages.
+const KEPT_S: u32 = 60;
 
 /// Of a category, a brand or a sku.
 type Name = Text<NAME_CHARS_MAX>;
@@ -31,7 +33,7 @@ impl web::Guest for Api {
             "products" => web::call(products, &request),
             "product" => web::call(product, &request),
             "availability" => web::call(availability, &request),
-            "categories" => web::json(&catalog::categories(&request.locale)),
+            "categories" => kept(&catalog::categories(&request.locale), []),
             "openapi" => web::json(&openapi::document()).cached(3_600, ["api"]),
             "search" => web::call(search::search, &request),
             "suggest" => web::call(search::suggest, &request),
@@ -56,16 +58,22 @@ struct Listing {
     limit: Option<u32>,
 }
 
-fn products(Query(listing): Query<Listing>, request: &Request) -> Result<Json<catalog::Listing>, Problem> {
+/// The host keeps it until the catalogue or a price changes.
+fn kept(document: &impl Serialize, tags: impl IntoIterator<Item = String>) -> Response {
+    web::json(document).cached(KEPT_S, std::iter::once("catalog".to_owned()).chain(tags))
+}
+
+fn products(Query(listing): Query<Listing>, request: &Request) -> Result<Response, Problem> {
     let page = Page { offset: listing.offset, limit: page_size(listing.limit)? };
     let sort = sort_by(listing.sort.as_deref(), &SORTS)?;
-    Ok(Json(catalog::browse(listing.category.as_deref(), &request.locale, sort, page)))
+    let tag = listing.category.as_deref().map(|handle| format!("category:{handle}"));
+    Ok(kept(&catalog::browse(listing.category.as_deref(), &request.locale, sort, page), tag))
 }
 
 /// What is asked for most: written from where it is, not moved into an answer.
 fn product(Path(handle): Path<&str>, request: &Request) -> Result<Response, Problem> {
     match catalog::get(handle, &request.locale) {
-        Some(product) => Ok(web::json(&product)),
+        Some(product) => Ok(kept(&product, [format!("product:{}", product.handle)])),
         None => Err(Problem::new(404, "No such product").detail("No product has this handle. GET /api/v1/products lists them.")),
     }
 }

@@ -5,8 +5,7 @@ use std::ops::Range;
 
 use tantivy::tokenizer::{TextAnalyzer, TokenStream as _};
 
-use super::query::typos_of;
-use super::text::{self, Run, is_cjk};
+use super::text::{self, Run, is_cjk, typos_of};
 
 const FRAGMENT_CHARACTERS: usize = 160;
 /// Shown before the first word found.

@@ -16,7 +16,7 @@ use tantivy::{DocAddress, DocId, DocSet, Order, Score, Searcher, SegmentOrdinal,
 
 use super::highlight::Highlighter;
 use super::index::{ID, Index, NamedField, SUGGESTION_SEPARATOR, TIE};
-use super::text::{self, Run, query_runs};
+use super::text::{self, Run, query_runs, typos_of};
 use super::{Failed, being_built, is_damage};
 use crate::engine::bindings::souk::host::search::{Error, Facet, FacetValue, Filter, Hit, Results, SearchQuery, Sort};
 use crate::shop::manifest::{FieldKind, Index as Definition};
@@ -169,16 +169,6 @@ fn boost(query: Box<dyn Query>, weight: f32) -> Box<dyn Query> {
 
 fn term_query(field: Field, term: &str) -> Box<dyn Query> {
     Box::new(TermQuery::new(Term::from_field_text(field, term), IndexRecordOption::WithFreqs))
-}
-
-/// How many letters of a word may be wrong. Numbers are meant as they are.
-pub(super) fn typos_of(word: &str) -> u8 {
-    match word.chars().count() {
-        _ if word.bytes().any(|byte| byte.is_ascii_digit()) => 0,
-        0..=3 => 0,
-        4..=7 => 1,
-        _ => 2,
-    }
 }
 
 fn word_query(field: Field, word: &str, prefix: bool, corrected: bool) -> Box<dyn Query> {
