@@ -25,14 +25,19 @@ pub fn api_product(effort: Effort) -> Result<Vec<Figure>> {
     })
 }
 
+/// What the host keeps, as a page and as JSON.
 pub fn cached_page(effort: Effort) -> Result<Vec<Figure>> {
     let shop = Shop::open();
     let address = address(&shop)?;
     block_on(async {
-        let path = format!("/en/p/{}", handles(address, 1).await?[0]);
-        let answer = String::from_utf8_lossy(Client::connect(address).await?.get(&path).await?.head).into_owned();
-        ensure!(answer.contains("cache-control: public"), "the page is not kept: {answer}");
-        against_bare("cached_page_vs_hyper", Mark::AtLeast(0.8), effort, &shop, &path).await
+        let handle = &handles(address, 1).await?[0];
+        let mut figures = Vec::new();
+        for (name, path) in [("cached_page_vs_hyper", format!("/en/p/{handle}")), ("cached_json_vs_hyper", format!("/api/v1/products/{handle}"))] {
+            let answer = String::from_utf8_lossy(Client::connect(address).await?.get(&path).await?.head).into_owned();
+            ensure!(answer.contains("cache-control: public"), "{path} is not kept: {answer}");
+            figures.extend(against_bare(name, Mark::AtLeast(0.8), effort, &shop, &path).await?);
+        }
+        Ok(figures)
     })
 }
 
