@@ -49,20 +49,18 @@ pub fn prepare(root: &Path) -> Result<Vec<String>> {
     // With the tests, so that test dependencies do not make it twice.
     up::build_workspace(root, &["--bins", "--tests"])?;
     // Where the tests look for components.
-    Build::new(&root.join("plugins"), &root.join("target/plugins")).run()?;
-    // With the plugins, so that their standard library is built once.
-    let (with, built_examples) = (root.join("plugins/target"), root.join("target/examples"));
-    Build { target: Some(&with), ..Build::new(&root.join("tests/guests"), &root.join("target/guests")) }.run()?;
+    up::build_guests(root, &root.join("plugins"), "target/plugins")?;
+    up::build_guests(root, &root.join("tests/guests"), "target/guests")?;
     let mut examples = Vec::new();
     for example in fs::read_dir(root.join("examples"))? {
         let example = example?.path();
         if example.join("Cargo.toml").exists() {
-            Build { target: Some(&with), ..Build::new(&example, &built_examples) }.run()?;
+            up::build_guests(root, &example, "target/examples")?;
             examples.push(example.join("Cargo.toml").display().to_string());
         } else if let Some(program) = souk_build::lacks(&example) {
             eprintln!("· {} is left out: it needs a newer `{program}`", example.display());
         } else {
-            Build::new(&example, &built_examples).run()?;
+            Build::new(&example, &root.join("target/examples")).run()?;
         }
     }
     Ok(examples)

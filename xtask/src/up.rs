@@ -38,13 +38,18 @@ pub fn up(root: &Path) -> Result<()> {
 /// Always with the features of the whole workspace: whoever runs the shop and
 /// its tests compiles the big dependencies once.
 pub fn build_workspace(root: &Path, targets: &[&str]) -> Result<()> {
-    // The host holds them. With the plugins, so that their standard library is built once.
-    let (adapters, with) = (root.join("host/adapters"), root.join("plugins/target"));
-    Build { target: Some(&with), ..Build::new(&adapters, &root.join("target/adapters")) }.run()?;
+    // The host holds them.
+    build_guests(root, &root.join("host/adapters"), "target/adapters")?;
     let mut cargo = inner("cargo");
     cargo.current_dir(root).args(["build", "--release", "--workspace"]).args(targets);
     ensure!(cargo.status().context("cargo does not start")?.success(), "Souk does not compile");
     Ok(())
+}
+
+/// Builds what runs in a shop where the plugins are built, so that its standard library is built once.
+pub fn build_guests(root: &Path, source: &Path, out: &str) -> Result<()> {
+    let with = root.join("plugins/target");
+    Build { target: Some(&with), ..Build::new(source, &root.join(out)) }.run()
 }
 
 #[cfg(unix)]
