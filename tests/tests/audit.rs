@@ -48,3 +48,16 @@ fn what_was_changed_and_by_whom_is_told_and_cannot_be_unsaid() {
     let (whole, said) = souk_says(&["audit", "--store", &backup]);
     assert!(whole && said.contains("--fail closed"), "{said}");
 }
+
+/// `souk plugin rollback … | true`
+#[test]
+fn what_nobody_reads_is_done_and_told_of() {
+    let shop = Shop::open();
+    shop.misbehave("1.0.0", "none");
+    shop.misbehave("1.1.0", "none");
+    let done = shop.souk_unread(&["plugin", "rollback", "hostile"]);
+    assert!(done.status.success() && done.stderr.is_empty(), "{done:?}");
+    assert_eq!(shop.report("hostile")["version"], "1.0.0");
+    let last = trail(&shop, &["--plugin", "hostile"]).into_iter().rfind(|entry| entry["what"] == "plugin rollback").unwrap();
+    assert!(last.get("failed").is_none(), "{last}");
+}

@@ -66,11 +66,8 @@ fn main() -> ExitCode {
     let done = match Command::parse() {
         Command::Up => up::up(root),
         Command::Plugins { only, path, quick, out } => {
-            // All share a target folder, and so the standard library.
-            let with = root.join("plugins/target");
-            let target = path.as_ref().map(|_| with.as_path());
-            let source = path.clone().unwrap_or_else(|| root.join("plugins"));
-            Build { only: &only, quick, target, ..Build::new(&source, &out) }.run()
+            let source = path.unwrap_or_else(|| root.join("plugins"));
+            Build { only: &only, quick, target: Some(&up::guests_target(root)), ..Build::new(&source, &out) }.run()
         }
         Command::Test { filters } => test::test(root, &filters),
         Command::Invariants { list } => invariants::invariants(root, list),

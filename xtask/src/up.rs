@@ -1,6 +1,6 @@
 //! `cargo xtask up`: from a clone to a shop that can be bought from.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -46,10 +46,14 @@ pub fn build_workspace(root: &Path, targets: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Builds what runs in a shop where the plugins are built, so that its standard library is built once.
+/// Builds what runs in a shop.
 pub fn build_guests(root: &Path, source: &Path, out: &str) -> Result<()> {
-    let with = root.join("plugins/target");
-    Build { target: Some(&with), ..Build::new(source, &root.join(out)) }.run()
+    Build { target: Some(&guests_target(root)), ..Build::new(source, &root.join(out)) }.run()
+}
+
+/// Where cargo compiles all that runs in a shop, so that the standard library and what they share is compiled once.
+pub fn guests_target(root: &Path) -> PathBuf {
+    root.join("plugins/target")
 }
 
 #[cfg(unix)]

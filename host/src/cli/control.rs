@@ -143,7 +143,7 @@ async fn answer(runtime: &Runtime, question: Question) -> Result<Answer> {
         }
         Question::Migrate { plugin, to } => {
             let units = runtime.runner.migrate(&plugin, to).await?;
-            Answer::Text(if units == 0 { "its documents have that form already".into() } else { format!("rewritten, in {units} units") })
+            Answer::Text(if units == 0 { "its documents have that form".into() } else { format!("rewritten, in {units} units") })
         }
         Question::DeadLetters => Answer::Text(dead_letters(runtime)?),
         Question::Replay(id) => {

@@ -1,6 +1,13 @@
 //! The `souk` command: parses, opens a [`Runtime`](crate::runtime::Runtime) or
 //! asks the server that has the store open, and prints.
 
+/// `println!`, but for a reader that has gone: see [`print_line`].
+macro_rules! say {
+    ($($line:tt)*) => {
+        $crate::cli::print_line(format_args!($($line)*))
+    };
+}
+
 mod call;
 mod control;
 mod data;
@@ -9,7 +16,7 @@ mod plugin;
 mod serve;
 mod store;
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -102,11 +109,13 @@ enum DeadCommand {
 }
 
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    if only_shows(&arguments.command) {
+    let Arguments { command } = Arguments::parse();
+    let told = audited(&command);
+    let is_serving = matches!(command, Command::Serve { .. } | Command::Dev { .. });
+    if told.is_none() && !is_serving {
         end_with_the_reader();
     }
-    let filter = tracing_subscriber::EnvFilter::try_from_env("SOUK_LOG").unwrap_or_else(|_| usual_log(&arguments.command).into());
+    let filter = tracing_subscriber::EnvFilter::try_from_env("SOUK_LOG").unwrap_or_else(|_| usual_log(&command).into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -115,7 +124,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(arguments.command)) {
+    match runtime.block_on(run(command, told)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("souk: {error:#}");
@@ -124,14 +133,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn only_shows(command: &Command) -> bool {
-    !matches!(command, Command::Serve { .. } | Command::Dev { .. }) && audited(command).is_none()
-}
-
-/// As other tools do in a pipe (`souk plugin list | head`): printing would panic otherwise.
+/// What changes no shop ends with whom it prints for, as other tools do in a pipe (`souk plugin top | head`).
 fn end_with_the_reader() {
     // SAFETY: no other thread runs yet, and no handler of ours is replaced.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+/// Where nobody reads any more, what the command changes is still done to its end, and told of in the audit trail.
+fn print_line(line: std::fmt::Arguments) {
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+        assert!(error.kind() == ErrorKind::BrokenPipe, "what is to be printed cannot be written: {error}");
+    }
 }
 
 /// What a rehearsed shop does is nothing to tell a developer of.
@@ -142,9 +154,8 @@ fn usual_log(command: &Command) -> &'static str {
     }
 }
 
-/// What is told of afterwards, whether or not it was done.
-async fn run(command: Command) -> Result<()> {
-    let told = audited(&command);
+/// What changes a shop is told of in its audit trail afterwards, whether or not it was done.
+async fn run(command: Command, told: Option<(StoreFolder, Entry)>) -> Result<()> {
     let outcome = carry_out(command).await;
     let Some((store, entry)) = told else { return outcome };
     // Where there is no store nothing has changed.
@@ -155,6 +166,7 @@ async fn run(command: Command) -> Result<()> {
     outcome
 }
 
+/// What to tell of a command that changes a shop, and whose trail it belongs in.
 fn audited(command: &Command) -> Option<(StoreFolder, Entry)> {
     let (store, what, plugin, detail) = match command {
         Command::Plugin(command) => command.audited()?,
@@ -174,7 +186,7 @@ async fn carry_out(command: Command) -> Result<()> {
         Command::Store(command) => store::run(command).await,
         Command::Dead(DeadCommand::List { store }) => {
             let Answer::Text(text) = control::ask(&store.folder(), Question::DeadLetters).await? else { return Err(out_of_place()) };
-            println!("{text}");
+            say!("{text}");
             Ok(())
         }
         Command::Dead(DeadCommand::Replay { store, id }) => control::ask(&store.folder(), Question::Replay(id)).await.map(drop),
@@ -187,13 +199,13 @@ fn show_audit(store: &StoreFolder, plugin: Option<&str>, json: bool) -> Result<(
     let mut trail = Audit::of(&store.0).read()?;
     trail.entries.retain(|entry| plugin.is_none() || entry.plugin.as_deref() == plugin);
     if json {
-        println!("{}", serde_json::to_string_pretty(&trail.entries)?);
+        say!("{}", serde_json::to_string_pretty(&trail.entries)?);
     } else {
         for Entry { at, by, what, plugin, detail, failed } in &trail.entries {
-            println!("{}  {by:<24} {what:<16} {:<18} {detail}", at.strftime("%F %T"), plugin.as_deref().unwrap_or_default());
-            failed.iter().for_each(|why| println!("  ! not done: {why}"));
+            say!("{}  {by:<24} {what:<16} {:<18} {detail}", at.strftime("%F %T"), plugin.as_deref().unwrap_or_default());
+            failed.iter().for_each(|why| say!("  ! not done: {why}"));
         }
-        println!("up to here: {}", trail.digest);
+        say!("up to here: {}", trail.digest);
     }
     let broken: Vec<String> = trail.broken.iter().map(usize::to_string).collect();
     ensure!(broken.is_empty(), "audit.jsonl is not what was written, in or before line {}: compare it with a backup", broken.join(", "));

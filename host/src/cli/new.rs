@@ -63,7 +63,7 @@ pub fn new(folder: &Path, kind: Kind) -> Result<()> {
         fs::write(&path, filled(file)?).with_context(|| path.display().to_string())?;
     }
     fs::write(folder.join(".gitignore"), "/target\n")?;
-    println!(
+    say!(
         "{0} is ready.\n\n  cargo test --manifest-path {0}/Cargo.toml     its test, natively\n  souk plugin build {0}                         the component, into {0}/target/souk\n  souk plugin test {0}                          its scenarios, as a shop runs it\n  souk plugin pack {0}/target/souk/{name}   one file for a shop",
         folder.display()
     );

@@ -266,7 +266,7 @@ pub async fn run(command: PluginCommand) -> Result<()> {
     match command {
         PluginCommand::List { store, json } => {
             let Answer::Plugins(plugins) = control::ask(&store.folder(), Question::Plugins).await? else { return Err(out_of_place()) };
-            if json { println!("{}", serde_json::to_string_pretty(&plugins)?) } else { print_plugins(&plugins) }
+            if json { say!("{}", serde_json::to_string_pretty(&plugins)?) } else { print_plugins(&plugins) }
             Ok(())
         }
         PluginCommand::Top { store, every, times } => top(&store.folder(), Duration::from_secs(every), times).await,
@@ -286,7 +286,7 @@ pub async fn run(command: PluginCommand) -> Result<()> {
         }
         PluginCommand::Keep(bundled) => {
             let (name, id) = keep(&bundled.store.folder(), &bundled)?;
-            println!("{name} {id} is kept. `souk plugin try` tries it, `souk plugin promote` makes it live.");
+            say!("{name} {id} is kept. `souk plugin try` tries it, `souk plugin promote` makes it live.");
             Ok(())
         }
         PluginCommand::Try { store, plugin, version, canary } => {
@@ -326,7 +326,7 @@ pub async fn run(command: PluginCommand) -> Result<()> {
         PluginCommand::Call(arguments) => call::call(arguments).await,
         PluginCommand::Test(arguments) => call::test(arguments).await,
         PluginCommand::Key { file } => {
-            println!("{}", bundle::written(&bundle::make_secret_key(&file)?.verifying_key()));
+            say!("{}", bundle::written(&bundle::make_secret_key(&file)?.verifying_key()));
             eprintln!("Keep {} secret. Shops that trust you write into souk.toml:\n[plugins.publishers]\nyour-name = \"the line above\"", file.display());
             Ok(())
         }
@@ -373,8 +373,8 @@ async fn top(folder: &StoreFolder, every: Duration, times: Option<u64>) -> Resul
             // Clears the screen.
             print!("\x1b[2J\x1b[H");
         }
-        println!("{:<18} {:<9} {:>5} {:>9} {:>9} {:>9} {:>9} {:>9} {:>5} {:>9}", "plugin", "version", "cpu %", "calls/s", "ms/call", "reads/s", "writes/s", "KiB/s", "MiB", "failures");
-        lines.iter().for_each(|(_, line)| println!("{line}"));
+        say!("{:<18} {:<9} {:>5} {:>9} {:>9} {:>9} {:>9} {:>9} {:>5} {:>9}", "plugin", "version", "cpu %", "calls/s", "ms/call", "reads/s", "writes/s", "KiB/s", "MiB", "failures");
+        lines.iter().for_each(|(_, line)| say!("{line}"));
         if times.is_some_and(|times| look >= times) {
             return Ok(());
         }
@@ -394,8 +394,7 @@ async fn run_command(folder: &StoreFolder, command: String, input: Option<PathBu
         None => Vec::new(),
     };
     let output = store::run_command(folder, command, arguments, input).await?;
-    std::io::stdout().write_all(&output)?;
-    Ok(())
+    std::io::stdout().write_all(&output).context("it is done, but its answer could not be written")
 }
 
 fn granted(plugins: &Path) -> Result<Grants> {
@@ -438,16 +437,16 @@ fn agree(grants: &mut Grants, files: &Files, publisher: &str, consent: &Consent)
         ensure!(power.is_separable(), "`{name}` cannot do without `{power}`: grant it, or leave the plugin out");
     }
     let before = grants.of(name);
-    println!("{name} {version}, {}", if publisher == UNSIGNED { "signed by nobody that you trust".into() } else { format!("signed by {publisher}") });
+    say!("{name} {version}, {}", if publisher == UNSIGNED { "signed by nobody that you trust".into() } else { format!("signed by {publisher}") });
     if !files.manifest.description.is_empty() {
-        println!("  {}", files.manifest.description);
+        say!("  {}", files.manifest.description);
     }
     let known = before.map(|grant| grant.powers.union(&grant.denied).cloned().collect()).unwrap_or_default();
     let fresh: BTreeSet<&Power> = beyond(&known, &asked).into_iter().collect();
     let show = |title: String, powers: &mut dyn Iterator<Item = &Power>| {
         let lines: Vec<String> = powers.map(|power| format!("  {} {}  [{power}]", if denied.contains(power) { "✗" } else { "·" }, power.in_plain_words())).collect();
         if !lines.is_empty() {
-            println!("{title}\n{}", lines.join("\n"));
+            say!("{title}\n{}", lines.join("\n"));
         }
     };
     match before {
@@ -458,7 +457,7 @@ fn agree(grants: &mut Grants, files: &Files, publisher: &str, consent: &Consent)
         None => show("It asks to:".into(), &mut asked.iter()),
     }
     if asked.is_empty() {
-        println!("It asks for nothing.");
+        say!("It asks for nothing.");
     }
     ensure!(consent.yes || confirm("Let it?")?, "nothing was changed");
     grants.give(files, asked, denied, publisher);
@@ -493,7 +492,7 @@ async fn begin_trial(folder: &StoreFolder, plugin: &str, version: &str, mode: Mo
     let (id, version) = versions.find(version)?;
     versions.try_out(Some(&OnTrial { id, mode }))?;
     if !control::is_served(folder).await {
-        println!("{plugin} {version} is tried when the shop is next served.");
+        say!("{plugin} {version} is tried when the shop is next served.");
         return Ok(());
     }
     let report = report(folder, Question::Reload, plugin).await?;
@@ -501,7 +500,7 @@ async fn begin_trial(folder: &StoreFolder, plugin: &str, version: &str, mode: Mo
         versions.try_out(None)?;
         bail!("{plugin} {version} is not tried: {}", report.trial_problem.as_deref().unwrap_or("the plugin is not live"));
     }
-    println!("{plugin} {version} is tried beside {}.", report.version);
+    say!("{plugin} {version} is tried beside {}.", report.version);
     Ok(())
 }
 
@@ -514,13 +513,13 @@ async fn trial(folder: &StoreFolder, plugin: &str, end: bool, json: bool) -> Res
         }
     }
     if json {
-        println!("{}", serde_json::to_string_pretty(&report.trial)?);
+        say!("{}", serde_json::to_string_pretty(&report.trial)?);
         return Ok(());
     }
     let Some(trial) = report.trial else { bail!("{}", report.trial_problem.unwrap_or_else(|| format!("no version of `{plugin}` is on trial"))) };
-    println!("{} {}", trial_line(&trial), if end { "(ended)" } else { "" });
+    say!("{} {}", trial_line(&trial), if end { "(ended)" } else { "" });
     for example in &trial.examples {
-        println!("\n{} asked  {}\n  {}  {}\n  {}  {}", example.function, example.asked, report.version, example.live, trial.version, example.trial);
+        say!("\n{} asked  {}\n  {}  {}\n  {}  {}", example.function, example.asked, report.version, example.live, trial.version, example.trial);
     }
     Ok(())
 }
@@ -558,7 +557,7 @@ async fn set_policy(folder: &StoreFolder, point: &str, changed: Changed) -> Resu
 }
 
 fn print_points(plugins: &[PluginReport]) {
-    println!("{:<28} {:<14} {:<10} {:>11}  providers", "extension point", "called by", "fail", "deadline ms");
+    say!("{:<28} {:<14} {:<10} {:>11}  providers", "extension point", "called by", "fail", "deadline ms");
     for (caller, point) in plugins.iter().flat_map(|caller| caller.points.iter().map(move |point| (caller, point))) {
         let providers = plugins.iter().filter(|provider| provider.links.contains(&point.interface)).map(|provider| {
             match provider.switched_off.iter().find(|(off, _)| *off == point.interface) {
@@ -567,7 +566,7 @@ fn print_points(plugins: &[PluginReport]) {
             }
         });
         let fail = point.fail.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-        println!(
+        say!(
             "{:<28} {:<14} {:<10} {:>11}  {}{}",
             point.interface,
             caller.name,
@@ -600,9 +599,9 @@ fn versions(folder: &StoreFolder, plugin: &str) -> Result<()> {
     for (id, _) in versions.kept()? {
         let times: Vec<String> = history.iter().filter(|entry| entry.id == id).map(|entry| entry.at.strftime("%F %R").to_string()).collect();
         let live = if history.last().is_some_and(|last| last.id == id) { "live since" } else { "was live" };
-        println!("{id:<24} {}", if times.is_empty() { "never live".into() } else { format!("{live} {} UTC", times.join(", ")) });
+        say!("{id:<24} {}", if times.is_empty() { "never live".into() } else { format!("{live} {} UTC", times.join(", ")) });
         for reason in history.iter().filter(|entry| entry.id == id).filter_map(|entry| entry.failed.as_ref()) {
-            println!("  ! taken back: {reason}");
+            say!("  ! taken back: {reason}");
         }
     }
     Ok(())
@@ -613,14 +612,14 @@ async fn tell_whether_live(folder: &StoreFolder, plugin: &str) -> Result<()> {
     let wanted = Files::read(&folder.plugins().join(plugin))?;
     let version = &wanted.manifest.version;
     if !control::is_served(folder).await {
-        println!("{plugin} {version} is in place. It is live when the shop is next opened.");
+        say!("{plugin} {version} is in place. It is live when the shop is next opened.");
         return Ok(());
     }
     let report = report(folder, Question::Reload, plugin).await?;
     if let Some(problem) = &report.problem {
         bail!("{plugin} {version} is not live: {problem}");
     }
-    println!("{plugin} {version} is live.");
+    say!("{plugin} {version} is live.");
     Ok(())
 }
 
@@ -628,9 +627,9 @@ fn check(folder: &Path) -> Result<()> {
     let files = Files::read(folder)?;
     let (name, version) = (&files.manifest.name, &files.manifest.version);
     crate::front::assets::load(name, &folder.join("assets"))?;
-    println!("{name} {version}: {} KiB", files.component.len() / 1024);
+    say!("{name} {version}: {} KiB", files.component.len() / 1024);
     for power in files.asked()? {
-        println!("  · {}  [{power}]", power.in_plain_words());
+        say!("  · {}  [{power}]", power.in_plain_words());
     }
     Ok(())
 }
@@ -642,12 +641,12 @@ fn pack(folder: &Path, out: Option<PathBuf>, key: Option<&Path>) -> Result<()> {
     let out = out.unwrap_or_else(|| format!("{}-{}.souk", files.manifest.name, files.manifest.version).into());
     let bytes = bundle::pack(folder, key.as_ref())?;
     write_whole(&out, &bytes)?;
-    println!("{} ({} KiB{})", out.display(), bytes.len() / 1024, if key.is_some() { ", signed" } else { ", not signed" });
+    say!("{} ({} KiB{})", out.display(), bytes.len() / 1024, if key.is_some() { ", signed" } else { ", not signed" });
     Ok(())
 }
 
 fn print_plugins(plugins: &[PluginReport]) {
-    println!(
+    say!(
         "{:<18} {:<9} {:<8} {:<9} {:<10} {:>6} {:>9} {:>9} {:>5} {:>8}  links",
         "plugin", "version", "state", "kind", "publisher", "routes", "calls", "ms", "MiB", "failures"
     );
@@ -657,21 +656,21 @@ fn print_plugins(plugins: &[PluginReport]) {
             (Some(_), false) => "older",
             (Some(_), true) => "refused",
         };
-        println!(
+        say!(
             "{:<18} {:<9} {:<8} {:<9} {:<10} {:>6} {:>9} {:>9} {:>5} {:>8}  {}",
             p.name, p.version, state, p.kind, p.publisher, p.routes, p.calls, p.wall_ms, p.memory_mib_peak, p.failures, p.links.join(", ")
         );
         if let Some(trial) = &p.trial {
-            println!("  ? {}", trial_line(trial));
+            say!("  ? {}", trial_line(trial));
         }
         if let Some(form) = p.older_form {
-            println!("  ? writes its documents in form {form}, which is not its newest: `souk plugin data migrate {}` rewrites them", p.name);
+            say!("  ? writes its documents in form {form}, which is not its newest: `souk plugin data migrate {}` rewrites them", p.name);
         }
         for (point, seconds) in &p.switched_off {
-            println!("  ! switched off for {point} after repeated failures, {seconds} s more");
+            say!("  ! switched off for {point} after repeated failures, {seconds} s more");
         }
         for note in p.problem.iter().chain(&p.taken_back).chain(&p.trial_problem) {
-            println!("  ! {note}");
+            say!("  ! {note}");
         }
     }
 }

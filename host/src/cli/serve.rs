@@ -44,9 +44,9 @@ pub async fn serve(folder: StoreFolder, sources: Option<&Path>) -> Result<()> {
     for plugin in runtime.shop.report().iter().filter(|plugin| plugin.problem.is_some()) {
         eprintln!("! {}: {}", plugin.name, plugin.problem.as_deref().unwrap_or_default());
     }
-    println!("{} is open: {base_url}  (after {} ms)", runtime.settings.shop.name, begun.elapsed().as_millis());
+    say!("{} is open: {base_url}  (after {} ms)", runtime.settings.shop.name, begun.elapsed().as_millis());
     if let Some(ops) = server.ops_address {
-        println!("for operators: http://{ops}/metrics /health /ready");
+        say!("for operators: http://{ops}/metrics /health /ready");
     }
 
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

@@ -95,7 +95,7 @@ pub async fn run(command: StoreCommand) -> Result<()> {
         }
         StoreCommand::Verify { store } => {
             let Answer::Text(report) = ask(&store.folder(), Question::Verify).await? else { return Err(out_of_place()) };
-            println!("{report}");
+            say!("{report}");
             Ok(())
         }
         StoreCommand::Backup { store, destination } => backup(&store.folder(), &destination).await,
@@ -114,7 +114,7 @@ async fn import(folder: &StoreFolder, command: &str, input: Vec<u8>, dry_run: bo
     });
     let outputs = if dry_run || refused { looked } else { run(false).await? };
     for (command, output) in outputs {
-        println!("{command}: {}", String::from_utf8_lossy(&output));
+        say!("{command}: {}", String::from_utf8_lossy(&output));
     }
     ensure!(!refused, "some rows are refused, so nothing was imported");
     Ok(())
@@ -297,7 +297,7 @@ async fn backup(folder: &StoreFolder, destination: &Path) -> Result<()> {
         }
     }
     std::fs::File::open(&destination.0)?.sync_all()?;
-    println!("{}", destination.0.display());
+    say!("{}", destination.0.display());
     Ok(())
 }
 

@@ -110,7 +110,7 @@ pub async fn call(arguments: CallArguments) -> Result<()> {
         bail!("nothing can be told of where the instructions went: the call was given up while it waited for the host");
     }
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        say!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         print::report(&report, std::io::stdout().is_terminal());
     }

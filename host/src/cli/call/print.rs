@@ -8,25 +8,25 @@ const FRAMES_MAX: usize = 12;
 const NAME_CHARACTERS_MAX: usize = 120;
 
 pub fn report(report: &Report, coloured: bool) {
-    println!("{} {}: {} {}", report.plugin, report.version, report.interface, report.function);
+    say!("{} {}: {} {}", report.plugin, report.version, report.interface, report.function);
     match &report.failure {
         Some(failure) => {
-            println!("\n{}", red(&format!("failed ({}): {}", failure.kind, failure.message), coloured));
-            failure.stack.iter().take(FRAMES_MAX).for_each(|function| println!("  in {}", short(function)));
+            say!("\n{}", red(&format!("failed ({}): {}", failure.kind, failure.message), coloured));
+            failure.stack.iter().take(FRAMES_MAX).for_each(|function| say!("  in {}", short(function)));
         }
-        None => println!("\nanswer\n{}", indented(&report.answer)),
+        None => say!("\nanswer\n{}", indented(&report.answer)),
     }
     if report.failure.is_none() && !report.committed {
-        println!("\nAn answer like this rolls back: nothing is kept.");
+        say!("\nAn answer like this rolls back: nothing is kept.");
     }
     for (title, part) in [("writes", &report.writes), ("events", &report.events), ("effects", &report.effects), ("jobs", &report.jobs)] {
         let is_empty = part.as_object().is_some_and(|part| part.is_empty()) || part.as_array().is_some_and(|part| part.is_empty());
         if !is_empty {
-            println!("\n{title}\n{}", indented(part));
+            say!("\n{title}\n{}", indented(part));
         }
     }
     if !report.invalidated.is_empty() {
-        println!("\npages invalidated\n  {}", report.invalidated.join(", "));
+        say!("\npages invalidated\n  {}", report.invalidated.join(", "));
     }
     lines("log", &report.log, |line| {
         let fields = line["fields"].as_object().into_iter().flatten().map(|(name, value)| format!(" {name}={}", text(value)));
@@ -37,28 +37,28 @@ pub fn report(report: &Report, coloured: bool) {
         let remedy = if fetch["recorded"] == false { " (not recorded: add it to `http` in the scenario)" } else { "" };
         format!("{} {}  {answer}{remedy}", text(&fetch["method"]), text(&fetch["url"]))
     });
-    println!("\n{:<20} {:>14} {:>14}", "", "took", "limit");
+    say!("\n{:<20} {:>14} {:>14}", "", "took", "limit");
     for (name, figure) in report.spent.rows() {
         let row = format!("{name:<20} {:>14} {:>14}{}", amount(name, figure.used), amount(name, figure.limit), if figure.over { "  over" } else { "" });
-        println!("{}", if figure.over { red(&row, coloured) } else { row });
+        say!("{}", if figure.over { red(&row, coloured) } else { row });
     }
     if !report.providers.is_empty() {
-        println!("\n{:<20} {:>14} {:>14}", "providers besides", "instructions", "calls");
+        say!("\n{:<20} {:>14} {:>14}", "providers besides", "instructions", "calls");
         report.providers.iter().for_each(|provider| {
-            println!("{:<20} {:>14} {:>14}", provider.plugin, amount("instructions", provider.instructions), provider.calls);
+            say!("{:<20} {:>14} {:>14}", provider.plugin, amount("instructions", provider.instructions), provider.calls);
         });
     }
     if !report.hottest.is_empty() {
         let first = if report.spent.instructions.used.is_none() { " first" } else { "" };
-        println!("\nmost of the{first} {} instructions", amount("instructions", report.sampled));
-        report.hottest.iter().for_each(|hot| println!("{:>6.1} %  {}", hot.percent, short(&hot.function)));
+        say!("\nmost of the{first} {} instructions", amount("instructions", report.sampled));
+        report.hottest.iter().for_each(|hot| say!("{:>6.1} %  {}", hot.percent, short(&hot.function)));
     }
     if let Some(hint) = &report.hint {
-        println!("\n{hint}");
+        say!("\n{hint}");
     }
     if !report.differences.is_empty() {
-        println!("\nnot as expected");
-        report.differences.iter().for_each(|difference| println!("  {}", red(difference, coloured)));
+        say!("\nnot as expected");
+        report.differences.iter().for_each(|difference| say!("  {}", red(difference, coloured)));
     }
 }
 
@@ -69,8 +69,8 @@ pub fn line(name: &str, report: Option<&Report>, problems: &[String], coloured: 
         let spent = &report.spent;
         format!("{:>14} instructions {:>10}", amount("instructions", spent.instructions.used), amount("memory", spent.memory_bytes.used))
     });
-    println!("{verdict}  {name:<32} {}", figures.unwrap_or_default());
-    problems.iter().for_each(|problem| println!("      {problem}"));
+    say!("{verdict}  {name:<32} {}", figures.unwrap_or_default());
+    problems.iter().for_each(|problem| say!("      {problem}"));
 }
 
 /// As it is read: with units, and its thousands apart.
@@ -99,8 +99,8 @@ fn thousands(value: u64) -> String {
 fn lines(title: &str, part: &Value, line: impl Fn(&Value) -> String) {
     let part = part.as_array().map_or(&[][..], Vec::as_slice);
     if !part.is_empty() {
-        println!("\n{title}");
-        part.iter().for_each(|item| println!("  {}", printable(&line(item))));
+        say!("\n{title}");
+        part.iter().for_each(|item| say!("  {}", printable(&line(item))));
     }
 }
 
