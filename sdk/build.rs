@@ -162,16 +162,29 @@ fn generate(resolve: &mut Resolve, world: &str, shared: Vec<(String, WithOption)
     let mut files = Files::default();
     options.build().generate(resolve, id, &mut files)?;
     let (_, source) = files.iter().next().ok_or("no bindings generated")?;
-    Ok(kebab_enums(std::str::from_utf8(source)?))
+    Ok(adapt(std::str::from_utf8(source)?))
 }
 
-/// In JSON, cases are called what WIT calls them: `action-required`.
-fn kebab_enums(source: &str) -> String {
+const FOR_COMPONENTS: &str = "#[cfg(target_arch = \"wasm32\")]\n";
+
+/// In JSON, cases are called what WIT calls them: `action-required`. What moves
+/// values into and out of a component, most of the code, is compiled for
+/// components alone: a native test has types, and the trait to implement.
+fn adapt(source: &str) -> String {
     let mut code = String::with_capacity(source.len());
+    let mut called = None;
     for line in source.lines() {
-        if line.trim_start().starts_with("pub enum ") {
+        let text = line.trim_start();
+        if text.starts_with("pub enum ") {
             code.push_str("#[serde(rename_all = \"kebab-case\")]\n");
         }
+        if ["pub unsafe fn _export_", "pub unsafe fn __post_return_"].iter().any(|exported| text.starts_with(exported)) {
+            code.push_str(FOR_COMPONENTS);
+        }
+        if let (Some(function), "unsafe {") = (called, text) {
+            let _ = writeln!(code, "#[cfg(not(target_arch = \"wasm32\"))]\n{{ crate::no_provider(module_path!(), {function:?}) }}\n{FOR_COMPONENTS}");
+        }
+        called = text.strip_prefix("pub fn ").and_then(|signature| signature.split('(').next());
         code.push_str(line);
         code.push('\n');
     }

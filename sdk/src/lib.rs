@@ -30,8 +30,17 @@ extern crate self as souk_sdk;
 
 #[doc(hidden)]
 #[allow(clippy::all, missing_docs)]
+// What only components need is left out of the rest natively.
+#[cfg_attr(not(target_arch = "wasm32"), allow(unused))]
 pub mod bindings {
     include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
+}
+
+/// Ends a native test that calls another plugin.
+#[cfg(not(target_arch = "wasm32"))]
+fn no_provider(module: &str, function: &str) -> ! {
+    let interface = module.rsplit("::wit::").next().unwrap_or(module);
+    panic!("`{interface}::{function}` is another plugin's, and a native test has none: call it in a scenario (`souk plugin test`)")
 }
 
 mod collection;

@@ -838,3 +838,12 @@ pub(crate) mod capability {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[should_panic(expected = "`souk::commerce::payment::get` is another plugin's")]
+    fn who_calls_another_plugin_natively_is_told_why_that_fails() {
+        let _ = crate::commerce::payment::get("p1");
+    }
+}

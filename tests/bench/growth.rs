@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use souk_tests::process::{address, folder_bytes};
+use souk_tests::process::{address, folder_bytes, status};
 use souk_tests::wire::{Client, block_on, get};
 use souk_tests::{Shop, catalogue as shops_catalogue, souk_says, store_without_pages};
 
@@ -58,19 +58,23 @@ fn reads(address: SocketAddr, catalogue: &Catalogue, count: usize) -> Vec<Vec<u8
     (0..READ).map(|turn| get(address, &format!("/api/v1/products/{}", catalogue.handle(turn * 7919 % count)))).collect()
 }
 
-/// All of it by size: products first, then orders.
-pub fn growth(effort: Effort) -> Result<Vec<Figure>> {
-    let sizes = || std::iter::successors(Some(SMALL as u64), |size| Some(size * 10)).take_while(|size| *size <= effort.largest);
-    let mut tables = Vec::new();
-    for (of, measure) in [("products", products::measure as fn(u64, Effort) -> Result<Points>), ("orders", orders::measure)] {
-        let mut columns = Vec::new();
-        for size in sizes() {
-            eprintln!("  {size} {of}");
-            columns.push((size, measure(size, effort)?));
-        }
-        tables.extend(rows(of, &columns));
+pub fn products(effort: Effort) -> Result<Vec<Figure>> {
+    by_size("products", products::measure, effort)
+}
+
+pub fn orders(effort: Effort) -> Result<Vec<Figure>> {
+    by_size("orders", orders::measure, effort)
+}
+
+fn by_size(of: &'static str, measure: fn(u64, Effort) -> Result<Points>, effort: Effort) -> Result<Vec<Figure>> {
+    let mut columns = Vec::new();
+    let mut size = effort.smallest;
+    while size <= effort.largest {
+        eprintln!("  {size} {of}");
+        columns.push((size, measure(size, effort)?));
+        size *= 10;
     }
-    Ok(tables)
+    Ok(rows(of, &columns))
 }
 
 /// What was found at one size.
@@ -144,6 +148,15 @@ fn copies(shop: &Shop, points: &mut Points) -> Result<()> {
     points.total("restore", "s", begun.elapsed().as_secs_f64());
     for folder in [backup, restored] {
         std::fs::remove_dir_all(folder)?;
+    }
+    Ok(())
+}
+
+/// In MB: what the process has for itself, and what it maps of files, the search index above all, which the system takes
+/// back when it needs the room.
+fn memory(points: &mut Points, names: [&'static str; 2], shop: &Shop) -> Result<()> {
+    for (name, of) in names.into_iter().zip(["RssAnon", "RssFile"]) {
+        points.flat(name, "MB", status(shop.pid(), of)? as f64 * 1024.0 / 1e6);
     }
     Ok(())
 }

@@ -42,8 +42,8 @@ struct Rounds {
 /// By test: whether it passed, and its seconds.
 type Results = BTreeMap<String, (bool, f64)>;
 
-/// How the packages of the plugins' workspace are called, and no others.
-const OF_PLUGINS: &str = "souk-plugin-";
+/// How the packages of the plugins' workspace begin, and no others.
+const OF_PLUGINS: [&str; 2] = ["souk-plugin-", "souk-sdk"];
 const PROFILE: &str = "invariants";
 
 pub fn invariants(root: &Path, list: bool) -> Result<()> {
@@ -117,13 +117,14 @@ fn run(root: &Path, scorecard: &Scorecard) -> Result<Results> {
     let config = root.join("target/invariants.toml");
     fs::write(&config, format!("[profile.{PROFILE}]\nfail-fast = false\n[profile.{PROFILE}.junit]\npath = \"junit.xml\"\n"))?;
     let tests: BTreeSet<&String> = scorecard.invariants.iter().flat_map(|invariant| &invariant.tests).collect();
-    let (of_plugins, of_workspace): (Vec<_>, Vec<_>) = tests.into_iter().partition(|test| test.starts_with(OF_PLUGINS));
-    let workspaces = [(of_workspace, &["--workspace"][..], "target"), (of_plugins, &["--manifest-path", "plugins/Cargo.toml"], "plugins/target")];
+    let (of_plugins, of_workspace): (Vec<_>, Vec<_>) = tests.into_iter().partition(|test| OF_PLUGINS.iter().any(|name| test.starts_with(name)));
+    let workspaces =
+        [(of_workspace, &["--release"][..], "target"), (of_plugins, &["--manifest-path", "plugins/Cargo.toml"], "plugins/target")];
     let mut results = Results::new();
     for (tests, workspace, target) in workspaces {
         let filter: Vec<String> = tests.into_iter().map(|test| filter_of(test)).collect();
         let mut cargo = inner("cargo");
-        cargo.current_dir(root).args(["nextest", "run", "--release", "--no-tests", "pass", "--profile", PROFILE, "--config-file"]).arg(&config).args(workspace);
+        cargo.current_dir(root).args(["nextest", "run", "--workspace", "--no-tests", "pass", "--profile", PROFILE, "--config-file"]).arg(&config).args(workspace);
         cargo.args(["-E", &filter.join(" | ")]);
         // Failures are in the report.
         cargo.status().context("cargo does not start")?;

@@ -82,6 +82,7 @@ fn outside_of_workspace(manifest: &str) -> String {
         ("rust-version.workspace = true", concat!("rust-version = \"", env!("CARGO_PKG_RUST_VERSION"), "\"")),
         ("edition.workspace = true", "edition = \"2024\""),
         ("license.workspace = true", concat!("license = \"", env!("CARGO_PKG_LICENSE"), "\"")),
+        ("workspace = \"../plugins\"", ""),
     ];
     let line = |line: &str| written.iter().find(|(from, _)| *from == line).map_or(line, |(_, to)| to).to_owned();
     manifest.lines().map(line).collect::<Vec<_>>().join("\n")

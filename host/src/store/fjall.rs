@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use bytes::Bytes;
+use fjall::config::PartitioningPolicy;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
 use super::StoreError;
@@ -23,6 +24,10 @@ const JOURNAL_BYTES: u64 = 64 << 20;
 /// 50 µs of processor time an order. A store keeps the sizes that it was made with.
 const DOCUMENTS_IN_MEMORY_BYTES: u64 = 32 << 20;
 const SMALL_IN_MEMORY_BYTES: u64 = 8 << 20;
+/// Its threads that write tables and merge them. The first of them never merges: where all others do, it hands what there is
+/// to merge to itself again and again, which took a whole core on machines with two (fjall 3.1.13).
+const WORKERS_MIN: usize = 3;
+const WORKERS_MAX: usize = 4;
 
 pub struct Fjall {
     database: Database,
@@ -47,11 +52,24 @@ impl Fjall {
         if folder.join("version").exists() && !folder.join("lock").exists() {
             fs::File::create(folder.join("lock")).map_err(io)?;
         }
-        let database = Database::builder(folder).cache_size(cache_bytes).max_journaling_size(JOURNAL_BYTES).open().map_err(failed)?;
-        let keyspace = |name, bytes| database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(bytes)).map_err(failed);
+        let workers = std::thread::available_parallelism().map_or(WORKERS_MIN, |cores| cores.get().clamp(WORKERS_MIN, WORKERS_MAX));
+        let database = Database::builder(folder).cache_size(cache_bytes).max_journaling_size(JOURNAL_BYTES).worker_threads(workers);
+        let database = database.open().map_err(failed)?;
+        let keyspace = |name, bytes| database.keyspace(name, || options(bytes)).map_err(failed);
         let spaces = [keyspace("documents", DOCUMENTS_IN_MEMORY_BYTES)?, keyspace("counters", SMALL_IN_MEMORY_BYTES)?, keyspace("meta", SMALL_IN_MEMORY_BYTES)?];
         Ok(Self { database, spaces })
     }
+}
+
+/// For a space that is made; one that is there keeps its own.
+fn options(bytes_in_memory: u64) -> KeyspaceCreateOptions {
+    // What tells which keys a table has, and where, is read in parts from the second level on: fjall's own is the fourth.
+    // Whole, it is some 200 KiB of each table, more than the cache can keep of a store with gigabytes of documents.
+    let partitions = PartitioningPolicy::new([false, true]);
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(bytes_in_memory)
+        .filter_block_partitioning_policy(partitions.clone())
+        .index_block_partitioning_policy(partitions)
 }
 
 /// After a sync that failed, the system may go on showing what it could not write. Commits behind that would be lost with

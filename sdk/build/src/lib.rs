@@ -91,15 +91,12 @@ impl<'a> Build<'a> {
             return Ok(());
         }
 
-        let profile = if self.quick { "quick" } else { "guest" };
+        let profile = if self.quick { "quick" } else { "release" };
         let target = self.target.map_or_else(|| self.source.join("target"), Path::to_owned);
         let toolchain = Toolchain::find()?;
         let mut cargo = toolchain.cargo_build();
         if self.quick {
             cargo.args(QUICK.iter().flat_map(|setting| ["--config", setting]));
-        } else if self.source.join(MANIFEST).exists() {
-            // A workspace keeps `release` for native tests and has a profile for guests; a plugin alone has one for both.
-            cargo.args(["--config", "profile.guest.inherits='release'"]);
         }
         cargo.args(["--profile", profile]);
         cargo.arg("--manifest-path").arg(self.source.join("Cargo.toml")).arg("--target-dir").arg(&target);

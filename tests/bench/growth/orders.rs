@@ -15,7 +15,7 @@ use souk_tests::process::address;
 use souk_tests::wire::{Client, block_on, get};
 
 use super::template::{self, Middle, Snapshot, Template};
-use super::{Points, copies, documents, latency, quantile, restart, told};
+use super::{Points, copies, documents, latency, memory, quantile, restart, told};
 use crate::Effort;
 use crate::figure::median;
 
@@ -33,7 +33,7 @@ pub fn measure(size: u64, effort: Effort) -> Result<Points> {
     let (shop, middle) = fill(shop, &templates, &now, size, &mut points)?;
     let (mut shop, start_ms) = restart(shop)?;
     points.flat("start until a product is shown", "ms", start_ms);
-    points.flat("resident after a start", "MB", shop.resident_mib());
+    memory(&mut points, ["memory after a start", "of files, after a start"], &shop)?;
     check(&mut shop, &middle, size, &mut points)?;
     let address = address(&shop)?;
     let times = block_on(place(address, &skus, PLACED))?;
@@ -42,7 +42,7 @@ pub fn measure(size: u64, effort: Effort) -> Result<Points> {
     latency(&mut points, ["an order as JSON", "an order as JSON, p99"], address, effort, shown)?;
     points.flat("list-orders, the newest 50", "ms", list(&shop, &[])?);
     points.flat("list-orders, 50 from the middle", "ms", list(&shop, &[&format!("before={}", middle.number)])?);
-    points.flat("resident after these requests", "MB", shop.resident_mib());
+    memory(&mut points, ["memory after these requests", "of files, after these requests"], &shop)?;
     copies(&shop, &mut points)?;
     Ok(points)
 }

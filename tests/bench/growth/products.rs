@@ -11,7 +11,7 @@ use souk_tests::wire::{Client, block_on, get};
 use souk_tests::{Shop, catalogue, store_without_pages};
 
 use super::catalogue::{Catalogue, LOT};
-use super::{Points, copies, documents, latency, part, quantile, reads, restart};
+use super::{Points, copies, documents, latency, memory, part, quantile, reads, restart};
 use crate::Effort;
 
 /// Lines put into as many carts.
@@ -29,16 +29,15 @@ pub fn measure(size: u64, effort: Effort) -> Result<Points> {
     let seconds = catalogue.grow(&shop, count)?;
     points.flat("import of 1,000", "s", seconds * 1e3 / size as f64);
     points.flat("until 1,000 more are found by a search", "s", indexed(address(&shop)?, count)? * 1e3 / size as f64);
-    points.flat("resident after the import", "MB", shop.resident_mib());
-    let (start_ms, fresh);
+    memory(&mut points, ["memory after the import", "of files, after the import"], &shop)?;
+    let start_ms;
     (shop, start_ms) = restart(shop)?;
-    fresh = shop.resident_mib();
+    memory(&mut points, ["memory after a start", "of files, after a start"], &shop)?;
     points.flat("documents on disk, each", "bytes", documents(&shop).saturating_sub(before.0) as f64 / size as f64);
     points.flat("search index on disk, each", "bytes", part(&shop, "data/search").saturating_sub(before.1) as f64 / size as f64);
     points.flat("start until a product is shown", "ms", start_ms);
-    points.flat("resident after a start", "MB", fresh);
     read(&shop, &catalogue, count, effort, &mut points)?;
-    points.flat("resident after these requests", "MB", shop.resident_mib());
+    memory(&mut points, ["memory after these requests", "of files, after these requests"], &shop)?;
     copies(&shop, &mut points)?;
     Ok(points)
 }
