@@ -103,10 +103,14 @@ impl Toolchain {
     }
 }
 
-/// A command that does not inherit the choices of the cargo that started us.
+/// A command that does not inherit the choices of the cargo that started us, nor what it tells of our own package: build
+/// scripts run again where that changes (ring's does, and half the host after it).
 pub fn inner(program: &str) -> Command {
     let mut command = Command::new(program);
     for name in OUTER_CARGO {
+        command.env_remove(name);
+    }
+    for (name, _) in env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"CARGO_PKG_")) {
         command.env_remove(name);
     }
     command
@@ -186,4 +190,19 @@ fn run_within(mut command: Command, time_max: Duration) -> Result<Output> {
 
 fn last_line(text: &str) -> &str {
     text.trim().lines().last().unwrap_or("it said nothing")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_inner_cargo_is_not_told_of_the_package_that_runs_it() {
+        let told: Vec<String> = env::vars().map(|(name, _)| name).filter(|name| name.starts_with("CARGO_PKG_")).collect();
+        assert!(!told.is_empty(), "cargo runs this test");
+        let cargo = inner("cargo");
+        for name in told {
+            assert!(cargo.get_envs().any(|(removed, value)| removed == name.as_str() && value.is_none()), "{name}");
+        }
+    }
 }
