@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use super::dead::{DeadWork, decode};
 use super::keys::{self, Position};
 use super::metrics::count;
-use super::runner::{RunError, Runner, Verdict, out_of_place};
+use super::runner::{RunError, Runner, Verdict, not_committed, out_of_place};
 use super::unit::{Kind, Unit, UnitError, encode};
 use super::{LivePlugins, PluginAnswer, PluginCall, Plugins};
 use crate::engine::bindings::exports::souk::host::event_handler::Event;
-use crate::store::{Store, Txn};
+use crate::store::{CommitError, Store, Txn};
 
 const PAGE: usize = 256;
 const TRIM_EVERY: Duration = Duration::from_secs(60);
@@ -197,16 +197,19 @@ impl<P: Plugins> Runner<P> {
     /// hear: not one commit for each such event, yet the log can be trimmed.
     async fn save_cursors(&self) -> Result<(), RunError> {
         let reached = self.reached.lock().clone();
-        self.host(|txn| {
-            for (plugin, position) in &reached {
-                let key = keys::cursor(plugin);
-                if read_cursor(txn, &key)?.is_some_and(|stored| stored < *position) {
-                    txn.put(&key, position.to_vec());
+        for (plugin, position) in reached {
+            let key = keys::cursor(&plugin);
+            let mut txn = self.store.begin();
+            if read_cursor(&mut txn, &key)?.is_some_and(|stored| stored < position) {
+                txn.put(&key, position.to_vec());
+                // A conflict: what it hears has moved it meanwhile.
+                match self.store.commit(txn).await {
+                    Ok(_) | Err(CommitError::Conflict { .. }) => {}
+                    Err(error) => return Err(not_committed(error)),
                 }
             }
-            Ok(())
-        })
-        .await
+        }
+        Ok(())
     }
 
     /// False if it could not be delivered because the plugin went or the

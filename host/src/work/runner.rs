@@ -522,7 +522,7 @@ pub(super) async fn host<T>(store: &Store, mut work: impl FnMut(&mut Txn) -> Res
 }
 
 /// Not by a conflict.
-fn not_committed(error: CommitError) -> RunError {
+pub(super) fn not_committed(error: CommitError) -> RunError {
     match error {
         CommitError::Unknown(_) => RunError::Unconfirmed(error.to_string()),
         _ => RunError::Unavailable(error.to_string()),

@@ -124,6 +124,35 @@ async fn the_log_ends_behind_the_last_subscriber_also_where_it_hears_nothing() {
 }
 
 #[tokio::test]
+async fn the_log_is_trimmed_beside_a_busy_subscriber() {
+    let live = plugins([("shop", ""), ("busy", HEARS), ("quiet", "[[events]]\ntopic = \"else\"")]);
+    let bench = Bench::started(shop(live, |_, _| false)).await;
+    bench.get("shop", "a").await.unwrap();
+    bench.until(|txn| text(txn, "busy") == "a ").await;
+    // As many events would move it.
+    let moved = async {
+        loop {
+            let mut txn = bench.store.begin();
+            let key = keys::cursor("busy");
+            let at = txn.get(&key).unwrap().unwrap();
+            txn.put(&key, at.to_vec());
+            bench.store.commit(txn).await.unwrap();
+        }
+    };
+    let trimmed = async {
+        while bench.count(b'o') > 0 {
+            bench.runner.trim_events().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = moved => unreachable!(),
+        trimmed = tokio::time::timeout(HANG, trimmed) => trimmed.expect("the log stays as long as it is"),
+    }
+    bench.runner.stop().await;
+}
+
+#[tokio::test]
 async fn what_nobody_has_handled_is_not_trimmed() {
     let live = plugins([("shop", ""), ("one", HEARS), ("stuck", HEARS)]);
     let fake = Fake::new(live, |c| async move {
