@@ -8,6 +8,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+/// Begins the first line of a table; its digest follows.
+const DIGEST: &str = "# sha256 ";
 
 /// Whole or not at all under its name, and on disk when this returns.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -28,6 +34,27 @@ pub fn read_whole<T, E: Into<anyhow::Error>>(path: &Path, decode: impl FnOnce(&[
         Err(error) => Err(error.into()),
     }
     .with_context(|| path.display().to_string())
+}
+
+/// TOML that only commands write, whole, with a digest of it: a flipped bit is not taken for the operator's word.
+pub fn write_table(path: &Path, heading: &str, table: &impl Serialize) -> Result<()> {
+    let text = format!("# {heading}\n\n{}", toml::to_string_pretty(table)?);
+    write_whole(path, format!("{DIGEST}{}\n{text}", digest(&text)).as_bytes())
+}
+
+/// What [`write_table`] wrote, or an earlier version of it without a digest; none where there is no such file.
+pub fn read_table<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    read_whole(path, |bytes| {
+        let text = std::str::from_utf8(bytes)?;
+        if let Some((written, text)) = text.strip_prefix(DIGEST).map(|rest| rest.split_once('\n').unwrap_or((rest, ""))) {
+            ensure!(written == digest(text), "it is not what was written there: put it back from a backup, or remove it and say it anew with `souk plugin`");
+        }
+        Ok::<_, anyhow::Error>(toml::from_str(text)?)
+    })
+}
+
+fn digest(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
 }
 
 /// Folders and plain files, with their modes; on disk when this returns, so that
@@ -67,4 +94,31 @@ fn copy(from: &Path, to: &Path, sync: &dyn Fn(&fs::File) -> std::io::Result<()>)
         }
     }
     sync(&fs::File::open(to)?).with_context(|| to.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_flipped_bit_of_a_table_is_told_or_does_no_harm() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policies.toml");
+        let table = BTreeMap::from([("deadline-ms".to_owned(), 950)]);
+        write_table(&path, "Of the operator's.", &table).unwrap();
+        let written = fs::read(&path).unwrap();
+        for bit in 0..written.len() * 8 {
+            let mut damaged = written.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, damaged).unwrap();
+            if let Ok(read) = read_table::<BTreeMap<String, u32>>(&path) {
+                assert_eq!(read.as_ref(), Some(&table), "bit {bit}");
+            }
+        }
+        // As they were written before they had a digest.
+        fs::write(&path, "deadline-ms = 950").unwrap();
+        assert_eq!(read_table(&path).unwrap(), Some(table));
+    }
 }

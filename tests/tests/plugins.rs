@@ -216,6 +216,13 @@ fn begin(folder: &Path, kind: &str, name: &str, out: &Path, change: impl FnOnce(
     let (made, said) = souk_says(&["plugin", "new", &shown, "--kind", kind]);
     assert!(made, "{said}");
     change(&project);
+    // One builds the SDK that `new` has put there, and so does who has contracts for it; the others take it where it is compiled.
+    if kind != "discount" && !project.join("wit").exists() {
+        let manifest = fs::read_to_string(project.join("Cargo.toml")).unwrap();
+        let (brought, compiled) = ("path = \".souk/sdk\"", format!("path = \"{}\"", root().join("sdk").display()));
+        assert!(manifest.contains(brought), "{manifest}");
+        fs::write(project.join("Cargo.toml"), manifest.replace(brought, &compiled)).unwrap();
+    }
     // In the versions of that, and not in those of the day.
     fs::copy(root().join("plugins/Cargo.lock"), project.join("Cargo.lock")).unwrap();
     let mut cargo = std::process::Command::new("cargo");

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::load::Files;
 use super::powers::{self, Power};
-use crate::files::{read_whole, write_whole};
+use crate::files::{read_table, write_table};
 
 /// Who vouches for a version when nobody has signed it.
 pub const UNSIGNED: &str = "unsigned";
@@ -74,13 +74,12 @@ pub struct NotGranted(pub String);
 impl Grants {
     /// `None` where nothing was ever granted.
     pub fn read(plugins: &Path) -> Result<Option<Self>> {
-        read_whole(&path(plugins), |text| toml::from_slice(text))
+        read_table(&path(plugins))
     }
 
     /// Whole or not at all.
     pub fn write(&self, plugins: &Path) -> Result<()> {
-        let text = format!("# What each plugin may do. `souk plugin grant` writes it.\n\n{}", toml::to_string_pretty(self)?);
-        write_whole(&path(plugins), text.as_bytes())
+        write_table(&path(plugins), "What each plugin may do. `souk plugin grant` writes it.", self)
     }
 
     pub fn of(&self, plugin: &str) -> Option<&Grant> {

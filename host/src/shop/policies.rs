@@ -2,20 +2,17 @@
 //! plugins declare for the extension points they call.
 //!
 //! Read by [`super::Shop`] at each reload, written by `souk plugin policy`,
-//! consulted by the engine at each call of a point. It holds a digest of what
-//! it says: a deadline of 950 ms that a flipped bit made of 150 is not taken
-//! for the operator's word.
+//! consulted by the engine at each call of a point.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::manifest::FailurePolicy;
-use crate::files::{read_whole, write_whole};
+use super::manifest::{ExtensionPoint, FailurePolicy};
+use crate::files::{read_table, write_table};
 
 /// By interface without version, for instance `souk:extend/discount`.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -37,14 +34,6 @@ impl Changed {
     }
 }
 
-/// The file.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    digest: String,
-    points: Policies,
-}
-
 fn path(plugins: &Path) -> PathBuf {
     plugins.join("policies.toml")
 }
@@ -52,24 +41,18 @@ fn path(plugins: &Path) -> PathBuf {
 impl Policies {
     /// Empty where the operator has changed nothing.
     pub fn read(plugins: &Path) -> Result<Self> {
-        let read = read_whole(&path(plugins), |text| {
-            let Written { digest, points } = toml::from_slice(text)?;
-            ensure!(digest == points.digest()?, "it is not what `souk plugin policy` wrote");
-            Ok::<_, anyhow::Error>(points)
-        });
-        Ok(read.context("put it back from a backup, or remove it and set each policy again")?.unwrap_or_default())
+        let path = path(plugins);
+        let policies: Self = read_table(&path)?.unwrap_or_default();
+        for (interface, changed) in &policies.0 {
+            let fits = changed.deadline_ms.is_none_or(|ms| ExtensionPoint::DEADLINE_MS.contains(&ms));
+            ensure!(fits, "{}: `{interface}`: deadline-ms takes 1 to 30000", path.display());
+        }
+        Ok(policies)
     }
 
     /// Whole or not at all.
     pub fn write(&self, plugins: &Path) -> Result<()> {
-        let written = Written { digest: self.digest()?, points: self.clone() };
-        let text = format!("# Policies of extension points. `souk plugin policy` writes it.\n\n{}", toml::to_string_pretty(&written)?);
-        write_whole(&path(plugins), text.as_bytes())
-    }
-
-    /// SHA-256 of what is said, whatever the file looks like, in hex.
-    fn digest(&self) -> Result<String> {
-        Ok(hex::encode(Sha256::digest(serde_json::to_vec(self)?)))
+        write_table(&path(plugins), "Policies of extension points. `souk plugin policy` writes it.", self)
     }
 
     pub fn of(&self, interface: &str) -> Option<&Changed> {
