@@ -39,7 +39,7 @@ pub fn read_whole<T, E: Into<anyhow::Error>>(path: &Path, decode: impl FnOnce(&[
 /// TOML that only commands write, whole, with a digest of it: a flipped bit is not taken for the operator's word.
 pub fn write_table(path: &Path, heading: &str, table: &impl Serialize) -> Result<()> {
     let text = format!("# {heading}\n\n{}", toml::to_string_pretty(table)?);
-    write_whole(path, format!("{DIGEST}{}\n{text}", digest(&text)).as_bytes())
+    write_whole(path, format!("{DIGEST}{}\n{text}", sha256_hex(&text)).as_bytes())
 }
 
 /// What [`write_table`] wrote, or an earlier version of it without a digest; none where there is no such file.
@@ -47,14 +47,15 @@ pub fn read_table<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     read_whole(path, |bytes| {
         let text = std::str::from_utf8(bytes)?;
         if let Some((written, text)) = text.strip_prefix(DIGEST).map(|rest| rest.split_once('\n').unwrap_or((rest, ""))) {
-            ensure!(written == digest(text), "it is not what was written there: put it back from a backup, or remove it and say it anew with `souk plugin`");
+            ensure!(written == sha256_hex(text), "it is not what was written there: put it back from a backup, or remove it and say all of it anew, with the command that its text names");
         }
         Ok::<_, anyhow::Error>(toml::from_str(text)?)
     })
 }
 
-fn digest(text: &str) -> String {
-    hex::encode(Sha256::digest(text))
+/// In lower case, as manifests, bundles and tables have it.
+pub fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// Folders and plain files, with their modes; on disk when this returns, so that

@@ -43,6 +43,8 @@ fn no_provider(module: &str, function: &str) -> ! {
     panic!("`{interface}::{function}` is another plugin's, and a native test has none: call it in a scenario (`souk plugin test`)")
 }
 
+#[cfg(any(test, all(target_arch = "wasm32", feature = "allocator")))]
+mod allocator;
 mod collection;
 pub mod config;
 pub mod flow;
@@ -53,6 +55,10 @@ pub mod storage;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 pub mod web;
+
+#[cfg(all(target_arch = "wasm32", feature = "allocator"))]
+#[global_allocator]
+static ALLOCATOR: allocator::Allocator = allocator::Allocator::new();
 
 #[cfg(target_arch = "wasm32")]
 mod capability {

@@ -207,6 +207,9 @@ async fn the_operator_says_what_happens_when_a_provider_fails() {
     assert!(!set && said.contains("policies.toml"), "{said}");
 }
 
+/// Where a begun plugin's manifest finds the SDK.
+const BROUGHT_SDK: &str = "path = \".souk/sdk\"";
+
 /// Begins a plugin, lets `change` what it likes, tests it natively and builds it.
 fn begin(folder: &Path, kind: &str, name: &str, out: &Path, change: impl FnOnce(&Path)) {
     // Where their dependencies have been compiled already, for this machine and for WebAssembly.
@@ -219,9 +222,8 @@ fn begin(folder: &Path, kind: &str, name: &str, out: &Path, change: impl FnOnce(
     // One builds the SDK that `new` has put there, and so does who has contracts for it; the others take it where it is compiled.
     if kind != "discount" && !project.join("wit").exists() {
         let manifest = fs::read_to_string(project.join("Cargo.toml")).unwrap();
-        let (brought, compiled) = ("path = \".souk/sdk\"", format!("path = \"{}\"", root().join("sdk").display()));
-        assert!(manifest.contains(brought), "{manifest}");
-        fs::write(project.join("Cargo.toml"), manifest.replace(brought, &compiled)).unwrap();
+        assert!(manifest.contains(BROUGHT_SDK), "{manifest}");
+        fs::write(project.join("Cargo.toml"), manifest.replace(BROUGHT_SDK, &format!("path = \"{}\"", root().join("sdk").display()))).unwrap();
     }
     // In the versions of that, and not in those of the day.
     fs::copy(root().join("plugins/Cargo.lock"), project.join("Cargo.lock")).unwrap();
@@ -277,6 +279,9 @@ async fn a_new_service_is_called_by_another_plugin_that_has_its_contract() {
     let contract = folder.path().join("my-service/wit");
     begin(folder.path(), "page", "my-points", &out, |project| {
         copy(&contract, &project.join("wit"));
+        // With the SDK that was compiled for it just now.
+        let manifest = fs::read_to_string(project.join("Cargo.toml")).unwrap();
+        fs::write(project.join("Cargo.toml"), manifest.replace(BROUGHT_SDK, "path = \"../my-service/.souk/sdk\"")).unwrap();
         let code = "use souk_sdk::points::balance;\nuse souk_sdk::web::{self, Json, Query, Request, Response};\n\
             struct Page;\n\
             #[derive(serde::Deserialize)]\nstruct Asked { customer: String }\n\

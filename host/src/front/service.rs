@@ -39,6 +39,7 @@ use super::session::{SessionCookies, cookies};
 use super::{Answer, Application, Call, Failure, FailureKind, Idempotency, SessionChange, SessionId};
 use crate::engine::bindings::exports::souk::web::handler;
 use crate::engine::canary_has;
+use crate::files::sha256_hex;
 
 /// For a page that someone else is rendering already.
 const FLIGHT_WAIT: Duration = Duration::from_secs(2);
@@ -308,7 +309,7 @@ impl<A: Application> Front<A> {
         let session = if route.cross_site { None } else { self.sessions.verified(&parts.headers) };
         let body = self.read_body(peer, parts, body, route.body_bytes_max).await?;
         let caller = match parts.headers.get(header::AUTHORIZATION) {
-            Some(value) => hex::encode(Sha256::digest(value.as_bytes())),
+            Some(value) => sha256_hex(value),
             None => String::new(),
         };
         let client_address = self.client_address(peer, &parts.headers);

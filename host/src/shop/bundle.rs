@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::load::Files;
+use crate::files::sha256_hex;
 
 const BUNDLE_BYTES_MAX: u64 = 64 << 20;
 const CONTENT_BYTES_MAX: u64 = 128 << 20;
@@ -94,7 +95,7 @@ impl Bundle {
         };
         for (path, file) in &listing.files {
             let content = contents.get(path).with_context(|| format!("{path} is listed and missing"))?;
-            let digest = hex::encode(Sha256::digest(content));
+            let digest = sha256_hex(content);
             ensure!(content.len() as u64 == file.size && digest == file.sha256, "{path} is not what was packed");
         }
         if let Some(path) = contents.keys().find(|path| !listing.files.contains_key(*path)) {
@@ -143,7 +144,7 @@ pub fn pack(folder: &Path, key: Option<&SigningKey>) -> Result<Vec<u8>> {
         name: files.manifest.name,
         version: files.manifest.version,
         key: key.map(|key| written(&key.verifying_key())),
-        files: contents.iter().map(|(path, content)| (path.clone(), File { size: content.len() as u64, sha256: hex::encode(Sha256::digest(content)) })).collect(),
+        files: contents.iter().map(|(path, content)| (path.clone(), File { size: content.len() as u64, sha256: sha256_hex(content) })).collect(),
     };
     Ok(sealed(archive(&serde_json::to_vec_pretty(&listing)?, key, &contents)?))
 }

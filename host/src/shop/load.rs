@@ -6,13 +6,13 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
-use sha2::{Digest, Sha256};
 
 use super::grants::{self, Grants};
 use super::manifest::{ExtensionPoint, Isolation, Limits, Manifest, Setting, SettingKind};
 use super::plugin::{Plugin, Usage};
 use super::powers::{self, Power};
 use crate::engine::wasi;
+use crate::files::sha256_hex;
 use crate::front::assets::{self, Asset};
 
 const COMPONENT_BYTES_MAX: u64 = 64 << 20;
@@ -49,13 +49,12 @@ impl Files {
         let mut manifest: Manifest = toml::from_str(std::str::from_utf8(manifest_text).context("plugin.toml is not UTF-8")?).context("plugin.toml")?;
         let problems = problems(&manifest);
         ensure!(problems.is_empty(), "plugin.toml: {}", problems.join("; "));
-        let digest = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
-        let component_digest = digest(&component);
+        let component_digest = sha256_hex(&component);
         let adapted = wasi::adapt(&manifest.name, component)?;
         if adapted.is_for_one_request {
             manifest.isolation = Isolation::Request;
         }
-        Ok(Self { manifest, component: adapted.component, component_digest, manifest_digest: digest(manifest_text) })
+        Ok(Self { manifest, component: adapted.component, component_digest, manifest_digest: sha256_hex(manifest_text) })
     }
 
     pub fn asked(&self) -> Result<BTreeSet<Power>> {

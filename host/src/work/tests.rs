@@ -137,6 +137,17 @@ impl Bench {
         until(&self.store, is_so).await;
     }
 
+    /// All events are handled, and gone from the log.
+    async fn until_trimmed(&self) {
+        let trimmed = async {
+            while self.count(b'o') > 0 {
+                self.runner.trim_events().await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(HANG, trimmed).await.expect("the log stays as long as it is");
+    }
+
     fn number(&self, name: &str) -> u64 {
         number(&mut self.store.begin(), name)
     }

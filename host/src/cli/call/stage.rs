@@ -64,13 +64,13 @@ impl Stage {
         services_are_there(&files, &scenario.with)?;
         secrets(&store, &files, scenario)?;
         let options = Options {
-        metered: true,
-        baseline: false,
-        code_cache: Some(code_cache(&store)),
-        service_instances_max: 8,
-        provider_instances_max: 32,
-        ..Options::default()
-    };
+            metered: true,
+            baseline: false,
+            code_cache: Some(code_cache(&store)),
+            service_instances_max: 8,
+            provider_instances_max: 32,
+            ..Options::default()
+        };
         let runtime = Runtime::open_on(store, settings, Code::Optimised, options).await?;
         if let Some((name, problem)) = runtime.shop.report().into_iter().find_map(|report| Some((report.name, report.problem?))) {
             bail!("`{name}` cannot run: {problem}");

@@ -103,13 +103,7 @@ async fn the_log_ends_behind_the_last_subscriber_also_where_it_hears_nothing() {
         bench.get("shop", route).await.unwrap();
     }
     bench.until(|txn| text(txn, "one") == "a b ").await;
-    let trimmed = async {
-        while bench.count(b'o') > 0 {
-            bench.runner.trim_events().await.unwrap();
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(HANG, trimmed).await.expect("the log stays as long as it is");
+    bench.until_trimmed().await;
 
     // One that is not installed keeps its place for a week.
     bench.fake.swap(plugins([("shop", ""), ("one", HEARS)]));
@@ -139,15 +133,9 @@ async fn the_log_is_trimmed_beside_a_busy_subscriber() {
             bench.store.commit(txn).await.unwrap();
         }
     };
-    let trimmed = async {
-        while bench.count(b'o') > 0 {
-            bench.runner.trim_events().await.unwrap();
-            tokio::task::yield_now().await;
-        }
-    };
     tokio::select! {
         () = moved => unreachable!(),
-        trimmed = tokio::time::timeout(HANG, trimmed) => trimmed.expect("the log stays as long as it is"),
+        () = bench.until_trimmed() => {}
     }
     bench.runner.stop().await;
 }
