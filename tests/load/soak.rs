@@ -18,7 +18,8 @@ const SAMPLES_MIN: u32 = 6;
 const FILLING: f64 = 0.5;
 
 /// What is looked at, and growth an hour that is nothing, as a part of the mean.
-const SERIES: [(&str, f64); 6] = [("resident_kib", 0.05), ("guests_kib", 0.05), ("open_files", 0.05), ("threads", 0.05), ("disk_bytes", 0.05), ("p99_ms", 0.2)];
+const SERIES: [(&str, f64); 7] =
+    [("resident_kib", 0.05), ("anonymous_kib", 0.05), ("guests_kib", 0.05), ("open_files", 0.05), ("threads", 0.05), ("disk_bytes", 0.05), ("p99_ms", 0.2)];
 
 pub async fn soak(load: &mut Load<'_>, server: &Server, rate: f64, time: Duration) -> Result<Value> {
     let shop = server.shop.as_ref().context("--soak looks into the process of the server: leave --url out")?;
@@ -29,7 +30,7 @@ pub async fn soak(load: &mut Load<'_>, server: &Server, rate: f64, time: Duratio
         SAMPLE.as_secs()
     );
     let begun = Instant::now();
-    let (mut hours, mut samples): (Vec<f64>, [Vec<f64>; 6]) = (Vec::new(), Default::default());
+    let (mut hours, mut samples): (Vec<f64>, [Vec<f64>; SERIES.len()]) = (Vec::new(), Default::default());
     while begun.elapsed() < time {
         let report = Report::of(load.run(rate, SAMPLE).await?);
         hours.push(begun.elapsed().as_secs_f64() / 3600.0);
@@ -59,10 +60,12 @@ pub async fn soak(load: &mut Load<'_>, server: &Server, rate: f64, time: Duratio
 }
 
 /// In the order of [`SERIES`].
-fn look(shop: &Shop, report: &Report) -> Result<[f64; 6]> {
+fn look(shop: &Shop, report: &Report) -> Result<[f64; SERIES.len()]> {
     let pid = shop.pid();
     Ok([
         status(pid, "VmRSS")? as f64,
+        // Without what is read from files, which the system takes back where it needs the room.
+        status(pid, "RssAnon")? as f64,
         guests_kib(pid)? as f64,
         open_files(pid)? as f64,
         status(pid, "Threads")? as f64,

@@ -43,10 +43,19 @@ pub fn test(root: &Path, filters: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Builds all that tests run; the manifests of the examples in Rust.
+/// Builds and installs all that tests run; the manifests of the examples in Rust.
 pub fn prepare(root: &Path) -> Result<Vec<String>> {
     ensure_nextest()?;
-    ensure_schemathesis(root)?;
+    // Waits for the network while others compile.
+    std::thread::scope(|scope| {
+        let schemathesis = scope.spawn(|| ensure_schemathesis(root));
+        let examples = build(root)?;
+        schemathesis.join().expect("installing does not panic")?;
+        Ok(examples)
+    })
+}
+
+fn build(root: &Path) -> Result<Vec<String>> {
     // With the tests, so that test dependencies do not make it twice.
     up::build_workspace(root, &["--bins", "--tests"])?;
     // Where the tests look for components.
