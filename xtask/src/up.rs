@@ -14,7 +14,7 @@ pub fn up(root: &Path) -> Result<()> {
     eprintln!("· checking the toolchain for plugins");
     Toolchain::find()?;
     eprintln!("· building the host (some minutes the first time)");
-    build_workspace(root, &["--bin", "souk", "--test", ANY_TEST])?;
+    build_workspace(root, &["--bin", "souk"])?;
     eprintln!("· building the plugins");
     Build::new(&root.join("plugins"), &shop.join("plugins")).run()?;
     let souk = root.join("target/release/souk");
@@ -36,14 +36,14 @@ pub fn up(root: &Path) -> Result<()> {
 }
 
 /// Always with the features of the whole workspace: whoever runs the shop and
-/// its tests compiles the big dependencies once. `targets` need a test or an
-/// example among them, such as [`ANY_TEST`]: without one, cargo leaves out what
-/// the tests' dependencies ask of the others.
+/// its tests compiles the big dependencies once.
 pub fn build_workspace(root: &Path, targets: &[&str]) -> Result<()> {
     // The host holds them.
     build_guests(root, &root.join("host/adapters"), "target/adapters")?;
     let mut cargo = inner("cargo");
     cargo.current_dir(root).args(["build", "--release", "--workspace"]).args(targets);
+    // Any test, and a small one: without, cargo leaves out what tests' dependencies ask of the others.
+    cargo.args(["--test", "browse"]);
     ensure!(cargo.status().context("cargo does not start")?.success(), "Souk does not compile");
     Ok(())
 }
@@ -57,9 +57,6 @@ pub fn build_guests(root: &Path, source: &Path, out: &str) -> Result<()> {
 pub fn guests_target(root: &Path) -> PathBuf {
     root.join("plugins/target")
 }
-
-/// Compiled in seconds.
-pub const ANY_TEST: &str = "browse";
 
 #[cfg(unix)]
 fn become_or_wait(mut command: Command) -> Result<()> {
