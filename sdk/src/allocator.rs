@@ -71,17 +71,21 @@ impl Allocator {
     }
 }
 
-/// Which list has blocks for it; none where they are not small.
-fn list_of(size: usize, align: usize) -> Option<usize> {
-    let list = size.wrapping_sub(1) / STEP;
-    (list < SIZES && align <= STEP).then_some(list)
+fn is_small(layout: Layout) -> bool {
+    layout.size() <= SMALL_MAX && layout.align() <= STEP
+}
+
+/// Which list has blocks of that size. Nobody may ask for none at all (`GlobalAlloc`).
+fn list_of(size: usize) -> usize {
+    (size - 1) / STEP
 }
 
 // SAFETY: a block is either in a list or given out, and at least as large and as aligned as what it was asked for; whose
 // it is, its address tells.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if let Some(list) = list_of(layout.size(), layout.align()) {
+        if is_small(layout) {
+            let list = list_of(layout.size());
             // SAFETY: see `Sync`; what a list has is a block that is nobody's.
             unsafe {
                 let head = &mut (*self.lists.get()).free[list];
@@ -105,7 +109,7 @@ unsafe impl GlobalAlloc for Allocator {
             // SAFETY: not from the arena, so that it is the standard library's.
             return unsafe { System.dealloc(block, layout) };
         }
-        let list = (layout.size() - 1) / STEP;
+        let list = list_of(layout.size());
         // SAFETY: see `Sync`; the block is nobody's from now on, and holds and is aligned for a pointer.
         unsafe {
             let head = &mut (*self.lists.get()).free[list];
@@ -116,7 +120,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if list_of(layout.size(), layout.align()).is_none() {
+        if !is_small(layout) {
             // SAFETY: the caller's. What is fresh from the host needs no zeroing.
             return unsafe { System.alloc_zeroed(layout) };
         }
@@ -135,7 +139,7 @@ unsafe impl GlobalAlloc for Allocator {
             // SAFETY: the standard library's, which keeps what it has become.
             return unsafe { System.realloc(block, layout, size) };
         }
-        if (layout.size() - 1) / STEP == (size - 1) / STEP {
+        if list_of(layout.size()) == list_of(size) {
             return block;
         }
         // SAFETY: two blocks, of which both are at least as large as what is copied.

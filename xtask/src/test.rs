@@ -10,7 +10,8 @@ use souk_build::{Build, inner};
 
 use crate::up;
 
-const SCHEMATHESIS: &str = "schemathesis==4.32.5";
+/// The one tries the API by its OpenAPI document, the other says whether a list of parts is CycloneDX.
+const PYTHON_TOOLS: [&str; 2] = ["schemathesis==4.32.5", "cyclonedx-python-lib[json-validation]==11.12.0"];
 
 /// `filters` go to every nextest run, for instance `-E 'test(cart)'`.
 pub fn test(root: &Path, filters: &[String]) -> Result<()> {
@@ -48,9 +49,9 @@ pub fn prepare(root: &Path) -> Result<Vec<String>> {
     ensure_nextest()?;
     // Waits for the network while others compile.
     std::thread::scope(|scope| {
-        let schemathesis = scope.spawn(|| ensure_schemathesis(root));
+        let tools = scope.spawn(|| ensure_python_tools(root));
         let examples = build(root)?;
-        schemathesis.join().expect("installing does not panic")?;
+        tools.join().expect("installing does not panic")?;
         Ok(examples)
     })
 }
@@ -76,19 +77,21 @@ fn build(root: &Path) -> Result<Vec<String>> {
     Ok(examples)
 }
 
-/// Tries the API by its OpenAPI document. In a folder of its own, because it
-/// brings half of Python's libraries along.
-fn ensure_schemathesis(root: &Path) -> Result<()> {
-    let folder = root.join("target/tools/schemathesis");
-    if folder.join("bin/schemathesis").exists() {
+/// In a folder of their own, because they bring half of Python's libraries along.
+fn ensure_python_tools(root: &Path) -> Result<()> {
+    let folder = root.join("target/tools/python");
+    // Written last, so that what broke off is done again.
+    let installed = folder.join("installed.txt");
+    let wanted = PYTHON_TOOLS.join("\n");
+    if fs::read_to_string(&installed).is_ok_and(|has| has == wanted) {
         return Ok(());
     }
-    eprintln!("· installing {SCHEMATHESIS}");
+    eprintln!("· installing {}", PYTHON_TOOLS.join(", "));
     let run = |program: &Path, arguments: &[&str]| Command::new(program).args(arguments).status().is_ok_and(|status| status.success());
-    let installed = run(Path::new("python3"), &["-m", "venv", &folder.display().to_string()])
-        && run(&folder.join("bin/pip"), &["install", "--quiet", "--disable-pip-version-check", SCHEMATHESIS]);
-    ensure!(installed, "{SCHEMATHESIS} cannot be installed; it needs Python 3 with `venv` (Debian: python3-venv)");
-    Ok(())
+    let done = run(Path::new("python3"), &["-m", "venv", &folder.display().to_string()])
+        && run(&folder.join("bin/pip"), &[&["install", "--quiet", "--disable-pip-version-check"], &PYTHON_TOOLS[..]].concat());
+    ensure!(done, "{} cannot be installed; they need Python 3 with `venv` (Debian: python3-venv)", PYTHON_TOOLS.join(" and "));
+    fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))
 }
 
 fn ensure_nextest() -> Result<()> {

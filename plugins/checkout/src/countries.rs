@@ -1,7 +1,35 @@
-//! What is known of the world's addresses: `data/countries.tsv`, looked up a
-//! line at a time. Knows nothing of forms and shops.
+//! What is known of the world's addresses: `data/countries.tsv`, of which only
+//! the line asked for is read. Knows nothing of forms and shops.
 
+/// A line for each country, in the order of their codes.
 const TABLE: &str = include_str!("../data/countries.tsv");
+const COUNT: usize = count();
+/// Where each line begins, and the last one ends: found when the plugin is compiled.
+static LINES: [u32; COUNT + 1] = lines();
+const CODE_BYTES: usize = 2;
+const CELLS: usize = 12;
+
+const fn count() -> usize {
+    let (bytes, mut at, mut count) = (TABLE.as_bytes(), 0, 0);
+    while at < bytes.len() {
+        count += (bytes[at] == b'\n') as usize;
+        at += 1;
+    }
+    count
+}
+
+const fn lines() -> [u32; COUNT + 1] {
+    let (bytes, mut at, mut line) = (TABLE.as_bytes(), 0, 0);
+    let mut lines = [0; COUNT + 1];
+    while at < bytes.len() {
+        at += 1;
+        if bytes[at - 1] == b'\n' {
+            line += 1;
+            lines[line] = at as u32;
+        }
+    }
+    lines
+}
 
 /// A part of an address whose presence and name differ by country.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,16 +67,19 @@ pub struct Region {
 }
 
 pub fn find(code: &str) -> Option<Country> {
-    TABLE.lines().filter(|line| line.starts_with(code)).find_map(parse).filter(|country| country.code == code)
+    let code_at = |start: u32| TABLE[start as usize..].get(..CODE_BYTES);
+    let line = LINES[..COUNT].binary_search_by(|start| code_at(*start).cmp(&Some(code))).ok()?;
+    parse(line)
 }
 
 #[cfg(test)]
 pub fn all() -> impl Iterator<Item = Country> {
-    TABLE.lines().filter_map(parse)
+    (0..COUNT).filter_map(parse)
 }
 
-fn parse(line: &'static str) -> Option<Country> {
-    let mut cells = line.split('\t');
+fn parse(line: usize) -> Option<Country> {
+    let (start, end) = (LINES[line] as usize, LINES[line + 1] as usize);
+    let mut cells = TABLE[start..end - 1].splitn(CELLS, '\t');
     let mut cell = || cells.next();
     Some(Country {
         code: cell()?,
@@ -103,6 +134,11 @@ impl Country {
             let mut names = region.split('=');
             Some(Region { code: names.next()?, english: names.next()?, own: names.next()? })
         })
+    }
+
+    /// Any text is a region where there is no list of them.
+    pub fn has_region(&self, code: &str) -> bool {
+        self.regions.is_empty() || self.regions().any(|region| region.code == code)
     }
 
     /// A region by its code or one of its names.

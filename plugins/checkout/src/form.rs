@@ -8,6 +8,7 @@ use souk_sdk::commerce::types::{Address, FieldError};
 
 use crate::countries::{Country, Part};
 
+const REGION: &str = "region";
 const FIELD_CHARS_MAX: u32 = 100;
 const EMAIL_BYTES_MAX: usize = 254;
 /// Written so that it means the same in browsers (with their `v` flag) and here.
@@ -21,6 +22,14 @@ pub fn is_chinese(locale: &str) -> bool {
 
 pub fn fields(country: &Country, locale: &str) -> Vec<AddressField> {
     let chinese = is_chinese(locale);
+    let mut fields = fields_without_subdivisions(country, chinese);
+    if let Some(region) = fields.iter_mut().find(|field| field.name == REGION) {
+        region.subdivisions = country.regions().map(|region| Subdivision { code: region.code.into(), name: region.name(chinese).into() }).collect();
+    }
+    fields
+}
+
+fn fields_without_subdivisions(country: &Country, chinese: bool) -> Vec<AddressField> {
     let plain = |name: &str, label: &str, required, pattern: &str, example: &str, autocomplete: &str| AddressField {
         name: name.into(),
         label: label.into(),
@@ -40,10 +49,7 @@ pub fn fields(country: &Country, locale: &str) -> Vec<AddressField> {
     for part in country.parts() {
         let required = country.requires(part);
         fields.push(match part {
-            Part::Region => AddressField {
-                subdivisions: country.regions().map(|region| Subdivision { code: region.code.into(), name: region.name(chinese).into() }).collect(),
-                ..plain("region", region_label(country.region_word, chinese), required, "", "", "address-level1")
-            },
+            Part::Region => plain(REGION, region_label(country.region_word, chinese), required, "", "", "address-level1"),
             Part::City => plain("city", city_label(country.city_word, chinese), required, "", "", "address-level2"),
             Part::District => plain("district", district_label(country.district_word, chinese), required, "", "", "address-level3"),
             Part::Street => plain("street", say("Street and house number", "详细地址"), required, "", "", "street-address"),
@@ -149,7 +155,7 @@ pub fn check(prefix: &str, address: &Address, country: &Country, locale: &str) -
             ("required", if chinese { format!("请填写{}。", field.label) } else { format!("Enter: {}.", field.label) })
         } else if value.chars().count() > field.length_max as usize {
             ("too-long", if chinese { format!("最多 {} 个字符。", field.length_max) } else { format!("Use at most {} characters.", field.length_max) })
-        } else if !field.subdivisions.is_empty() && !field.subdivisions.iter().any(|known| known.code == value) {
+        } else if field.name == REGION && !country.has_region(value) {
             ("unknown", if chinese { format!("请从列表中选择{}。", field.label) } else { format!("Choose from the list: {}.", field.label) })
         } else if !matches(&field.pattern, value) {
             ("pattern", if chinese { format!("{}格式不正确{example}。", field.label) } else { format!("This is not how it is written here: {}{example}.", field.label) })
@@ -158,7 +164,7 @@ pub fn check(prefix: &str, address: &Address, country: &Country, locale: &str) -
         };
         Some(FieldError { field: format!("{prefix}.{}", field.name), code: code.into(), message })
     };
-    fields(country, locale).iter().filter_map(mistake).collect()
+    fields_without_subdivisions(country, chinese).iter().filter_map(mistake).collect()
 }
 
 fn value<'a>(address: &'a Address, name: &str) -> &'a str {
@@ -166,7 +172,7 @@ fn value<'a>(address: &'a Address, name: &str) -> &'a str {
         "name" => &address.name,
         "phone" => &address.phone,
         "company" => &address.company,
-        "region" => &address.region,
+        REGION => &address.region,
         "city" => &address.city,
         "district" => &address.district,
         "street" => &address.street,
@@ -240,6 +246,7 @@ mod tests {
     #[test]
     fn every_country_has_a_form_that_its_own_example_passes() {
         for country in countries::all() {
+            assert_eq!(countries::find(country.code).map(|found| found.code), Some(country.code), "the table is in the order of codes");
             for locale in ["en", "zh-CN"] {
                 let fields = fields(&country, locale);
                 assert!(fields.iter().all(|field| !field.label.is_empty()), "{}", country.code);

@@ -73,19 +73,15 @@ fn purl(package: &Package) -> String {
 #[cfg(test)]
 mod tests {
     use cargo_metadata::MetadataCommand;
-    use cyclonedx_bom::prelude::*;
 
     use super::*;
 
     #[test]
-    fn a_list_of_parts_is_valid_and_holds_what_is_linked_alone() {
+    fn a_list_of_parts_holds_what_is_linked_alone() {
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
         let target = ["--filter-platform".to_owned(), crate::toolchain::TARGET.to_owned()];
         let metadata = MetadataCommand::new().manifest_path(manifest).other_options(target).exec().unwrap();
         let list = bom(&metadata, "souk-sdk").unwrap();
-        let read = Bom::parse_from_json(list.to_string().as_bytes()).unwrap();
-        assert!(read.validate_version(SpecVersion::V1_5).passed(), "{list:#}");
-
         assert_eq!(list["metadata"]["component"]["name"], "souk-sdk");
         let named = |name: &str| list["components"].as_array().unwrap().iter().find(|component| component["name"] == name);
         let serde_json = named("serde_json").unwrap();
