@@ -5,28 +5,33 @@ mod zones;
 
 use souk_sdk::commerce::shipping::{self, Method, Parcel};
 use souk_sdk::commerce::types::Address;
-use souk_sdk::host::command_handler;
+use souk_sdk::host::{command_handler, data_migrate};
 use souk_sdk::storage::{self, Collection, CollectionError};
-use souk_sdk::{config, log};
+use souk_sdk::{config, data, log};
 
 use zones::{ELSEWHERE, Way, Zones, is_country};
 
-/// What can be had in a country, by its code or [`ELSEWHERE`]: a question reads this alone, however many zones there are.
+/// As they were imported, in one document.
+const ZONES: Collection<Zones> = Collection::new("zones", &[]);
+const CURRENT: &str = "current";
+/// What can be had in a country, by its code or [`ELSEWHERE`]: a question reads this alone, however many zones there are. Made of
+/// the zones since the second form of the documents.
 const WAYS: Collection<Vec<Way>> = Collection::new("ways", &[]);
-/// What shoppers choose from, in one document.
+/// What shoppers choose from, made of the zones as well.
 const COUNTRIES: Collection<Vec<String>> = Collection::new("countries", &[]);
 const OFFERED: &str = "offered";
+/// There are 676 codes of two letters.
 const COUNTRIES_MAX: u32 = 1_000;
 
 struct Shipping;
 
 impl shipping::Guest for Shipping {
     fn methods(destination: Address, parcel: Parcel, locale: String) -> Vec<Method> {
-        zones::methods(&ways(&destination.country), &parcel, &config::shop().currency, &locale)
+        zones::methods(&must(ways(&destination.country)), &parcel, &config::shop().currency, &locale)
     }
 
     fn countries() -> Vec<String> {
-        offered()
+        must(countries())
     }
 }
 
@@ -41,31 +46,55 @@ impl command_handler::Guest for Shipping {
     }
 }
 
+impl data_migrate::Guest for Shipping {
+    /// All at once: there is little of it.
+    fn migrate(_: String) -> Result<Option<String>, String> {
+        let rewritten = ZONES.get(CURRENT).and_then(|zones| zones.map_or(Ok(()), |zones| replace(&zones)));
+        rewritten.map(|()| None).map_err(|error| error.to_string())
+    }
+}
+
 fn replace(zones: &Zones) -> Result<(), CollectionError> {
     for (country, _) in WAYS.scan(&storage::after(None), COUNTRIES_MAX, false)? {
         WAYS.delete(&country)?;
     }
-    for zone in &zones.zones {
-        zone.countries.iter().try_for_each(|country| WAYS.put(country, &zone.methods))?;
+    COUNTRIES.delete(OFFERED)?;
+    // The unit cannot go on without storage.
+    if data::form().unwrap_or_else(|error| panic!("delivery zones: {error}")) >= 2 {
+        for zone in &zones.zones {
+            zone.countries.iter().try_for_each(|country| WAYS.put(country, &zone.methods))?;
+        }
+        COUNTRIES.put(OFFERED, &zones.countries())?;
     }
-    COUNTRIES.put(OFFERED, &zones.countries())
+    ZONES.put(CURRENT, zones)
 }
 
-fn ways(country: &str) -> Vec<Way> {
-    let of = |country: &str| must(WAYS.get(country));
-    let ways = if is_country(country) { of(country) } else { None };
-    ways.or_else(|| of(ELSEWHERE)).unwrap_or_else(|| {
-        // Either nothing is delivered there, or nowhere.
-        offered();
-        Vec::new()
-    })
+fn ways(country: &str) -> Result<Vec<Way>, CollectionError> {
+    if is_country(country)
+        && let Some(ways) = WAYS.get(country)?
+    {
+        return Ok(ways);
+    }
+    if let Some(ways) = WAYS.get(ELSEWHERE)? {
+        return Ok(ways);
+    }
+    // In documents of the first form, and where nothing is delivered to.
+    Ok(zones()?.map_or_else(Vec::new, |zones| zones.into_ways(country)))
 }
 
-fn offered() -> Vec<String> {
-    must(COUNTRIES.get(OFFERED)).unwrap_or_else(|| {
+fn countries() -> Result<Vec<String>, CollectionError> {
+    if let Some(offered) = COUNTRIES.get(OFFERED)? {
+        return Ok(offered);
+    }
+    Ok(zones()?.map_or_else(Vec::new, |zones| zones.countries()))
+}
+
+fn zones() -> Result<Option<Zones>, CollectionError> {
+    let zones = ZONES.get(CURRENT)?;
+    if zones.is_none() {
         log::error!("no delivery zones: run `import-shipping`; nothing can be delivered until then");
-        Vec::new()
-    })
+    }
+    Ok(zones)
 }
 
 /// The unit cannot go on without storage; the interface has no error for it.
@@ -73,12 +102,13 @@ fn must<T>(result: Result<T, CollectionError>) -> T {
     result.unwrap_or_else(|error| panic!("delivery zones: {error}"))
 }
 
-souk_sdk::export!(Shipping: commerce::shipping, host::command_handler);
+souk_sdk::export!(Shipping: commerce::shipping, host::command_handler, host::data_migrate);
 
 #[cfg(test)]
 mod tests {
     use souk_sdk::commerce::shipping::Guest as _;
     use souk_sdk::host::command_handler::Guest as _;
+    use souk_sdk::host::data_migrate::Guest as _;
     use souk_sdk::money::Money;
     use souk_sdk::testing;
 
@@ -116,16 +146,39 @@ mod tests {
     #[test]
     fn an_import_leaves_nothing_of_the_one_before() {
         let shipped = include_str!("../../../store-data/shipping.json");
-        import(shipped).unwrap();
-        assert_eq!(ids("HK"), ["regional"]);
-        assert_eq!((ids("AQ"), ids(&"X".repeat(600)), ids("")), (Vec::new(), Vec::new(), Vec::new()), "nothing is delivered there");
+        for form in [1, 2] {
+            testing::set_form(form);
+            import(shipped).unwrap();
+            assert_eq!(ids("HK"), ["regional"]);
+            for nowhere in ["AQ", "", &"X".repeat(600)] {
+                assert!(ids(nowhere).is_empty(), "nothing is delivered there");
+            }
 
-        import(&shipped.replace("\"HK\", ", "")).unwrap();
-        assert!(ids("HK").is_empty() && !Shipping::countries().contains(&"HK".to_owned()));
+            import(&shipped.replace("\"HK\", ", "")).unwrap();
+            assert!(ids("HK").is_empty() && !Shipping::countries().contains(&"HK".to_owned()));
 
-        import(&shipped.replace("[\"HK\", \"MO\", \"TW\"]", "[\"*\"]")).unwrap();
-        assert_eq!((ids("AQ"), ids(&"X".repeat(600)), ids("CN")), (vec!["regional".into()], vec!["regional".into()], vec!["standard".into(), "express".into()]));
-        assert!(import("{}").is_err());
-        assert_eq!(ids("AQ"), ["regional"], "a fault changes nothing");
+            import(&shipped.replace("[\"HK\", \"MO\", \"TW\"]", "[\"*\"]")).unwrap();
+            for elsewhere in ["AQ", "", &"X".repeat(600)] {
+                assert_eq!(ids(elsewhere), ["regional"]);
+            }
+            assert_eq!(ids("CN"), ["standard", "express"]);
+            assert!(Shipping::countries().contains(&"BR".to_owned()));
+            assert!(import("{}").is_err());
+            assert_eq!(ids("AQ"), ["regional"], "a fault changes nothing");
+        }
+    }
+
+    #[test]
+    fn both_forms_answer_the_same_and_lead_to_each_other() {
+        testing::set_form(1);
+        import(include_str!("../../../store-data/shipping.json")).unwrap();
+        let answers = || ["CN", "HK", "DE", "AQ"].map(ids).into_iter().chain([Shipping::countries()]).collect::<Vec<_>>();
+        let by_country = || WAYS.scan(&storage::after(None), COUNTRIES_MAX, false).unwrap().len();
+        let first = answers();
+        for (form, stored) in [(2, 34), (1, 0), (2, 34)] {
+            testing::set_form(form);
+            assert_eq!(Shipping::migrate(String::new()), Ok(None));
+            assert_eq!((answers(), by_country()), (first.clone(), stored), "form {form}");
+        }
     }
 }

@@ -20,14 +20,13 @@ const COMMON: &[&str] = &[
     "SV", "TH", "TN", "TR", "TT", "TW", "TZ", "UA", "UG", "US", "UY", "UZ", "VA", "VN", "ZA", "ZM",
 ];
 
-/// As an operator writes them.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Zones {
     pub zones: Vec<Zone>,
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Zone {
     pub id: String,
@@ -82,6 +81,13 @@ impl Zones {
         if zones.zones.is_empty() { Err("there are no zones".into()) } else { Ok(zones) }
     }
 
+    /// What can be had there.
+    pub fn into_ways(self, country: &str) -> Vec<Way> {
+        let place = |name: &str| self.zones.iter().position(|zone| zone.countries.contains(name));
+        let place = place(country).or_else(|| place(ELSEWHERE));
+        place.and_then(|place| self.zones.into_iter().nth(place)).map_or_else(Vec::new, |zone| zone.methods)
+    }
+
     pub fn countries(&self) -> Vec<String> {
         let mut countries: BTreeSet<String> = self.zones.iter().flat_map(|zone| zone.countries.iter().cloned()).collect();
         if countries.remove(ELSEWHERE) {
@@ -134,14 +140,9 @@ mod tests {
         Zones::read(include_bytes!("../../../store-data/shipping.json")).unwrap()
     }
 
-    fn ways(country: &str) -> Vec<Way> {
-        let zone = shipped().zones.into_iter().find(|zone| zone.countries.contains(country));
-        zone.unwrap().methods
-    }
-
     fn prices(country: &str, weight_g: u32, subtotal: i64) -> Vec<(String, i64)> {
         let parcel = Parcel { weight_g, subtotal: Money::new(subtotal, "CNY") };
-        let methods = methods(&ways(country), &parcel, "CNY", "en");
+        let methods = methods(&shipped().into_ways(country), &parcel, "CNY", "en");
         methods.into_iter().map(|method| (method.id, method.price.amount)).collect()
     }
 
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn names_come_in_both_languages() {
         let parcel = Parcel { weight_g: 1, subtotal: Money::new(1, "CNY") };
-        let of = |locale| methods(&ways("CN"), &parcel, "CNY", locale).remove(0);
+        let of = |locale| methods(&shipped().into_ways("CN"), &parcel, "CNY", locale).remove(0);
         assert_eq!((of("zh-CN").name.as_str(), of("zh-CN").description.as_str()), ("快递，2–4 天", "商品满 ¥99.00 免运费。"));
         assert_eq!((of("fr").name.as_str(), of("en").description.as_str()), ("Standard delivery, 2–4 days", "Free for goods of CN¥99.00 or more."));
     }
