@@ -14,8 +14,8 @@ use crate::server::Server;
 const SAMPLE: Duration = Duration::from_secs(10);
 /// Fewer make no line.
 const SAMPLES_MIN: u32 = 6;
-/// Tables, caches and pools fill at first, for some 15 minutes at 50 purchases a second: this part of the samples is not judged.
-const FILLING: f64 = 0.5;
+/// Tables, caches and pools fill at first, for 20 minutes at 150 purchases a second: this part of the samples is not judged.
+const FILLING: f64 = 2.0 / 3.0;
 
 /// What is looked at, and growth an hour that is nothing, as a part of the mean. Orders stay, so that the disk is judged by
 /// what each visit adds to it.
