@@ -57,6 +57,8 @@ pub fn twenty(effort: Effort) -> Result<Vec<Figure>> {
 }
 
 fn reloads(shop: &Shop, effort: Effort, plugin: &str, path: &str, text: &str) -> Result<Vec<f64>> {
+    // Other files of a version that was granted would have to be granted.
+    shop.set_version(plugin, "1.0.0");
     let component = shop.plugin(plugin).join("plugin.wasm");
     let original = fs::read(&component)?;
     let place = original.windows(text.len()).position(|window| window == text.as_bytes());
