@@ -82,7 +82,8 @@ pub fn souk_says_with(arguments: &[&str], environment: impl IntoIterator<Item = 
     said(souk().args(arguments).envs(environment).output().unwrap())
 }
 
-fn said(output: Output) -> (bool, String) {
+/// Whether a program did what it was to do, and what it said.
+pub fn said(output: Output) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
 }
 

@@ -2,18 +2,17 @@
 //! operator's files and commands go. The figures are not looked at.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use souk_tests::said;
 
 /// What it writes besides its tables.
 fn run(program: &str, arguments: &[&str]) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("figures.json");
-    let ran = Command::new(program).args(arguments).arg("--json").arg(&json).output().unwrap();
-    let [said, warned] = [&ran.stdout, &ran.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-    assert!(ran.status.success(), "{}: {said}{warned}", Path::new(program).display());
+    let (done, said) = said(Command::new(program).args(arguments).arg("--json").arg(&json).output().unwrap());
+    assert!(done, "{program}: {said}");
     serde_json::from_slice(&fs::read(&json).unwrap()).unwrap()
 }
 
