@@ -108,10 +108,8 @@ async fn prices_are_the_same_where_there_is_far_more_work_than_processors() {
     let (_, quiet) = api.cart(&sku, 1).await.unwrap();
     assert!(quiet["totals"]["discount"]["amount"].as_i64() > Some(0), "{quiet}");
     let _crowd = Crowd::of(40 * std::thread::available_parallelism().unwrap().get());
-    for _ in 0..3 {
-        let (_, crowded) = api.cart(&sku, 1).await.unwrap();
-        assert_eq!(crowded["totals"], quiet["totals"]);
-    }
+    let (_, crowded) = api.cart(&sku, 1).await.unwrap();
+    assert_eq!(crowded["totals"], quiet["totals"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -48,7 +48,7 @@ impl Guest for Hostile {
                 vec![proposal(Effect::Percent((100_000, portions(1))))]
             }
             "take-its-time" => {
-                for turn in 0..15_000_000_u32 {
+                for turn in 0..60_000_000_u32 {
                     black_box(turn);
                 }
                 vec![proposal(Effect::Percent((100_000, portions(1))))]
