@@ -32,7 +32,13 @@ impl Runtime {
     /// Opens the store and brings its plugins to life. Nothing runs in the
     /// background before [`Runner::start`].
     pub async fn open(folder: StoreFolder, settings: Settings, code: Code) -> Result<Arc<Self>> {
-        let options = engine::Options { code_cache: Some(folder.code_cache()), baseline: settings.plugins.baseline_code, ..engine::Options::default() };
+        let limits = &settings.server.limits;
+        let options = engine::Options {
+            code_cache: Some(folder.code_cache()),
+            baseline: settings.plugins.baseline_code,
+            service_instances_max: (limits.requests_max + limits.requests_outside_max + BACKGROUND_INSTANCES).min(INSTANCES_MAX) as u32,
+            ..engine::Options::default()
+        };
         Self::open_on(folder, settings, code, options).await
     }
 
@@ -90,6 +96,11 @@ impl Runtime {
         }
     }
 }
+
+/// For events, effects and jobs, beside each request that works or waits outside.
+const BACKGROUND_INSTANCES: usize = 16;
+/// Each may come to have dozens of memories, of whose addresses there are 47 bits.
+const INSTANCES_MAX: usize = 512;
 
 /// Files of the operator's that a new shop does not have, and that matter once they are there.
 const MISSED: [&str; 3] = ["audit.jsonl", "secrets.toml", "plugins/policies.toml"];

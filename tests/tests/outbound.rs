@@ -5,10 +5,11 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use serde_json::Value;
 use souk_tests::api::Api;
 use souk_tests::powercut::library;
 use souk_tests::shoppers::Shoppers;
-use souk_tests::{Shop, client, install_guest, replace, store};
+use souk_tests::{Shop, client, install_guest, limit, replace, store};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -153,4 +154,29 @@ async fn a_server_that_never_ends_its_answer_costs_its_asker_alone() {
     assert!(endless.asked().contains(&"GET /discount HTTP/1.1".to_owned()), "{:?}", endless.asked());
     assert!(shop.report("hostile")["deadlines"].as_u64() >= Some(1));
     shoppers.leave().await;
+}
+
+/// The shop has room for one at a time; so that it is seen to be what lets others in, once without lending.
+#[tokio::test]
+async fn a_slow_server_outside_keeps_nobody_out_of_the_shop() {
+    for (outside_max, status) in [(1, 200), (0, 503)] {
+        let folder = store();
+        install_guest(&folder, "hostile-service");
+        limit(&folder, &format!("requests-max = 1\nrequests-outside-max = {outside_max}\nwaiting-max = 0"));
+        let network = folder.path().join("network");
+        let slow = Server::answering("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nx").await;
+        lead(&network, &[("granted.example", PUBLIC)], &slow, &slow);
+        let shop = serve(folder, &network);
+        let waits = client().get(format!("{}/hostile/fetch?http://granted.example/", shop.url)).send();
+        let meanwhile = async {
+            while slow.asked().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            Api::of(&shop).send("GET", "/countries", Value::Null).await.0
+        };
+        tokio::select! {
+            _ = waits => panic!("it was answered before the server outside"),
+            meanwhile = meanwhile => assert_eq!(meanwhile, status),
+        }
+    }
 }

@@ -9,7 +9,7 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline, WasmBacktrace};
 use super::clock::CallClock;
 use super::{PluginStats, TICK};
 use crate::capability::Services;
-use crate::work::SharedUnit;
+use crate::work::{SharedUnit, unit};
 
 /// The data of a guest's store. Capabilities are implemented for it.
 pub struct GuestState {
@@ -23,9 +23,10 @@ pub struct GuestState {
 }
 
 impl GuestState {
-    /// For capabilities: what they await is the guest's time, work or not.
+    /// For capabilities: what they await is the guest's time, work or not, and
+    /// nobody else's.
     pub(crate) async fn waits<T>(&self, awaited: impl Future<Output = T>) -> T {
-        self.clock.waits(awaited).await
+        self.clock.waits(unit::waits(&self.unit, awaited)).await
     }
 }
 

@@ -66,6 +66,7 @@ impl Bench {
             live: Arc::default(),
             limits: &Limits::USUAL,
             shopper: Shopper::None,
+            place: None,
         };
         Unit::new(self.store.begin(), start).shared()
     }

@@ -53,12 +53,16 @@ pub struct Limits {
     pub tls_handshake_timeout_ms: u64,
     /// Streams of one HTTP/2 connection.
     pub streams_max: u32,
-    /// Requests that plugins work on at the same time; `waiting_max` more wait,
-    /// the rest get 503. Files and kept pages need no place.
+    /// Requests that plugins work on at the same time, twelve for each processor
+    /// unless given; `waiting_max` more wait, the rest get 503. Files and kept
+    /// pages need no place.
     pub requests_max: usize,
+    /// So many of those who wait for something outside have lent their place.
+    pub requests_outside_max: usize,
     pub waiting_max: usize,
     /// What a burst may wait. Where somebody has been waiting for so long without
-    /// a break, newcomers wait only `waiting_target_ms` before they get 503.
+    /// a break, or was just sent away, newcomers wait only `waiting_target_ms`
+    /// before they get 503; on routes that are `critical` they wait on.
     pub waiting_timeout_ms: u64,
     pub waiting_target_ms: u64,
     /// For requests in flight when the server stops.
@@ -94,7 +98,8 @@ impl Default for Limits {
             write_timeout_ms: 30_000,
             tls_handshake_timeout_ms: 10_000,
             streams_max: 100,
-            requests_max: 64,
+            requests_max: 12 * std::thread::available_parallelism().map_or(2, |processors| processors.get().clamp(2, 32)),
+            requests_outside_max: 32,
             waiting_max: 2_048,
             waiting_timeout_ms: 250,
             waiting_target_ms: 20,
@@ -126,6 +131,7 @@ impl ServerConfig {
         range("tls-handshake-timeout-ms", l.tls_handshake_timeout_ms, 100, 60_000);
         range("streams-max", l.streams_max.into(), 1, 10_000);
         range("requests-max", l.requests_max as u64, 1, 1 << 16);
+        range("requests-outside-max", l.requests_outside_max as u64, 0, 1 << 16);
         range("waiting-max", l.waiting_max as u64, 0, 1 << 20);
         range("waiting-timeout-ms", l.waiting_timeout_ms, 1, 60_000);
         range("waiting-target-ms", l.waiting_target_ms, 1, l.waiting_timeout_ms);

@@ -2,28 +2,35 @@
 //! place. `service` passes here before it calls; it knows nothing of requests.
 //!
 //! More work at once than there are processors makes everyone slower, so places
-//! are few and the others stand in a line. A line takes up a burst, but one that
+//! are few and the others stand in a line. Who waits for something outside needs
+//! no processor, and lends its place meanwhile ([`lending`]): a provider that
+//! is slow does not keep shoppers from looking at products. A line takes up a burst, but one that
 //! never gets empty is only time that everyone loses: then nobody stands in it
 //! for longer than a short target, and the others are sent away while they still
-//! have patience to come again. (CoDel for servers: B. Maurer, "Fail at Scale",
+//! have patience to come again. Not those who have begun to buy: of eight requests
+//! that make an order the first seven would be for nothing. (CoDel for servers: B. Maurer, "Fail at Scale",
 //! ACM Queue 13/8. `tower`'s load shedding has no line, and its buffer no clock.)
 //!
 //! Who is sent away is told when to come again, as if they stood in a line of
 //! their own that gets on as fast as the shop serves.
 
+use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::oneshot;
 
 use super::config::Limits;
 use crate::chance;
 
+/// A line that gets empty between two waves of those who have begun stands all the same.
+const CALM_MS: u64 = 1_000;
+
 pub struct Gate {
-    /// First come, first served.
-    places: Arc<Semaphore>,
+    places: Arc<Places>,
     waiting: AtomicUsize,
     waiting_max: usize,
     opened: Instant,
@@ -31,6 +38,8 @@ pub struct Gate {
     /// many had been let in by then.
     empty_ms: AtomicU64,
     entered_when_empty: AtomicU64,
+    /// Nobody will have been sent away for long.
+    calm_ms: AtomicU64,
     entered: AtomicU64,
     returning: Mutex<Returning>,
     timeout_ms: u64,
@@ -40,12 +49,17 @@ pub struct Gate {
 impl Gate {
     pub fn new(limits: &Limits) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(limits.requests_max)),
+            places: Arc::new(Places {
+                line: Mutex::new(Line { free: limits.requests_max as isize, ..Line::default() }),
+                lent: AtomicUsize::new(0),
+                lent_max: limits.requests_outside_max,
+            }),
             waiting: AtomicUsize::new(0),
             waiting_max: limits.waiting_max,
             opened: Instant::now(),
             empty_ms: AtomicU64::new(0),
             entered_when_empty: AtomicU64::new(0),
+            calm_ms: AtomicU64::new(0),
             entered: AtomicU64::new(0),
             returning: Mutex::default(),
             timeout_ms: limits.waiting_timeout_ms,
@@ -53,34 +67,37 @@ impl Gate {
         }
     }
 
-    /// Errs where there are too many: come again after so many seconds.
-    pub async fn enter(&self) -> Result<OwnedSemaphorePermit, u64> {
-        let permit = self.permit().await;
-        match permit {
-            Some(permit) => {
+    /// Errs where there are too many: come again after so many seconds. For who
+    /// is `critical` a line that stands is as good as a burst.
+    pub async fn enter(&self, critical: bool) -> Result<Place, u64> {
+        match self.place(critical).await {
+            Some(place) => {
                 self.entered.fetch_add(1, Ordering::Relaxed);
-                Ok(permit)
+                Ok(place)
             }
-            None => Err(self.retry_after_s(self.now_ms())),
+            None => {
+                let now_ms = self.now_ms();
+                self.calm_ms.store(now_ms + CALM_MS, Ordering::Relaxed);
+                Err(self.retry_after_s(now_ms))
+            }
         }
     }
 
-    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        // Does not get ahead of the line: who leaves gives the place to its head.
-        if let Ok(permit) = self.places.clone().try_acquire_owned() {
-            return Some(permit);
+    async fn place(&self, critical: bool) -> Option<Place> {
+        if let Some(place) = self.places.try_take() {
+            return Some(place);
         }
         let now_ms = self.now_ms();
-        let place = InLine::new(&self.waiting);
-        if place.ahead == 0 {
+        let waits = Waits::new(&self.waiting);
+        if waits.ahead == 0 {
             self.empty_ms.store(now_ms, Ordering::Relaxed);
             self.entered_when_empty.store(self.entered.load(Ordering::Relaxed), Ordering::Relaxed);
         }
-        if place.ahead >= self.waiting_max {
+        if waits.ahead >= self.waiting_max {
             return None;
         }
-        let patience = Duration::from_millis(self.patience_ms(now_ms));
-        tokio::time::timeout(patience, self.places.clone().acquire_owned()).await.ok()?.ok()
+        let patience = Duration::from_millis(if critical { self.timeout_ms } else { self.patience_ms(now_ms) });
+        tokio::time::timeout(patience, self.places.join(critical)).await.ok()?.ok()
     }
 
     fn now_ms(&self) -> u64 {
@@ -102,7 +119,154 @@ impl Gate {
 
     fn patience_ms(&self, now_ms: u64) -> u64 {
         let standing_ms = now_ms.saturating_sub(self.empty_ms.load(Ordering::Relaxed));
-        if standing_ms > self.timeout_ms { self.target_ms } else { self.timeout_ms }
+        let is_calm = standing_ms <= self.timeout_ms && now_ms >= self.calm_ms.load(Ordering::Relaxed);
+        if is_calm { self.timeout_ms } else { self.target_ms }
+    }
+}
+
+struct Places {
+    line: Mutex<Line>,
+    lent: AtomicUsize,
+    lent_max: usize,
+}
+
+/// Who waits for a place, first come, first served, the critical before all others.
+#[derive(Default)]
+struct Line {
+    /// Below none where some came back to a place that another had by then: as
+    /// many that leave give theirs to nobody.
+    free: isize,
+    critical: VecDeque<oneshot::Sender<Place>>,
+    others: VecDeque<oneshot::Sender<Place>>,
+}
+
+impl Line {
+    fn next(&mut self) -> Option<oneshot::Sender<Place>> {
+        self.critical.pop_front().or_else(|| self.others.pop_front())
+    }
+}
+
+impl Places {
+    /// None where somebody waits: who leaves gives its place to the head of the line.
+    fn try_take(self: &Arc<Self>) -> Option<Place> {
+        let mut line = self.line.lock();
+        (line.free > 0).then(|| {
+            line.free -= 1;
+            Place::of(self)
+        })
+    }
+
+    fn join(self: &Arc<Self>, critical: bool) -> oneshot::Receiver<Place> {
+        let (give, given) = oneshot::channel();
+        let mut line = self.line.lock();
+        if line.free > 0 {
+            line.free -= 1;
+            _ = give.send(Place::of(self));
+            return given;
+        }
+        let line = if critical { &mut line.critical } else { &mut line.others };
+        // All of a line have the same patience.
+        while line.pop_front_if(|first| first.is_closed()).is_some() {}
+        line.push_back(give);
+        given
+    }
+
+    /// Back to one's own place, whoever has it.
+    fn take(&self) {
+        self.line.lock().free -= 1;
+    }
+
+    fn give(self: &Arc<Self>) {
+        let mut line = self.line.lock();
+        line.free += 1;
+        while line.free > 0
+            && let Some(next) = line.next()
+        {
+            line.free -= 1;
+            if let Err(place) = next.send(Place::of(self)) {
+                // Has gone, and may not give it back from here.
+                place.0.held.store(false, Ordering::Relaxed);
+                line.free += 1;
+            }
+        }
+    }
+}
+
+/// The place of one request, free again when the last clone is dropped.
+#[derive(Clone)]
+pub struct Place(Arc<Held>);
+
+struct Held {
+    places: Arc<Places>,
+    /// Not lent, and not left.
+    held: AtomicBool,
+}
+
+impl Place {
+    fn of(places: &Arc<Places>) -> Self {
+        Self(Arc::new(Held { places: places.clone(), held: AtomicBool::new(true) }))
+    }
+
+    /// For a request that only waits, and works no more.
+    pub fn leave(&self) {
+        self.0.leave();
+    }
+}
+
+/// Awaits what needs no processor of ours, while the place is another's. Who
+/// comes back does not stand in line: what was begun is finished before more is.
+/// Where many have lent theirs already the place is kept, for each of them holds
+/// memory. What is there at once costs nothing.
+pub async fn lending<T>(place: Option<&Place>, awaited: impl Future<Output = T>) -> T {
+    let Some(Place(held)) = place else { return awaited.await };
+    let mut awaited = pin!(awaited);
+    let mut lent = None;
+    std::future::poll_fn(|context| {
+        let polled = awaited.as_mut().poll(context);
+        if polled.is_pending() && lent.is_none() {
+            lent = held.lend();
+        }
+        polled
+    })
+    .await
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, out: &mut std::fmt::Formatter) -> std::fmt::Result {
+        out.debug_tuple("Place").field(&self.0.held).finish()
+    }
+}
+
+impl Held {
+    fn lend(&self) -> Option<Lent<'_>> {
+        let Places { lent, lent_max, .. } = &*self.places;
+        lent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |lent| (lent < *lent_max).then_some(lent + 1)).ok()?;
+        self.leave();
+        Some(Lent(self))
+    }
+
+    fn leave(&self) {
+        if self.held.swap(false, Ordering::Relaxed) {
+            self.places.give();
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// Until it is dropped.
+struct Lent<'a>(&'a Held);
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.0.places.lent.fetch_sub(1, Ordering::Relaxed);
+        if !self.0.held.swap(true, Ordering::Relaxed) {
+            self.0.places.take();
+        }
     }
 }
 
@@ -132,18 +296,18 @@ fn retry_after_s(wait_ms: f64, chance_permille: u64) -> u64 {
     (1.0 + wait_s / 2.0 + (wait_s + 1.0) * chance_permille as f64 / 1_000.0).round() as u64
 }
 
-struct InLine<'a> {
+struct Waits<'a> {
     waiting: &'a AtomicUsize,
     ahead: usize,
 }
 
-impl<'a> InLine<'a> {
+impl<'a> Waits<'a> {
     fn new(waiting: &'a AtomicUsize) -> Self {
         Self { waiting, ahead: waiting.fetch_add(1, Ordering::Relaxed) }
     }
 }
 
-impl Drop for InLine<'_> {
+impl Drop for Waits<'_> {
     fn drop(&mut self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
@@ -151,6 +315,9 @@ impl Drop for InLine<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Waker};
+
     use super::*;
 
     fn gate(waiting_max: usize, waiting_timeout_ms: u64) -> Gate {
@@ -160,25 +327,152 @@ mod tests {
     #[tokio::test]
     async fn who_leaves_makes_room_for_the_head_of_the_line() {
         let gate = Arc::new(gate(1, 60_000));
-        let first = gate.enter().await.unwrap();
+        let first = gate.enter(false).await.unwrap();
         let second = tokio::spawn({
             let gate = gate.clone();
-            async move { gate.enter().await }
+            async move { gate.enter(false).await }
         });
         while gate.waiting.load(Ordering::Relaxed) == 0 {
             tokio::task::yield_now().await;
         }
-        assert!(gate.enter().await.is_err(), "the line is full");
+        assert!(gate.enter(false).await.is_err(), "the line is full");
         drop(first);
         assert!(second.await.unwrap().is_ok());
     }
 
     #[tokio::test]
+    async fn who_is_critical_goes_first_and_who_has_gone_gets_nothing() {
+        let gate = gate(9, 60_000);
+        let first = gate.enter(false).await.unwrap();
+        let mut waiting = [false, false, true, true].map(|critical| Box::pin(gate.enter(critical)));
+        assert!(waiting.iter_mut().all(|waits| is_pending(waits.as_mut())));
+        let [mut other, other_gone, critical_gone, critical] = waiting;
+        drop((other_gone, critical_gone, first));
+        let place = critical.await.unwrap();
+        assert!(is_pending(other.as_mut()));
+        drop(place);
+        let place = other.await.unwrap();
+        assert!(gate.places.try_take().is_none());
+        drop(place);
+        assert!(gate.places.try_take().is_some());
+    }
+
+    /// Given a place, but gone before it knew.
+    #[tokio::test]
+    async fn a_place_that_is_not_taken_is_the_next_ones() {
+        let gate = gate(9, 60_000);
+        let first = gate.enter(false).await.unwrap();
+        let mut waiting = [Box::pin(gate.enter(false)), Box::pin(gate.enter(false))];
+        assert!(waiting.iter_mut().all(|waits| is_pending(waits.as_mut())));
+        drop(first);
+        let [gone, next] = waiting;
+        drop(gone);
+        assert!(next.await.is_ok());
+    }
+
+    #[tokio::test]
     async fn nobody_waits_for_ever() {
         let gate = gate(1, 2);
-        let _first = gate.enter().await.unwrap();
-        assert!(gate.enter().await.is_err());
+        let _first = gate.enter(false).await.unwrap();
+        assert!(gate.enter(false).await.is_err());
         assert_eq!(gate.waiting.load(Ordering::Relaxed), 0);
+    }
+
+    fn is_pending<T>(future: Pin<&mut impl Future<Output = T>>) -> bool {
+        future.poll(&mut Context::from_waker(Waker::noop())).is_pending()
+    }
+
+    fn lending_gate(requests_max: usize, requests_outside_max: usize) -> Gate {
+        Gate::new(&Limits { requests_max, requests_outside_max, waiting_max: 0, ..Limits::default() })
+    }
+
+    #[tokio::test]
+    async fn who_waits_outside_lends_its_place_and_comes_back_at_once() {
+        let gate = lending_gate(1, 1);
+        let first = gate.enter(false).await.unwrap();
+        assert!(gate.enter(false).await.is_err());
+        let (answer, outside) = tokio::sync::oneshot::channel();
+        let mut first_waits = Box::pin(lending(Some(&first), outside));
+        assert!(is_pending(first_waits.as_mut()));
+        let second = gate.enter(false).await.unwrap();
+        answer.send(()).unwrap();
+        first_waits.await.unwrap();
+        drop(second);
+        assert!(gate.enter(false).await.is_err(), "the first works");
+        drop(first);
+        assert!(gate.enter(false).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn no_more_lend_than_may_and_the_others_keep_their_place() {
+        let gate = lending_gate(2, 1);
+        let (first, second) = (gate.enter(false).await.unwrap(), gate.enter(false).await.unwrap());
+        let mut first_waits = Box::pin(lending(Some(&first), std::future::pending::<()>()));
+        let mut second_waits = Box::pin(lending(Some(&second), std::future::pending::<()>()));
+        assert!(is_pending(first_waits.as_mut()) && is_pending(second_waits.as_mut()));
+        let third = gate.enter(false).await.unwrap();
+        assert!(gate.enter(false).await.is_err(), "the second has kept its place");
+        // Broken off: back to a place that another has by now.
+        drop(first_waits);
+        drop(third);
+        assert!(gate.enter(false).await.is_err(), "two work");
+        assert!(is_pending(second_waits.as_mut()));
+        assert!(gate.enter(false).await.is_ok(), "the second may lend now");
+    }
+
+    #[tokio::test]
+    async fn what_is_there_at_once_lends_nothing() {
+        let gate = lending_gate(1, 1);
+        let first = gate.enter(false).await.unwrap();
+        lending(Some(&first), async { assert_eq!(gate.places.lent.load(Ordering::Relaxed), 0) }).await;
+        assert!(gate.enter(false).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_has_left_for_good_gives_its_place_once() {
+        let gate = lending_gate(1, 1);
+        let first = gate.enter(false).await.unwrap();
+        first.leave();
+        first.leave();
+        let second = gate.enter(false).await.unwrap();
+        drop(first);
+        assert!(gate.enter(false).await.is_err());
+        drop(second);
+        assert!(gate.enter(false).await.is_ok());
+    }
+
+    proptest::proptest! {
+        /// Whatever requests do: each counts while it works and at no other time.
+        #[test]
+        fn no_place_is_lost_or_made(steps in proptest::collection::vec((0..4u8, 0..16usize), 0..200)) {
+            let gate = lending_gate(3, 2);
+            let (mut working, mut outside) = (Vec::new(), Vec::new());
+            for (step, at) in steps {
+                match step {
+                    0 => {
+                        let place = gate.places.try_take();
+                        assert_eq!(place.is_some(), working.len() < 3);
+                        working.extend(place);
+                    }
+                    1 if !working.is_empty() => drop(working.swap_remove(at % working.len())),
+                    2 if !working.is_empty() => {
+                        let place: Place = working.swap_remove(at % working.len());
+                        let lent = place.0.lend();
+                        assert_eq!(lent.is_some(), outside.len() < 2);
+                        let now = if lent.is_some() { &mut outside } else { &mut working };
+                        std::mem::forget(lent);
+                        now.push(place);
+                    }
+                    3 if !outside.is_empty() => {
+                        let place = outside.swap_remove(at % outside.len());
+                        drop(Lent(&place.0));
+                        working.push(place);
+                    }
+                    _ => {}
+                }
+                assert_eq!(gate.places.line.lock().free, 3 - working.len() as isize);
+            }
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@
 pub mod assets;
 pub mod compress;
 pub mod config;
-mod gate;
+pub mod gate;
 pub mod headers;
 pub mod media;
 pub mod metrics;
@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 use crate::engine::bindings::exports::souk::web::handler;
 pub use routes::{Locale, Site, SiteError};
+pub use gate::{Place, lending};
 pub use service::FrontOptions;
 
 /// What the front calls. The runtime implements it; tests use a fake.
@@ -65,6 +66,8 @@ pub struct Call {
     /// From a cookie that this host signed; none on cross-site routes.
     pub session: Option<SessionId>,
     pub idempotency: Option<Idempotency>,
+    /// Where it was let in: lent or left while it waits.
+    pub place: Option<Place>,
 }
 
 /// An opaque token, 16-64 characters of `[A-Za-z0-9_-]`, made by the runtime.

@@ -23,7 +23,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::compress::{self, Encoding};
@@ -254,32 +254,26 @@ impl<A: Application> Front<A> {
             },
             _ => None,
         };
-        let permit = self.gate.enter().await.map_err(|retry_after_s| {
+        let place = self.gate.enter(route.route.critical).await.map_err(|retry_after_s| {
             self.metrics.overloaded.fetch_add(1, Ordering::Relaxed);
             Problem::overloaded().with(header::RETRY_AFTER, HeaderValue::from(retry_after_s))
         })?;
         let epoch = key.as_ref().map(|_| self.pages.epoch());
-        let answer = self.call(call, get, permit).await.map_err(|failure| {
+        let answer = self.call(Call { place: Some(place), ..call }, get).await.map_err(|failure| {
             tracing::warn!(target: "front", plugin = &*route.plugin, route = route.route.name, request = id.to_str().unwrap_or(""), "{failure}");
             Problem::from(&failure)
         })?;
         self.reply_with(site, &parts, mount, answer, key.zip(epoch), id, metrics)
     }
 
-    async fn call(&self, call: Call, safe: bool, permit: OwnedSemaphorePermit) -> Result<Answer, Failure> {
+    async fn call(&self, call: Call, safe: bool) -> Result<Answer, Failure> {
         if safe {
-            let answer = self.app.call(call).await;
-            drop(permit);
-            return answer;
+            return self.app.call(call).await;
         }
         // In a task of its own: what a client started must not end half-way
         // when it hangs up.
         let (app, plugin) = (self.app.clone(), call.plugin.clone());
-        let task = self.tasks.spawn(async move {
-            let answer = app.call(call).await;
-            drop(permit);
-            answer
-        });
+        let task = self.tasks.spawn(async move { app.call(call).await });
         task.await.unwrap_or_else(|error| {
             Err(Failure { kind: FailureKind::Unavailable, plugin: Some(plugin.to_string()), message: error.to_string() })
         })
@@ -353,6 +347,7 @@ impl<A: Application> Front<A> {
             },
             session,
             idempotency,
+            place: None,
         })
     }
 

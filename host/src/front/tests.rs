@@ -64,7 +64,7 @@ version = "1.0.0"
 routes = [
     { name = "home", methods = ["GET"], path = "/", localized = true },
     { name = "product", methods = ["GET"], path = "/p/{handle}", localized = true },
-    { name = "cart", methods = ["GET", "POST"], path = "/cart", localized = true },
+    { name = "cart", methods = ["GET", "POST"], path = "/cart", localized = true, critical = true },
     { name = "api", methods = ["GET", "POST", "PUT"], path = "/api/{*rest}", body-bytes-max = 1000 },
     { name = "hook", methods = ["POST"], path = "/hook", cross-site = true },
 ]
@@ -775,23 +775,25 @@ async fn ambiguous_requests_are_refused() {
     assert_eq!((reply.windows(7).filter(|w| w == b"HTTP/1.").count(), shop.calls()), (1, 1));
 }
 
+/// Plugins answer when `go` lets them; what they wait for is outside where that is asked for.
+async fn busy_shop(limits: &str) -> (Shop, Arc<Semaphore>, Arc<Semaphore>) {
+    let (entered, go) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (enter, leave) = (entered.clone(), go.clone());
+    let handler = move |call: Call| -> Pin<Box<dyn Future<Output = _> + Send>> {
+        let (enter, leave) = (enter.clone(), leave.clone());
+        Box::pin(async move {
+            enter.add_permits(1);
+            let lent = call.place.as_ref().filter(|_| call.request.query == "outside");
+            lending(lent, leave.acquire()).await.unwrap().forget();
+            Ok(answer(200, "text/plain", "ok"))
+        })
+    };
+    (Shop::with(limits, Box::new(handler)).await, entered, go)
+}
+
 #[tokio::test]
-async fn overload_and_failures_are_told_without_the_inside() {
-    let go = Arc::new(Semaphore::new(0));
-    let entered = Arc::new(Semaphore::new(0));
-    let (leave, enter) = (go.clone(), entered.clone());
-    let shop = Shop::with(
-        "limits.requests-max = 1\nlimits.waiting-max = 0",
-        Box::new(move |_| {
-            let (leave, enter) = (leave.clone(), enter.clone());
-            Box::pin(async move {
-                enter.add_permits(1);
-                leave.acquire().await.unwrap().forget();
-                Ok(answer(200, "text/plain", "ok"))
-            })
-        }),
-    )
-    .await;
+async fn overload_is_told() {
+    let (shop, entered, go) = busy_shop("limits.requests-max = 1\nlimits.waiting-max = 0").await;
     let address = shop.server.address;
     let first = tokio::spawn(async move { request(address, "GET", "/en", &[], "").await });
     entered.acquire().await.unwrap().forget();
@@ -800,7 +802,41 @@ async fn overload_and_failures_are_told_without_the_inside() {
     assert!(refused.status == 503 && retry_after.is_some_and(|seconds| (1..=30).contains(&seconds)), "{} {retry_after:?}", refused.status);
     go.add_permits(1);
     assert_eq!(first.await.unwrap().status, 200);
+}
 
+#[tokio::test]
+async fn who_waits_outside_keeps_nobody_out() {
+    let (shop, entered, go) = busy_shop("limits.requests-max = 1\nlimits.waiting-max = 0").await;
+    let address = shop.server.address;
+    let outside = tokio::spawn(async move { request(address, "GET", "/en?outside", &[], "").await });
+    entered.acquire().await.unwrap().forget();
+    let mut inside = tokio::spawn(async move { request(address, "GET", "/en?inside", &[], "").await });
+    tokio::select! {
+        entered = entered.acquire() => entered.unwrap().forget(),
+        inside = &mut inside => panic!("sent away: {}", inside.unwrap().status),
+    }
+    assert_eq!(shop.get("/en", &[]).await.status, 503);
+    go.add_permits(2);
+    assert_eq!((outside.await.unwrap().status, inside.await.unwrap().status), (200, 200));
+}
+
+/// Once the shop is full, the one waits as long as in a burst, the other is sent away.
+#[tokio::test]
+async fn who_has_begun_to_buy_is_let_in_before_others() {
+    let (shop, entered, go) = busy_shop("limits.requests-max = 1\nlimits.waiting-timeout-ms = 1000\nlimits.waiting-target-ms = 1").await;
+    let address = shop.server.address;
+    let get = |path: &'static str| tokio::spawn(async move { request(address, "GET", path, &[], "").await });
+    let first = get("/en");
+    entered.acquire().await.unwrap().forget();
+    assert_eq!(shop.get("/en", &[]).await.status, 503);
+    let buys = get("/en/cart");
+    assert_eq!(shop.get("/en", &[]).await.status, 503);
+    go.add_permits(2);
+    assert_eq!((first.await.unwrap().status, buys.await.unwrap().status), (200, 200));
+}
+
+#[tokio::test]
+async fn failures_are_told_without_the_inside() {
     let shop = Shop::with(
         "",
         sync(|c| {
@@ -1085,6 +1121,7 @@ fn site_of(paths: &[String]) -> Result<Site, SiteError> {
         path: path.clone(),
         localized: index % 2 == 1,
         cross_site: false,
+        critical: false,
         body_bytes_max: 0,
     };
     Arc::get_mut(&mut shop.plugin).expect("just made").manifest.routes = paths.iter().enumerate().map(route).collect();

@@ -120,6 +120,10 @@ pub struct Route {
     /// no session is given, and cross-site checks do not apply.
     #[serde(default)]
     pub cross_site: bool,
+    /// For who has begun to buy, and a provider's notification: when there are
+    /// more requests than the shop can serve, others are sent away first.
+    #[serde(default)]
+    pub critical: bool,
     /// Of a request's body; a larger one is answered with 413.
     #[serde(default = "default_body_bytes_max")]
     pub body_bytes_max: u32,

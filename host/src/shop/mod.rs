@@ -474,7 +474,16 @@ impl Plugins for Shop {
 }
 
 fn read_only_unit(store: &Store, plugins: &Arc<LivePlugins>, now_ms: u64, request_id: String) -> SharedUnit {
-    let start = Start { kind: UnitKind::SelfCheck, now_ms, request_id, plugin: None, live: plugins.clone(), limits: &Limits::USUAL, shopper: Shopper::None };
+    let start = Start {
+        kind: UnitKind::SelfCheck,
+        now_ms,
+        request_id,
+        plugin: None,
+        live: plugins.clone(),
+        limits: &Limits::USUAL,
+        shopper: Shopper::None,
+        place: None,
+    };
     Unit::new(store.begin(), start).shared()
 }
 

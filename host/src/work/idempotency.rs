@@ -20,7 +20,7 @@ use super::unit::{Start, encode};
 use super::{PluginCall, Plugins, keys};
 use crate::engine::bindings::exports::souk::web::handler::Response;
 use crate::engine::{CallError, CallErrorKind};
-use crate::front::{Answer, Failure, FailureKind, Idempotency, SessionChange, SessionId};
+use crate::front::{self, Answer, Failure, FailureKind, Idempotency, SessionChange, SessionId};
 use crate::store::Txn;
 
 const TTL_MS: u64 = 24 * 3_600_000;
@@ -120,7 +120,8 @@ impl<P: Plugins> Runner<P> {
                 Entry::First(hold) => hold,
                 Entry::Mismatch => return Err(mismatch()),
                 Entry::After(mut done) => {
-                    if tokio::time::timeout_at(deadline, done.changed()).await.is_err() {
+                    let first_is_done = tokio::time::timeout_at(deadline, done.changed());
+                    if front::lending(start.place.as_ref(), first_is_done).await.is_err() {
                         return Err(failure(FailureKind::IdempotencyInProgress, "the first request is still being worked on"));
                     }
                     continue;

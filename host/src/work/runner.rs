@@ -1,6 +1,7 @@
 //! Runs handlers in units: again where another unit won, then commits, and
 //! only then lets anything out.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,7 +19,7 @@ use super::{PluginAnswer, PluginCall, Plugins, SharedUnit, Unit, UnitError, keys
 use crate::chance::{self, Chance};
 use crate::engine::bindings::exports::souk::web::handler::Response;
 use crate::engine::{CallError, CallErrorKind};
-use crate::front::{Answer, Call, Failure, FailureKind, SessionChange};
+use crate::front::{Answer, Call, Failure, FailureKind, Place, SessionChange};
 use crate::store::{CommitError, Store, Txn};
 
 /// Runs of one handler before its unit is given up as conflicting.
@@ -27,6 +28,8 @@ const ATTEMPTS_MAX: u32 = 12;
 const TURNS: usize = 256;
 /// How long an answer waits for the effects of its unit.
 const AWAIT_EFFECTS_MAX: Duration = Duration::from_secs(10);
+/// Effects that need nobody outside are done by then, also in a busy shop.
+const EFFECTS_OUR_OWN: Duration = Duration::from_millis(100);
 
 /// UTC milliseconds.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -242,7 +245,7 @@ impl<P: Plugins> Runner<P> {
 
     /// One request as one unit of work.
     pub async fn request(self: &Arc<Self>, call: Call) -> Result<Answer, Failure> {
-        let Call { plugin, request, session, idempotency } = call;
+        let Call { plugin, request, session, idempotency, place } = call;
         let live = self.plugins.live().borrow().clone();
         let cross_site =
             live.get(&*plugin).is_some_and(|p| p.manifest.routes.iter().any(|r| r.cross_site && r.name == request.route));
@@ -254,6 +257,7 @@ impl<P: Plugins> Runner<P> {
             live,
             limits: &Limits::USUAL,
             shopper: if cross_site { Shopper::None } else { Shopper::Browser(session) },
+            place,
         };
         let call = PluginCall::Web(request);
         match idempotency {
@@ -273,13 +277,13 @@ impl<P: Plugins> Runner<P> {
     /// effects have come back that it wants to wait for.
     pub(super) async fn answer(&self, outcome: Outcome<Response>) -> Option<Answer> {
         let response = outcome.value?;
-        let (session, impersonal) = {
+        let (session, impersonal, place) = {
             let unit = outcome.unit.lock();
             let session = if outcome.committed { unit.session_change() } else { SessionChange::Keep };
-            (session, unit.is_impersonal())
+            (session, unit.is_impersonal(), unit.place.clone())
         };
         if response.await_effects && outcome.committed && !outcome.effects.is_empty() {
-            self.await_effects(&outcome.effects).await;
+            self.await_effects(&outcome.effects, place).await;
         }
         Some(Answer { response, session, shareable: impersonal && !outcome.wrote, replayed: false })
     }
@@ -322,6 +326,7 @@ impl<P: Plugins> Runner<P> {
             live: self.plugins.live().borrow().clone(),
             limits: &Limits::USUAL,
             shopper: Shopper::None,
+            place: None,
         }
     }
 
@@ -448,7 +453,11 @@ impl<P: Plugins> Runner<P> {
 
     /// Returns once the handlers waiting for these effects have committed, or
     /// after the longest wait.
-    async fn await_effects(&self, effects: &[StagedEffect]) {
+    ///
+    /// Who waits for longer than a shop of its own would take waits for a
+    /// provider, and leaves its place; until then the work is this shop's, and
+    /// whoever came in would only add to it.
+    async fn await_effects(&self, effects: &[StagedEffect], place: Option<Place>) {
         let now_ms = self.now_ms();
         let mut waits = Vec::new();
         for effect in effects.iter().filter(|e| e.due_ms <= now_ms) {
@@ -470,7 +479,11 @@ impl<P: Plugins> Runner<P> {
                 _ = wait.await;
             }
         };
-        _ = tokio::time::timeout(AWAIT_EFFECTS_MAX, all).await;
+        let mut all = pin!(all);
+        if tokio::time::timeout(EFFECTS_OUR_OWN, &mut all).await.is_err() {
+            drop(place.inspect(Place::leave));
+            _ = tokio::time::timeout(AWAIT_EFFECTS_MAX, all).await;
+        }
     }
 
     pub(super) fn effect_is_done(&self, key: &keys::Key) {

@@ -17,7 +17,7 @@ use super::rehearsal::Rehearsal;
 use super::{LivePlugins, keys};
 use crate::chance::Chance;
 use crate::engine::bindings::souk::host::http_client;
-use crate::front::{SessionChange, SessionId};
+use crate::front::{self, Place, SessionChange, SessionId};
 use crate::store::{StoreError, Txn};
 
 pub type SharedUnit = Arc<Mutex<Unit>>;
@@ -117,6 +117,8 @@ pub struct Unit {
     /// One has failed at it: this run and later ones are the live version's.
     pub live_only: bool,
     pub chance: Chance,
+    /// A request's at the gate.
+    pub(super) place: Option<Place>,
     /// What stands for the outside world; none in a shop.
     pub rehearsal: Option<Box<Rehearsal>>,
 }
@@ -159,6 +161,7 @@ pub struct Start {
     pub live: Arc<LivePlugins>,
     pub limits: &'static Limits,
     pub shopper: Shopper,
+    pub place: Option<Place>,
 }
 
 /// Whose session the unit may use.
@@ -167,6 +170,12 @@ pub enum Shopper {
     None,
     /// A browser, with the session that its cookie names, if it has one.
     Browser(Option<SessionId>),
+}
+
+/// Awaits what a unit's guest waits for, with its request's place lent meanwhile.
+pub async fn waits<T>(unit: &SharedUnit, awaited: impl Future<Output = T>) -> T {
+    let place = unit.lock().place.clone();
+    front::lending(place.as_ref(), awaited).await
 }
 
 impl Unit {
@@ -190,6 +199,7 @@ impl Unit {
             tried: false,
             live_only: false,
             chance: Chance::default(),
+            place: start.place,
             rehearsal: None,
         }
     }
@@ -207,6 +217,7 @@ impl Unit {
             live: self.live.clone(),
             limits: self.limits,
             shopper: self.session.shopper.clone(),
+            place: self.place.clone(),
         };
         Self { attempt: self.attempt + 1, fetches, live_only: self.live_only, ..Self::new(txn, start) }
     }

@@ -279,6 +279,7 @@ fn start(runtime: &Runtime, role: &Role, scenario: &Scenario) -> Result<Start> {
         live: crate::work::Plugins::live(&*runtime.shop).borrow().clone(),
         limits: if kind == Kind::Command { &Limits::COMMAND } else { &Limits::USUAL },
         shopper: if kind == Kind::Request { Shopper::Browser(None) } else { Shopper::None },
+        place: None,
     })
 }
 

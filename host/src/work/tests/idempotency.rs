@@ -4,6 +4,8 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::front::FailureKind;
+use crate::front::config::Limits;
+use crate::front::gate::Gate;
 
 const HOUR_MS: u64 = 3_600_000;
 
@@ -88,7 +90,8 @@ async fn at_one_time_only_one_works_and_all_hear_its_answer() {
 }
 
 #[tokio::test]
-async fn the_second_does_not_wait_for_the_effects_of_the_first() {
+async fn who_waits_for_effects_keeps_neither_the_second_nor_a_place() {
+    let door = Gate::new(&Limits { requests_max: 1, waiting_timeout_ms: 60_000, ..Limits::default() });
     let gate = Arc::new(Semaphore::new(0));
     let closed = gate.clone();
     let fake = Fake::new(plugins([("shop", ""), ("pay", "")]), move |c| {
@@ -109,8 +112,10 @@ async fn the_second_does_not_wait_for_the_effects_of_the_first() {
     });
     let bench = Bench::started(fake).await;
     let runner = bench.runner.clone();
-    let first = tokio::spawn(async move { runner.request(call("shop", "a", Some(("a", 1)))).await.unwrap() });
+    let place = door.enter(false).await.ok();
+    let first = tokio::spawn(async move { runner.request(Call { place, ..call("shop", "a", Some(("a", 1))) }).await.unwrap() });
     bench.fake.until_called(|calls| calls.len() == 2).await;
+    assert!(door.enter(false).await.is_ok());
     let second = bench.runner.request(call("shop", "a", Some(("a", 1)))).await.unwrap();
     assert!(second.replayed && !first.is_finished());
     gate.add_permits(1);
