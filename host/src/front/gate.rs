@@ -3,13 +3,16 @@
 //!
 //! More work at once than there are processors makes everyone slower, so places
 //! are few and the others stand in a line. Who waits for something outside needs
-//! no processor, and lends its place meanwhile ([`lending`]): a provider that
-//! is slow does not keep shoppers from looking at products. A line takes up a burst, but one that
-//! never gets empty is only time that everyone loses: then nobody stands in it
-//! for longer than a short target, and the others are sent away while they still
-//! have patience to come again. Not those who have begun to buy: of eight requests
-//! that make an order the first seven would be for nothing. (CoDel for servers: B. Maurer, "Fail at Scale",
-//! ACM Queue 13/8. `tower`'s load shedding has no line, and its buffer no clock.)
+//! no processor, and lends its place meanwhile ([`lending`]): a provider that is
+//! slow does not keep shoppers from looking at products.
+//!
+//! A line takes up a burst, but one that never gets empty is only time that
+//! everyone loses: then nobody stands in it for longer than a short target, and
+//! the others are sent away while they still have patience to come again. (CoDel
+//! for servers: B. Maurer, "Fail at Scale", ACM Queue 13/8. `tower`'s load
+//! shedding has no line, and its buffer no clock.) Not so those who have begun to
+//! buy, who also go first: of eight requests that make an order, seven would be
+//! for nothing where one is sent away.
 //!
 //! Who is sent away is told when to come again, as if they stood in a line of
 //! their own that gets on as fast as the shop serves.
@@ -67,8 +70,8 @@ impl Gate {
         }
     }
 
-    /// Errs where there are too many: come again after so many seconds. For who
-    /// is `critical` a line that stands is as good as a burst.
+    /// Errs where there are too many: come again after so many seconds. Who is
+    /// `critical` goes before all others, and waits as long as in a burst.
     pub async fn enter(&self, critical: bool) -> Result<Place, u64> {
         match self.place(critical).await {
             Some(place) => {
@@ -165,7 +168,7 @@ impl Places {
             return given;
         }
         let line = if critical { &mut line.critical } else { &mut line.others };
-        // All of a line have the same patience.
+        // Who has gone is at the front before long: nobody's patience is much longer than another's.
         while line.pop_front_if(|first| first.is_closed()).is_some() {}
         line.push_back(give);
         given
