@@ -116,6 +116,28 @@ struct Current {
     seq: u64,
 }
 
+impl Current {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.snapshot.get(space, key).map_err(not_read)
+    }
+
+    fn scan(
+        &self,
+        space: Space,
+        start: Bound<&[u8]>,
+        end: Bound<&[u8]>,
+        reverse: bool,
+        each: &mut dyn FnMut(&[u8], Bytes) -> bool,
+    ) -> Result<(), StoreError> {
+        self.snapshot.scan(space, start, end, reverse, each).map_err(not_read)
+    }
+}
+
+/// Engines say that a block is not as it was written, and not what to do about it.
+fn not_read(error: StoreError) -> StoreError {
+    StoreError(format!("{}. Is the disk broken? If not, what it holds is damaged: {RESTORE}", error.0))
+}
+
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 

@@ -53,7 +53,7 @@ impl Txn {
             return Ok(written.clone());
         }
         self.keys_read.push((Space::Documents, key.to_vec()));
-        self.current.snapshot.get(Space::Documents, key)
+        self.current.get(Space::Documents, key)
     }
 
     pub fn put(&mut self, key: &[u8], value: impl Into<Bytes>) {
@@ -80,7 +80,7 @@ impl Txn {
         };
         let mut next_own = own.next();
         let before = |a: &[u8], b: &[u8]| if reverse { a > b } else { a < b };
-        self.current.snapshot.scan(Space::Documents, start, end, reverse, &mut |key, value| {
+        self.current.scan(Space::Documents, start, end, reverse, &mut |key, value| {
             while let Some((own_key, own_value)) = next_own.filter(|(own_key, _)| before(own_key, key)) {
                 if let Some(own_value) = own_value {
                     found.push((Bytes::copy_from_slice(own_key), own_value.clone()));
@@ -125,7 +125,7 @@ impl Txn {
     pub fn peek(&mut self, start: Bound<&[u8]>, end: Bound<&[u8]>, limit: usize) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
         self.operations += 1;
         let mut found = Vec::new();
-        self.current.snapshot.scan(Space::Documents, start, end, false, &mut |key, value| {
+        self.current.scan(Space::Documents, start, end, false, &mut |key, value| {
             found.push((Bytes::copy_from_slice(key), value));
             found.len() < limit
         })?;
@@ -136,7 +136,7 @@ impl Txn {
     pub fn counters(&mut self, start: Bound<&[u8]>, end: Bound<&[u8]>, limit: usize) -> Result<Vec<(Bytes, i64)>, StoreError> {
         self.operations += 1;
         let (mut found, mut damaged) = (Vec::new(), Ok(()));
-        self.current.snapshot.scan(Space::Counters, start, end, false, &mut |key, value| match decode_counter(&value) {
+        self.current.scan(Space::Counters, start, end, false, &mut |key, value| match decode_counter(&value) {
             Ok(value) => {
                 found.push((Bytes::copy_from_slice(key), value));
                 found.len() < limit
@@ -167,7 +167,7 @@ impl Txn {
     }
 
     fn counter(&self, key: &[u8]) -> Result<i64, StoreError> {
-        let stored = self.current.snapshot.get(Space::Counters, key)?.map_or(Ok(0), |value| decode_counter(&value))?;
+        let stored = self.current.get(Space::Counters, key)?.map_or(Ok(0), |value| decode_counter(&value))?;
         Ok(stored.saturating_add(self.adds.get(key).map_or(0, |add| add.delta)))
     }
 
