@@ -481,7 +481,9 @@ impl<P: Plugins> Runner<P> {
         };
         let mut all = pin!(all);
         if tokio::time::timeout(EFFECTS_OUR_OWN, &mut all).await.is_err() {
-            drop(place.inspect(Place::leave));
+            if let Some(place) = place {
+                place.leave();
+            }
             _ = tokio::time::timeout(AWAIT_EFFECTS_MAX, all).await;
         }
     }
