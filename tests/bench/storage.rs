@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use souk_tests::powercut::{Recording, copy, library, recorded};
-use souk_tests::{resident_mib, root};
+use souk_tests::{built, resident_mib};
 
 use crate::Effort;
 use crate::figure::{Figure, Mark, median};
@@ -77,7 +77,7 @@ impl Variant {
     }
 
     fn command(&self, what: &str, store: &Path) -> Command {
-        let mut command = Command::new(root().join("target/release/examples/storage"));
+        let mut command = Command::new(built().join("examples/storage"));
         command.arg(what).arg(self.engine).arg(store);
         command
     }

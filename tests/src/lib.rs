@@ -46,6 +46,13 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the repository").to_owned()
 }
 
+/// Where cargo has put what it built along with this test, bench or load: `target/release`, or `target/debug` for `--quick`.
+pub fn built() -> PathBuf {
+    let own = std::env::current_exe().expect("a running program has a path");
+    let folder = own.parent().expect("it lies in a folder");
+    if folder.ends_with("deps") || folder.ends_with("examples") { folder.parent().expect("`deps` lies in a folder").into() } else { folder.into() }
+}
+
 /// From the environment.
 pub fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} takes a number, and is {text:?}")))
@@ -63,7 +70,7 @@ pub async fn until(holds: impl Fn() -> bool) {
 }
 
 fn souk() -> Command {
-    let binary = root().join("target/release/souk");
+    let binary = built().join("souk");
     assert!(binary.exists(), "{} is not built: run the tests with `cargo xtask test`", binary.display());
     let mut command = Command::new(binary);
     command.env("SOUK_LOG", "warn");

@@ -31,14 +31,14 @@ use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
 
-use crate::root;
+use crate::built;
 use operation::Operation;
 
 const SECTOR_BYTES: u64 = 512;
 
 /// The recorder, to be preloaded.
 pub fn library() -> PathBuf {
-    let library = root().join("target/release/deps/libsouk_recorder.so");
+    let library = built().join("deps/libsouk_recorder.so");
     assert!(library.exists(), "{} is not built: run the tests with `cargo xtask test`", library.display());
     library
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use souk_tests::api::Api;
-use souk_tests::{Shop, copy, hostile, replace, root, souk_says};
+use souk_tests::{Shop, built, copy, hostile, replace, root, souk_says};
 
 /// A copy of the example whose files can be changed.
 fn tea_time(folder: &Path, version: &str, more: &str) -> PathBuf {
@@ -232,7 +232,7 @@ fn begin(folder: &Path, kind: &str, name: &str, out: &Path, change: impl FnOnce(
     cargo.args(["test", "--lib", "--tests", "--target-dir", &target]).current_dir(&project);
     // The harness knows no other folder for cargo's than the usual one.
     let souk = folder.join("souk.sh");
-    fs::write(&souk, format!("#!/bin/sh\nexec {} \"$@\" --target-dir {target}\n", root().join("target/release/souk").display())).unwrap();
+    fs::write(&souk, format!("#!/bin/sh\nexec {} \"$@\" --target-dir {target}\n", built().join("souk").display())).unwrap();
     fs::set_permissions(&souk, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let tested = cargo.env_remove("CARGO_INCREMENTAL").env("SOUK", &souk).output().unwrap();
     assert!(tested.status.success(), "{kind}: {}{}", String::from_utf8_lossy(&tested.stdout), String::from_utf8_lossy(&tested.stderr));

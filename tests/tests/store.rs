@@ -53,7 +53,7 @@ async fn a_backup_taken_while_serving_becomes_a_shop_again() {
     let (backup, restored) = (elsewhere.path().join("backup"), elsewhere.path().join("store"));
     let taken = shop.souk(&["store", "backup", backup.to_str().unwrap()]);
     assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
-    let again = std::process::Command::new(std::env::current_dir().unwrap().join("../target/release/souk"))
+    let again = std::process::Command::new(souk_tests::built().join("souk"))
         .args(["store", "restore", backup.to_str().unwrap(), "--store"])
         .arg(&restored)
         .output()
@@ -67,7 +67,7 @@ async fn a_backup_taken_while_serving_becomes_a_shop_again() {
 fn a_store_that_is_not_there_says_how_to_make_one() {
     let folder = store();
     std::fs::remove_file(folder.path().join("store/souk.toml")).unwrap();
-    let output = std::process::Command::new(std::env::current_dir().unwrap().join("../target/release/souk"))
+    let output = std::process::Command::new(souk_tests::built().join("souk"))
         .args(["serve", "--store"])
         .arg(folder.path().join("store"))
         .output()

@@ -9,7 +9,7 @@ use crate::up;
 
 /// `arguments` are those of `souk-bench`.
 pub fn bench(root: &Path, arguments: &[String]) -> Result<()> {
-    up::build_workspace(root, &["--bin", "souk", "--bin", "souk-bench", "--example", "storage"])?;
+    up::build_workspace(root, up::RELEASE, &["--bin", "souk", "--bin", "souk-bench", "--example", "storage"])?;
     up::build_guests(root, &root.join("plugins"), "target/plugins")?;
     up::build_guests(root, &root.join("tests/guests"), "target/guests")?;
     let mut bench = Command::new(root.join("target/release/souk-bench"));

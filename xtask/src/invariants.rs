@@ -10,6 +10,7 @@ use serde::Deserialize;
 use souk_build::inner;
 
 use crate::test::prepare;
+use crate::up;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,7 +114,7 @@ fn tried(test: &str, rounds: &BTreeMap<String, Rounds>) -> String {
 }
 
 fn run(root: &Path, scorecard: &Scorecard) -> Result<Results> {
-    prepare(root)?;
+    prepare(root, up::RELEASE)?;
     let config = root.join("target/invariants.toml");
     fs::write(&config, format!("[profile.{PROFILE}]\nfail-fast = false\n[profile.{PROFILE}.junit]\npath = \"junit.xml\"\n"))?;
     let tests: BTreeSet<&String> = scorecard.invariants.iter().flat_map(|invariant| &invariant.tests).collect();

@@ -35,6 +35,9 @@ enum Command {
     },
     /// Run all tests.
     Test {
+        /// With dependencies optimised and our own crates compiled soon: for work on the host.
+        #[arg(long)]
+        quick: bool,
         /// Given to `cargo nextest run`, for instance `-- -E 'test(cart)'`.
         #[arg(last = true)]
         filters: Vec<String>,
@@ -69,7 +72,7 @@ fn main() -> ExitCode {
             let source = path.unwrap_or_else(|| root.join("plugins"));
             Build { only: &only, quick, target: Some(&up::guests_target(root)), ..Build::new(&source, &out) }.run()
         }
-        Command::Test { filters } => test::test(root, &filters),
+        Command::Test { quick, filters } => test::test(root, if quick { up::QUICK } else { up::RELEASE }, &filters),
         Command::Invariants { list } => invariants::invariants(root, list),
         Command::Bench { arguments } => bench::bench(root, &arguments),
         Command::Load { arguments } => load::load(root, &arguments),

@@ -14,11 +14,11 @@ use crate::up;
 const PYTHON_TOOLS: [&str; 2] = ["schemathesis==4.32.5", "cyclonedx-python-lib[json-validation]==11.12.0"];
 
 /// `filters` go to every nextest run, for instance `-E 'test(cart)'`.
-pub fn test(root: &Path, filters: &[String]) -> Result<()> {
-    let examples = prepare(root)?;
+pub fn test(root: &Path, profile: &str, filters: &[String]) -> Result<()> {
+    let examples = prepare(root, profile)?;
     let nextest = ["nextest", "run", "--no-fail-fast", "--no-tests", "pass"];
     let mut runs = vec![
-        [&nextest[..], &["--release", "--workspace"]].concat(),
+        [&nextest[..], &["--cargo-profile", profile, "--workspace"]].concat(),
         [&nextest[..], &["--workspace", "--manifest-path", "plugins/Cargo.toml"]].concat(),
         // nextest does not run the examples in doc comments.
         vec!["test", "--quiet", "--doc", "--manifest-path", "sdk/Cargo.toml"],
@@ -45,20 +45,20 @@ pub fn test(root: &Path, filters: &[String]) -> Result<()> {
 }
 
 /// Builds and installs all that tests run; the manifests of the examples in Rust.
-pub fn prepare(root: &Path) -> Result<Vec<String>> {
+pub fn prepare(root: &Path, profile: &str) -> Result<Vec<String>> {
     ensure_nextest()?;
     // Waits for the network while others compile.
     std::thread::scope(|scope| {
         let tools = scope.spawn(|| ensure_python_tools(root));
-        let examples = build(root)?;
+        let examples = build(root, profile)?;
         tools.join().expect("installing does not panic")?;
         Ok(examples)
     })
 }
 
-fn build(root: &Path) -> Result<Vec<String>> {
+fn build(root: &Path, profile: &str) -> Result<Vec<String>> {
     // With the tests, so that test dependencies do not make it twice.
-    up::build_workspace(root, &["--bins", "--tests"])?;
+    up::build_workspace(root, profile, &["--bins", "--tests"])?;
     // Where the tests look for components.
     up::build_guests(root, &root.join("plugins"), "target/plugins")?;
     up::build_guests(root, &root.join("tests/guests"), "target/guests")?;

@@ -7,6 +7,11 @@ use anyhow::{Context, Result, ensure};
 
 use souk_build::{Build, Toolchain, inner};
 
+/// The best code there is.
+pub const RELEASE: &str = "release";
+/// Dependencies optimised, our own crates compiled soon: for work.
+pub const QUICK: &str = "dev";
+
 /// Does not return while the shop is served: where there is `exec` it becomes
 /// the server, so that signals and the exit code are the server's own.
 pub fn up(root: &Path) -> Result<()> {
@@ -14,7 +19,7 @@ pub fn up(root: &Path) -> Result<()> {
     eprintln!("· checking the toolchain for plugins");
     Toolchain::find()?;
     eprintln!("· building the host (some minutes the first time)");
-    build_workspace(root, &["--bin", "souk"])?;
+    build_workspace(root, RELEASE, &["--bin", "souk"])?;
     eprintln!("· building the plugins");
     Build::new(&root.join("plugins"), &shop.join("plugins")).run()?;
     let souk = root.join("target/release/souk");
@@ -37,11 +42,11 @@ pub fn up(root: &Path) -> Result<()> {
 
 /// Always with the features of the whole workspace: whoever runs the shop and
 /// its tests compiles the big dependencies once.
-pub fn build_workspace(root: &Path, targets: &[&str]) -> Result<()> {
+pub fn build_workspace(root: &Path, profile: &str, targets: &[&str]) -> Result<()> {
     // The host holds them.
     build_guests(root, &root.join("host/adapters"), "target/adapters")?;
     let mut cargo = inner("cargo");
-    cargo.current_dir(root).args(["build", "--release", "--workspace"]).args(targets);
+    cargo.current_dir(root).args(["build", "--profile", profile, "--workspace"]).args(targets);
     // Any test, and a small one: without, cargo leaves out what tests' dependencies ask of the others.
     cargo.args(["--test", "browse"]);
     ensure!(cargo.status().context("cargo does not start")?.success(), "Souk does not compile");
