@@ -9,6 +9,86 @@ pub use crate::shop::plugin::Caller;
 /// The packages that the host has a side of, and their versions in `wit/`.
 pub const OFFERED: [(&str, &str); 3] = [("souk:host", "0.1.0"), ("souk:web", "0.1.0"), ("souk:extend", "0.1.0")];
 
+/// An interface that the host gives to plugins. Adding one does not compile before it is linked (`graph`) and it is decided
+/// whether it needs a grant (`shop::powers`). A test holds the list to `wit/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capability {
+    Storage,
+    Data,
+    Cache,
+    Search,
+    Session,
+    Pages,
+    Config,
+    Events,
+    Effects,
+    Jobs,
+    HttpClient,
+    Secrets,
+    Crypto,
+    Random,
+    Clock,
+    Log,
+    Metrics,
+    Assets,
+}
+
+impl Capability {
+    pub const ALL: [(Self, &str); 18] = [
+        (Self::Storage, "souk:host/storage"),
+        (Self::Data, "souk:host/data"),
+        (Self::Cache, "souk:host/cache"),
+        (Self::Search, "souk:host/search"),
+        (Self::Session, "souk:host/session"),
+        (Self::Pages, "souk:host/pages"),
+        (Self::Config, "souk:host/config"),
+        (Self::Events, "souk:host/events"),
+        (Self::Effects, "souk:host/effects"),
+        (Self::Jobs, "souk:host/jobs"),
+        (Self::HttpClient, "souk:host/http-client"),
+        (Self::Secrets, "souk:host/secrets"),
+        (Self::Crypto, "souk:host/crypto"),
+        (Self::Random, "souk:host/random"),
+        (Self::Clock, "souk:host/clock"),
+        (Self::Log, "souk:host/log"),
+        (Self::Metrics, "souk:host/metrics"),
+        (Self::Assets, "souk:web/assets"),
+    ];
+
+    /// Of an interface without its version; none where the host has no such thing to give.
+    pub fn of(interface: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, name)| *name == interface).map(|(capability, _)| *capability)
+    }
+}
+
+/// An interface by which the host calls a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handler {
+    Web,
+    Event,
+    Effect,
+    Job,
+    Command,
+    SelfCheck,
+    Migrate,
+}
+
+impl Handler {
+    pub const ALL: [(Self, &str); 7] = [
+        (Self::Web, "souk:web/handler"),
+        (Self::Event, "souk:host/event-handler"),
+        (Self::Effect, "souk:host/effect-handler"),
+        (Self::Job, "souk:host/job-handler"),
+        (Self::Command, "souk:host/command-handler"),
+        (Self::SelfCheck, "souk:host/self-check"),
+        (Self::Migrate, "souk:host/data-migrate"),
+    ];
+
+    pub fn of(interface: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, name)| *name == interface).map(|(handler, _)| *handler)
+    }
+}
+
 wasmtime::component::bindgen!({
     inline: "
         package souk:runtime;

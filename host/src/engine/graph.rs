@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Func, HasSelf, InstancePre, Lift, Linker, Lower, TypedFunc, Val};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
+use super::bindings::Capability;
 use super::bindings::exports::souk::host::effect_handler::{Completion, Effect, Failure};
 use super::bindings::exports::souk::host::event_handler::Event;
 use super::bindings::exports::souk::host::job_handler::Job;
@@ -553,26 +554,28 @@ fn add_capability(linker: &mut Linker<GuestState>, label: &str, interface: &str,
             capabilities::$($module)::+::add_to_linker_instance::<_, HasSelf<GuestState>>(&mut instance, plugin.clone(), |state| state)
         };
     }
-    match without_version(interface) {
-        "souk:host/storage" => capability!(host::storage),
-        "souk:host/data" => capability!(host::data),
-        "souk:host/cache" => capability!(host::cache),
-        "souk:host/search" => capability!(host::search),
-        "souk:host/session" => capability!(host::session),
-        "souk:host/pages" => capability!(host::pages),
-        "souk:host/config" => capability!(host::config),
-        "souk:host/events" => capability!(host::events),
-        "souk:host/effects" => capability!(host::effects),
-        "souk:host/jobs" => capability!(host::jobs),
-        "souk:host/http-client" => capability!(host::http_client),
-        "souk:host/secrets" => capability!(host::secrets),
-        "souk:host/crypto" => capability!(host::crypto),
-        "souk:host/random" => capability!(host::random),
-        "souk:host/clock" => capability!(host::clock),
-        "souk:host/log" => capability!(host::log),
-        "souk:host/metrics" => capability!(host::metrics),
-        "souk:web/assets" => capability!(web::assets),
-        _ => return Err(unknown("there is no such capability; see wit/host".into())),
+    let Some(known) = Capability::of(without_version(interface)) else {
+        return Err(unknown("there is no such capability; see wit/host".into()));
+    };
+    match known {
+        Capability::Storage => capability!(host::storage),
+        Capability::Data => capability!(host::data),
+        Capability::Cache => capability!(host::cache),
+        Capability::Search => capability!(host::search),
+        Capability::Session => capability!(host::session),
+        Capability::Pages => capability!(host::pages),
+        Capability::Config => capability!(host::config),
+        Capability::Events => capability!(host::events),
+        Capability::Effects => capability!(host::effects),
+        Capability::Jobs => capability!(host::jobs),
+        Capability::HttpClient => capability!(host::http_client),
+        Capability::Secrets => capability!(host::secrets),
+        Capability::Crypto => capability!(host::crypto),
+        Capability::Random => capability!(host::random),
+        Capability::Clock => capability!(host::clock),
+        Capability::Log => capability!(host::log),
+        Capability::Metrics => capability!(host::metrics),
+        Capability::Assets => capability!(web::assets),
     }
     .map_err(|error| unknown(format!("{error:#}")))
 }

@@ -60,6 +60,11 @@ pub enum LinkError {
     NoAdapters { plugin: String },
     #[error("plugin `{plugin}`: its manifest {declares}, but the component does not export `{interface}`.")]
     MissingExport { plugin: String, declares: String, interface: String },
+    #[error(
+        "plugin `{plugin}` imports or exports `{interface}`, which this Souk does not know, so that nobody can say what it would be let. \
+         Build it with the contracts of this Souk, or use it with a Souk that has it."
+    )]
+    Undecided { plugin: String, interface: String },
     #[error("the linked shop cannot run: {0}")]
     Unusable(String),
 }
@@ -123,8 +128,13 @@ fn has_functions(types: &Types, kind: ItemKind) -> bool {
     }
 }
 
+/// Capabilities and handlers: neither a service nor an extension point.
+pub fn is_of_host(interface: &str) -> bool {
+    HANDLER_PACKAGES.iter().any(|package| interface.starts_with(package))
+}
+
 fn is_host_side(interface: &str) -> bool {
-    interface.starts_with(EXTENSION_PACKAGE) || HANDLER_PACKAGES.iter().any(|package| interface.starts_with(package))
+    interface.starts_with(EXTENSION_PACKAGE) || is_of_host(interface)
 }
 
 pub(super) struct Registered {

@@ -500,6 +500,7 @@ impl From<LinkError> for Refusal {
             | LinkError::MissingProvider { plugin, .. }
             | LinkError::UnknownCapability { plugin, .. }
             | LinkError::OtherLine { plugin, .. }
+            | LinkError::Undecided { plugin, .. }
             | LinkError::UndeclaredExtensionPoint { plugin, .. }
             | LinkError::BadExport { plugin, .. }
             | LinkError::NotAdapted { plugin, .. }

@@ -2,9 +2,8 @@
 //!
 //! Taken from the component, which cannot lie about what it imports and
 //! exports, and from the manifest, beyond which the host gives nothing. Used by
-//! [`super::grants`] and by `souk plugin`. What only concerns the plugin itself
-//! (its settings, log lines, clock, random numbers, cache, figures) needs no
-//! grant.
+//! [`super::grants`] and by `souk plugin`. For each interface of the host there
+//! is a [`Decision`] whether it needs a grant; one without is refused.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,7 +12,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::{Limits, Manifest};
-use crate::engine::{Interfaces, LinkError};
+use crate::engine::bindings::{Capability, Handler};
+use crate::engine::{Interfaces, LinkError, is_of_host, without_version};
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -138,12 +138,9 @@ impl Power {
             PowerKind::Route => format!("answer web requests: {subject}"),
             PowerKind::Call => format!("do in the shop whatever {name} offers"),
             PowerKind::Ask => format!("ask the plugins that take part in: {name}"),
-            PowerKind::Use => match subject.as_str() {
-                "storage" => "keep data of its own in the shop's store".into(),
-                "search" => "keep a search index of its own".into(),
-                "session" => "know returning shoppers by a session of its own".into(),
-                "crypto" => "sign and seal with keys of its own, which it never sees".into(),
-                other => format!("use the host's {other}"),
+            PowerKind::Use => match Capability::of(&format!("souk:host/{subject}")).map(decision) {
+                Some(Decision::Granted(words)) => words.into(),
+                _ => format!("use the host's {subject}"),
             },
             PowerKind::Hear => format!("be told of every `{subject}`"),
             PowerKind::Publish => format!("tell other plugins of `{subject}`"),
@@ -159,30 +156,79 @@ pub fn beyond<'a>(granted: &BTreeSet<Power>, asked: &'a BTreeSet<Power>) -> Vec<
     asked.iter().filter(|asked| !granted.iter().any(|has| has.covers(asked))).collect()
 }
 
-/// Host interfaces that reach others than the plugin itself.
-const USES: [&str; 4] = ["storage", "search", "session", "crypto"];
+/// Whether an interface of the host needs the operator's consent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It does, in these words: it reaches further than the plugin itself.
+    Granted(&'static str),
+    /// Consent is asked for each thing of its kind that the manifest lists; for what is not listed it refuses.
+    Listed(&'static str),
+    /// It does not, for this reason.
+    Free(&'static str),
+}
+
+pub const fn decision(capability: Capability) -> Decision {
+    use Decision::{Free, Granted, Listed};
+    match capability {
+        Capability::Storage => Granted("keep data of its own in the shop's store"),
+        Capability::Search => Granted("keep a search index of its own"),
+        Capability::Session => Granted("know returning shoppers by a session of its own"),
+        Capability::Crypto => Granted("sign and seal with keys of its own, which it never sees"),
+        Capability::Pages => Granted("have cached pages of the shop made again"),
+        Capability::Jobs => Granted("work by itself, when it has planned to"),
+        Capability::Events => Listed("publishes"),
+        Capability::Effects => Listed("effects"),
+        Capability::HttpClient => Listed("http.hosts"),
+        Capability::Secrets => Listed("secrets"),
+        Capability::Data => Free("it tells the form of the plugin's own documents"),
+        Capability::Cache => Free("it holds what the plugin can compute again, in bounds"),
+        Capability::Config => Free("it tells the plugin's own settings, and what every page of the shop shows"),
+        Capability::Random => Free("it gives, and takes nothing"),
+        Capability::Clock => Free("it tells the time"),
+        Capability::Log => Free("lines are marked with the plugin's name, and bounded"),
+        Capability::Metrics => Free("figures are marked with the plugin's name, and bounded"),
+        Capability::Assets => Free("it tells the addresses of the plugin's own files"),
+    }
+}
+
+/// The same for an interface by which the host calls the plugin.
+pub const fn decision_to_call(handler: Handler) -> Decision {
+    use Decision::{Free, Listed};
+    match handler {
+        Handler::Web => Listed("routes"),
+        Handler::Event => Listed("events"),
+        Handler::Job => Listed("jobs"),
+        Handler::Command => Listed("commands"),
+        Handler::Effect => Free("whoever asks an effect of it was granted that, and what it then does it was granted itself"),
+        Handler::SelfCheck => Free("it may only read"),
+        Handler::Migrate => Free("it runs when the operator says so, on documents of its own"),
+    }
+}
 
 /// Everything this version asks for.
 pub fn asked(manifest: &Manifest, component: &[u8]) -> Result<BTreeSet<Power>, LinkError> {
     let Interfaces { imports, exports } = Interfaces::of(&manifest.name, component)?;
     let mut asked = BTreeSet::new();
     let mut ask = |kind: PowerKind, subject: String| asked.insert(Power::new(kind, subject));
+    let unknown = |interface: &String| LinkError::Undecided { plugin: manifest.name.clone(), interface: interface.clone() };
     for interface in &imports {
-        let name = interface.split('@').next().unwrap_or(interface);
-        match name.strip_prefix("souk:host/") {
-            Some(capability) if USES.contains(&capability) => _ = ask(PowerKind::Use, capability.into()),
-            Some(_) => {}
-            None if name.starts_with("souk:web/") => {}
-            None if name.starts_with("souk:extend/") => _ = ask(PowerKind::Ask, name.into()),
-            None => _ = ask(PowerKind::Call, name.into()),
+        let name = without_version(interface);
+        if name.starts_with("souk:extend/") {
+            ask(PowerKind::Ask, name.into());
+        } else if !is_of_host(name) {
+            ask(PowerKind::Call, name.into());
+        } else if let Decision::Granted(_) = decision(Capability::of(name).ok_or_else(|| unknown(interface))?) {
+            ask(PowerKind::Use, name.split_once('/').map_or(name, |(_, short)| short).into());
         }
     }
     for interface in &exports {
-        let name = interface.split('@').next().unwrap_or(interface);
+        let name = without_version(interface);
         if name.starts_with("souk:extend/") {
             ask(PowerKind::Provide, name.into());
-        } else if !name.starts_with("souk:host/") && !name.starts_with("souk:web/") {
+        } else if !is_of_host(name) {
             ask(PowerKind::Serve, name.into());
+        } else {
+            Handler::of(name).ok_or_else(|| unknown(interface))?;
         }
     }
     for route in &manifest.routes {
@@ -242,7 +288,105 @@ pub fn without(mut manifest: Manifest, denied: &BTreeSet<Power>) -> Manifest {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use wasm_encoder::{
+        Component, ComponentExportKind, ComponentExportSection, ComponentImportSection, ComponentTypeRef, ComponentTypeSection, InstanceType,
+    };
+
     use super::*;
+
+    /// Of a world that gives to plugins, or of a handler: name and version of each interface in `wit/` that has functions.
+    fn interfaces_of_the_host() -> Vec<String> {
+        let mut resolve = wit_parser::Resolve::default();
+        for package in ["host", "web"] {
+            resolve.push_path(Path::new("../wit").join(package)).unwrap();
+        }
+        let with_functions = resolve.interfaces.iter().filter(|(_, interface)| !interface.functions.is_empty());
+        let mut names: Vec<String> = with_functions.filter_map(|(id, _)| resolve.id_of(id)).collect();
+        names.sort();
+        names
+    }
+
+    /// A guest that imports an instance with one function, and gives it out again as `export`.
+    fn guest(import: &str, export: Option<&str>) -> Vec<u8> {
+        let mut instance = InstanceType::new();
+        instance.ty().function().params([] as [(&str, wasm_encoder::ComponentValType); 0]).result(None);
+        instance.export("do-it", ComponentTypeRef::Func(0));
+        let (mut types, mut imports, mut exports) = (ComponentTypeSection::new(), ComponentImportSection::new(), ComponentExportSection::new());
+        types.instance(&instance);
+        imports.import(import, ComponentTypeRef::Instance(0));
+        if let Some(export) = export {
+            exports.export(export, ComponentExportKind::Instance, 0, None);
+        }
+        let mut component = Component::new();
+        component.section(&types).section(&imports).section(&exports);
+        component.finish()
+    }
+
+    fn asked_by(component: &[u8]) -> Result<Vec<String>, LinkError> {
+        let manifest: Manifest = toml::from_str("name = \"demo\"\nversion = \"1.0.0\"").unwrap();
+        Ok(asked(&manifest, component)?.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn each_interface_of_the_host_is_decided_and_no_other() {
+        let mut decided: Vec<&str> = Capability::ALL.iter().map(|(_, name)| *name).chain(Handler::ALL.iter().map(|(_, name)| *name)).collect();
+        decided.sort_unstable();
+        let there = interfaces_of_the_host();
+        assert_eq!(there.iter().map(|name| without_version(name)).collect::<Vec<_>>(), decided);
+    }
+
+    /// One for each interface there is: what it asks for is what was decided.
+    #[test]
+    fn a_guest_of_each_interface_asks_for_what_was_decided() {
+        for interface in interfaces_of_the_host() {
+            let name = without_version(&interface);
+            let short = name.split_once('/').unwrap().1;
+            match (Capability::of(name), Handler::of(name)) {
+                (Some(capability), None) => {
+                    let expected = match decision(capability) {
+                        Decision::Granted(words) => {
+                            let power = Power::new(PowerKind::Use, short);
+                            assert_eq!(power.in_plain_words(), words);
+                            vec![power.to_string()]
+                        }
+                        Decision::Listed(_) | Decision::Free(_) => Vec::new(),
+                    };
+                    assert_eq!(asked_by(&guest(&interface, None)), Ok(expected), "{interface}");
+                }
+                (None, Some(handler)) => {
+                    assert!(!matches!(decision_to_call(handler), Decision::Granted(_)));
+                    assert_eq!(asked_by(&guest("souk:host/clock@0.1.0", Some(&interface))), Ok(Vec::new()), "{interface}");
+                }
+                _ => panic!("{interface}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_nobody_has_decided_on_is_refused() {
+        for (import, export) in [
+            ("souk:host/device@0.1.0", None),
+            ("souk:web/mail@0.1.9", None),
+            // What the host calls is nothing to be given, and the other way round.
+            ("souk:host/job-handler@0.1.0", None),
+            ("souk:host/clock@0.1.0", Some("souk:host/storage@0.1.0")),
+            ("souk:host/clock@0.1.0", Some("souk:host/takeover@0.1.0")),
+        ] {
+            let refused = asked_by(&guest(import, export)).unwrap_err();
+            assert_eq!(refused, LinkError::Undecided { plugin: "demo".into(), interface: export.unwrap_or(import).into() });
+        }
+    }
+
+    #[test]
+    fn services_and_points_are_asked_for_whoever_made_them_up() {
+        assert_eq!(asked_by(&guest("evil:bank/vault", None)).unwrap(), ["call evil:bank/vault"]);
+        assert_eq!(asked_by(&guest("souk:host-like/storage@0.1.0", None)).unwrap(), ["call souk:host-like/storage"]);
+        assert_eq!(asked_by(&guest("souk:extend/discount@0.1.0", None)).unwrap(), ["ask souk:extend/discount"]);
+        assert_eq!(asked_by(&guest("souk:host/clock@0.1.0", Some("evil:bank/vault"))).unwrap(), ["serve evil:bank/vault"]);
+        assert_eq!(asked_by(&guest("souk:host/clock@0.1.0", Some("souk:extend/discount@0.1.0"))).unwrap(), ["provide souk:extend/discount"]);
+    }
 
     fn power(text: &str) -> Power {
         text.parse().unwrap()
