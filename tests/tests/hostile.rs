@@ -222,3 +222,61 @@ async fn a_page_that_means_harm_harms_only_its_own_request() {
     assert!(said.contains("hostile-service") && said.contains("cpu %"), "{said}");
     shoppers.leave().await;
 }
+
+/// What a guest may cost the host in memory, all its calls together.
+const DEAREST_MIB: f64 = 512.0;
+/// Of each call at a time.
+const AT_ONCE: usize = 3;
+
+/// A guest chooses what one host call costs: each call at its dearest, while shoppers buy and the host says that it is well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_host_call_at_its_dearest_leaves_the_shop_alive() {
+    let store = store();
+    install_guest(&store, "hostile-service");
+    let shop = Shop::serve(store);
+    let shoppers = Shoppers::enter(&shop).await;
+    let before = shop.resident_mib();
+    for (misdeed, statuses, says) in [
+        ("m=8,t=4294967295,p=1", &[200_u16][..], "refused"),
+        ("m=4294967295,t=1,p=1", &[200], "refused"),
+        ("m=134217720,t=1,p=16777215", &[200], "refused"),
+        ("a-hash-of-megabytes", &[200], "refused"),
+        ("passwords-without-end", &[504], ""),
+        ("digests-without-end", &[504], ""),
+        ("seals-without-end", &[504], ""),
+        ("a-million-keys-to-wait-for", &[504], ""),
+        ("keys-of-megabytes", &[504], ""),
+        ("cache-flood", &[504], ""),
+        ("methods-of-megabytes", &[504], ""),
+        ("fetches-without-end", &[200, 504], ""),
+        ("fill-for-a-scan", &[200], "done"),
+        ("scan-it-at-once", &[200], "bytes in one answer"),
+        ("get-it-at-once", &[200], "bytes in one answer"),
+        ("a-million-fields-of-a-line", &[200], "done"),
+        ("metrics-flood", &[504], ""),
+        ("tags-of-megabytes", &[200], "done"),
+        ("jobs-at-the-end-of-time", &[200], "refused"),
+        ("fill-for-a-search", &[200], "done"),
+        ("search-in-a-million-fields", &[200], "at most 32"),
+        ("highlight-a-million-times", &[200], "at most 32"),
+        ("search-for-everything", &[200, 504], ""),
+    ] {
+        let asked: Vec<_> = (0..AT_ONCE).map(|_| tokio::spawn(client().get(format!("{}/hostile/{misdeed}", shop.url)).send())).collect();
+        for path in ["/health", "/ready"] {
+            assert_eq!(client().get(format!("{}{path}", shop.url)).send().await.unwrap().status(), 200, "{misdeed}: {path}");
+        }
+        for answer in asked {
+            let answer = answer.await.unwrap().unwrap();
+            let status = answer.status().as_u16();
+            let body = answer.text().await.unwrap();
+            // One of several that write the same may have to give way, or has no time left on a busy machine.
+            assert!(statuses.contains(&status) || [503, 504].contains(&status), "{misdeed}: {status} {body}");
+            assert!(status != 200 || body.contains(says), "{misdeed}: {body}");
+        }
+        let grown = shop.resident_mib() - before;
+        assert!(grown < DEAREST_MIB, "{misdeed}: {grown} MiB more than before");
+    }
+    let report = shop.report("hostile-service");
+    assert!(report["cpu_ms"].as_u64().unwrap() > 100, "{report}");
+    shoppers.leave().await;
+}

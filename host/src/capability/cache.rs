@@ -1,17 +1,19 @@
-//! Bytes that can be computed again: in memory, bounded, computed once at a time.
+//! Bytes that can be computed again: in memory, bounded for each plugin, so that
+//! none takes the room of another, and computed once at a time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use crate::engine::GuestState;
 use crate::engine::bindings::Caller;
 use crate::engine::bindings::named_imports::souk::host::cache::Host;
 
-pub const BYTES_MAX: u64 = 64 << 20;
+/// Of each plugin.
+pub const BYTES_MAX: u64 = 16 << 20;
 const KEY_BYTES_MAX: usize = 512;
 const VALUE_BYTES_MAX: usize = 1 << 20;
 const TTL_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -21,7 +23,8 @@ const WAIT: Duration = Duration::from_secs(2);
 type Key = (String, String);
 
 pub struct Cache {
-    entries: moka::sync::Cache<Key, Entry>,
+    of_plugins: RwLock<HashMap<String, moka::sync::Cache<String, Entry>>>,
+    bytes_max: u64,
     leases: Arc<Leases>,
 }
 
@@ -33,12 +36,12 @@ struct Entry {
 
 struct Ttl;
 
-impl moka::Expiry<Key, Entry> for Ttl {
-    fn expire_after_create(&self, _: &Key, entry: &Entry, _: Instant) -> Option<Duration> {
+impl moka::Expiry<String, Entry> for Ttl {
+    fn expire_after_create(&self, _: &String, entry: &Entry, _: Instant) -> Option<Duration> {
         Some(entry.ttl)
     }
 
-    fn expire_after_update(&self, _: &Key, entry: &Entry, _: Instant, _: Option<Duration>) -> Option<Duration> {
+    fn expire_after_update(&self, _: &String, entry: &Entry, _: Instant, _: Option<Duration>) -> Option<Duration> {
         Some(entry.ttl)
     }
 }
@@ -75,23 +78,41 @@ pub enum Lookup {
 
 impl Cache {
     pub fn clear(&self) {
-        self.entries.invalidate_all();
+        self.of_plugins.write().clear();
     }
 
     pub fn new(bytes_max: u64) -> Self {
-        let entries = moka::sync::Cache::builder()
-            .max_capacity(bytes_max)
-            .weigher(|(plugin, key): &Key, entry: &Entry| (plugin.len() + key.len() + entry.value.len() + 64) as u32)
-            .expire_after(Ttl)
-            .build();
-        Self { entries, leases: Arc::default() }
+        Self { of_plugins: RwLock::default(), bytes_max, leases: Arc::default() }
+    }
+
+    fn lookup(&self, plugin: &str, key: &str) -> Option<Entry> {
+        self.of_plugins.read().get(plugin)?.get(key)
+    }
+
+    /// Made with the first value of the plugin.
+    fn entries(&self, plugin: &str) -> moka::sync::Cache<String, Entry> {
+        if let Some(entries) = self.of_plugins.read().get(plugin) {
+            return entries.clone();
+        }
+        let made = || {
+            moka::sync::Cache::builder()
+                .max_capacity(self.bytes_max)
+                .weigher(|key: &String, entry: &Entry| (key.len() + entry.value.len() + 64) as u32)
+                .expire_after(Ttl)
+                .build()
+        };
+        self.of_plugins.write().entry(plugin.to_owned()).or_insert_with(made).clone()
     }
 
     pub async fn get(&self, plugin: &str, key: &str) -> Lookup {
+        // Nothing can lie under it.
+        if key.len() > KEY_BYTES_MAX {
+            return Lookup::Miss(None);
+        }
         let key = (plugin.to_owned(), key.to_owned());
         let deadline = tokio::time::Instant::now() + WAIT;
         loop {
-            if let Some(entry) = self.entries.get(&key) {
+            if let Some(entry) = self.lookup(plugin, &key.1) {
                 return Lookup::Hit(entry.value);
             }
             let busy = {
@@ -114,15 +135,20 @@ impl Cache {
     }
 
     pub fn put(&self, plugin: &str, key: &str, value: Vec<u8>, ttl: Duration) {
+        if key.len() > KEY_BYTES_MAX {
+            return;
+        }
         let key = (plugin.to_owned(), key.to_owned());
-        if key.1.len() <= KEY_BYTES_MAX && value.len() <= VALUE_BYTES_MAX && !ttl.is_zero() {
-            self.entries.insert(key.clone(), Entry { value: value.into(), ttl: ttl.min(TTL_MAX) });
+        if value.len() <= VALUE_BYTES_MAX && !ttl.is_zero() {
+            self.entries(plugin).insert(key.1.clone(), Entry { value: value.into(), ttl: ttl.min(TTL_MAX) });
         }
         self.leases.end(&key);
     }
 
     pub fn delete(&self, plugin: &str, key: &str) {
-        self.entries.invalidate(&(plugin.to_owned(), key.to_owned()));
+        if let Some(entries) = self.of_plugins.read().get(plugin) {
+            entries.invalidate(key);
+        }
     }
 }
 
@@ -179,10 +205,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_key_under_which_nothing_can_lie_makes_nobody_wait() {
+        let cache = Cache::new(BYTES_MAX);
+        let long = "k".repeat(KEY_BYTES_MAX + 1);
+        assert!(matches!(cache.get("p", &long).await, Lookup::Miss(None)));
+        cache.put("p", &long, b"v".to_vec(), TTL_MAX);
+        assert!(matches!(cache.get("p", &long).await, Lookup::Miss(None)));
+        assert!(cache.leases.0.lock().is_empty());
+    }
+
+    #[tokio::test]
     async fn plugins_do_not_see_each_other() {
         let cache = Cache::new(BYTES_MAX);
         cache.put("a", "k", b"v".to_vec(), TTL_MAX);
         assert!(matches!(cache.get("b", "k").await, Lookup::Miss(_)));
+    }
+
+    #[tokio::test]
+    async fn one_that_fills_its_own_takes_nothing_from_others() {
+        let cache = Cache::new(1 << 20);
+        cache.put("a", "k", b"v".to_vec(), TTL_MAX);
+        for n in 0..64 {
+            cache.put("b", &n.to_string(), vec![0; 100 << 10], TTL_MAX);
+        }
+        let of_b = cache.entries("b");
+        of_b.run_pending_tasks();
+        assert!(of_b.weighted_size() <= 1 << 20);
+        assert!(matches!(cache.get("a", "k").await, Lookup::Hit(_)));
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
-use argon2::{Argon2, RECOMMENDED_SALT_LEN};
+use argon2::{Argon2, Params, RECOMMENDED_SALT_LEN};
 use bytes::Bytes;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -28,6 +28,8 @@ use crate::work::keys::KEY_FINGERPRINT;
 
 const NAME_BYTES_MAX: usize = 64;
 const PASSWORD_BYTES_MAX: usize = 1_024;
+/// A PHC string of Argon2 has some hundred.
+const HASH_BYTES_MAX: usize = 512;
 const NONCE_BYTES: usize = 24;
 
 /// In the keys' folder: the operator wants a new key.
@@ -172,11 +174,38 @@ fn key_name(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn password(password: &str) -> Result<&[u8], Error> {
+fn check_password(password: &str) -> Result<(), Error> {
     if password.len() > PASSWORD_BYTES_MAX {
         return Err(Error::Invalid(format!("a password has at most {PASSWORD_BYTES_MAX} bytes")));
     }
-    Ok(password.as_bytes())
+    Ok(())
+}
+
+/// A hash that costs no more to verify than one of ours: whoever wrote it chose that, and it is paid here.
+fn affordable(hash: &str) -> Result<PasswordHash, Error> {
+    let not_a_hash = |reason: String| Error::Invalid(format!("not a password hash: {reason}"));
+    if hash.len() > HASH_BYTES_MAX {
+        return Err(not_a_hash(format!("it has {} bytes; at most {HASH_BYTES_MAX}", hash.len())));
+    }
+    let hash = PasswordHash::new(hash).map_err(|error| not_a_hash(error.to_string()))?;
+    let asked = Params::try_from(&hash).map_err(|error| not_a_hash(error.to_string()))?;
+    let ours = Params::default();
+    if asked.m_cost() > ours.m_cost() || asked.t_cost() > ours.t_cost() || asked.p_cost() > ours.p_cost() {
+        return Err(Error::Invalid(format!(
+            "the hash asks for m={},t={},p={}; at most m={},t={},p={}, which `hash-password` takes",
+            asked.m_cost(),
+            asked.t_cost(),
+            asked.p_cost(),
+            ours.m_cost(),
+            ours.t_cost(),
+            ours.p_cost()
+        )));
+    }
+    Ok(hash)
+}
+
+fn not_done() -> Error {
+    Error::Invalid("it could not be computed now".into())
 }
 
 impl Host for GuestState {
@@ -226,15 +255,18 @@ impl Host for GuestState {
         self.services.keys.open_sealed(caller.name(), &key, &context, &sealed).ok_or(Error::NotAuthentic)
     }
 
-    fn hash_password(&mut self, _: Caller, text: String) -> Result<String, Error> {
-        let salt: [u8; RECOMMENDED_SALT_LEN] = self.unit.lock().chance.bytes();
-        let hash = Argon2::default().hash_password_with_salt(password(&text)?, &salt).map_err(|error| Error::Invalid(error.to_string()))?;
-        Ok(hash.to_string())
+    async fn hash_password(&mut self, caller: Caller, password: String) -> Result<String, Error> {
+        check_password(&password)?;
+        let salt = self.unit.lock().chance.bytes::<RECOMMENDED_SALT_LEN>();
+        let hashed = self.slowly(&caller, move || Argon2::default().hash_password_with_salt(password.as_bytes(), &salt).map(|hash| hash.to_string()));
+        hashed.await.ok_or_else(not_done)?.map_err(|error| Error::Invalid(error.to_string()))
     }
 
-    fn verify_password(&mut self, _: Caller, text: String, hash: String) -> Result<bool, Error> {
-        let hash = PasswordHash::new(&hash).map_err(|error| Error::Invalid(format!("not a password hash: {error}")))?;
-        Ok(Argon2::default().verify_password(password(&text)?, &hash).is_ok())
+    async fn verify_password(&mut self, caller: Caller, password: String, hash: String) -> Result<bool, Error> {
+        check_password(&password)?;
+        let hash = affordable(&hash)?;
+        let verified = self.slowly(&caller, move || Argon2::default().verify_password(password.as_bytes(), &hash).is_ok());
+        verified.await.ok_or_else(not_done)
     }
 }
 
@@ -278,6 +310,27 @@ mod tests {
         assert!(verify(&public, b"x", &signature).unwrap());
         assert!(!verify(&public, b"y", &signature).unwrap());
         assert!(verify(b"short", b"x", &signature).is_err());
+    }
+
+    #[test]
+    fn a_hash_that_costs_more_than_ours_is_refused_before_anything_is_computed() {
+        let hash = |parameters: &str| format!("$argon2id$v=19${parameters}$c29tZXNhbHRzb21lc2FsdA$gWVpqoxMqkvU7Q5VpPuxfY3DLMUkZXpUNEDiYkNf7rY");
+        for (parameters, is_affordable) in [
+            ("m=19456,t=2,p=1", true),
+            ("m=4096,t=1,p=1", true),
+            ("m=19457,t=2,p=1", false),
+            ("m=19456,t=3,p=1", false),
+            ("m=19456,t=2,p=2", false),
+            ("m=4294967295,t=2,p=1", false),
+            ("m=8,t=4294967295,p=1", false),
+            ("m=134217720,t=1,p=16777215", false),
+        ] {
+            assert_eq!(affordable(&hash(parameters)).is_ok(), is_affordable, "{parameters}");
+        }
+        assert!(affordable(&format!("$argon2id${}", "a".repeat(1_000))).is_err());
+        assert!(affordable("$scrypt$ln=31,r=8,p=1$c29tZXNhbHQ$aaaa").is_err());
+        let own = Argon2::default().hash_password_with_salt(b"secret", b"somesaltsomesalt").unwrap().to_string();
+        assert!(affordable(&own).is_ok());
     }
 
     #[test]

@@ -18,7 +18,6 @@ use crate::engine::bindings::Caller;
 use crate::engine::bindings::named_imports::souk::host::http_client::Host;
 use crate::engine::bindings::souk::host::http_client::{Error, Request, Response};
 use crate::shop::powers::PowerKind;
-use crate::work::unit::FetchAnswer;
 
 pub const OWN_NAME: &str = "shop.internal";
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
@@ -26,6 +25,9 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(30);
 const RESPONSE_BYTES_MAX: usize = 4 << 20;
 const REQUEST_BYTES_MAX: usize = 4 << 20;
 const HEADERS_MAX: usize = 64;
+const HEADER_BYTES_MAX: usize = 64 << 10;
+const METHOD_BYTES_MAX: usize = 32;
+const URL_BYTES_MAX: usize = 8 << 10;
 /// Set by the client itself, or belonging to one hop.
 const HEADERS_OF_THE_CLIENT: [&str; 9] =
     ["host", "content-length", "connection", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "proxy-authorization"];
@@ -69,26 +71,8 @@ impl HttpClient {
         let _ = self.own.set(Own::Simulated(exchange));
     }
 
-    async fn fetch(&self, allowed: &std::collections::BTreeSet<String>, request: Request, recorded: Option<FetchAnswer>) -> Result<Response, Error> {
-        let mut url = Url::parse(&request.url).map_err(|error| Error::Invalid(format!("url: {error}")))?;
-        check(allowed, &url)?;
-        if request.body.len() > REQUEST_BYTES_MAX || request.headers.len() > HEADERS_MAX {
-            return Err(Error::Invalid(format!("at most {REQUEST_BYTES_MAX} bytes of body and {HEADERS_MAX} headers")));
-        }
-        let method = reqwest::Method::from_bytes(request.method.as_bytes()).map_err(|_| Error::Invalid(format!("method `{}`", request.method)))?;
-        let mut headers = http::HeaderMap::new();
-        for (name, value) in &request.headers {
-            let name = http::HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::Invalid(format!("header name `{}`", name.escape_debug())))?;
-            if HEADERS_OF_THE_CLIENT.contains(&name.as_str()) {
-                return Err(Error::Invalid(format!("the header `{name}` is set by the host")));
-            }
-            let value = http::HeaderValue::from_str(value).map_err(|_| Error::Invalid(format!("value of header `{name}`")))?;
-            headers.append(name, value);
-        }
-        // Asked for what a shop would ask for, too.
-        if let Some(answer) = recorded {
-            return answer;
-        }
+    /// What was [`Checked`].
+    async fn fetch(&self, Checked { mut url, method, headers }: Checked, request: Request) -> Result<Response, Error> {
         let client = if url.host_str() == Some(OWN_NAME) {
             match self.own.get().ok_or_else(|| Error::Failed("the shop is not listening".into()))? {
                 Own::Simulated(exchange) => return exchange(request).await,
@@ -117,6 +101,44 @@ impl HttpClient {
             Ok(Response { status: response.status().as_u16(), headers: headers.collect(), body })
         };
         tokio::time::timeout(timeout, exchange).await.map_err(|_| Error::Timeout)?
+    }
+}
+
+/// A request that a plugin may send.
+struct Checked {
+    url: Url,
+    method: reqwest::Method,
+    headers: http::HeaderMap,
+}
+
+impl Checked {
+    /// Nothing of what is refused is kept or sent.
+    fn of(allowed: &std::collections::BTreeSet<String>, request: &Request) -> Result<Self, Error> {
+        let header_bytes: usize = request.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        for (what, size, max) in [
+            ("bytes of url", request.url.len(), URL_BYTES_MAX),
+            ("bytes of method", request.method.len(), METHOD_BYTES_MAX),
+            ("headers", request.headers.len(), HEADERS_MAX),
+            ("bytes of headers", header_bytes, HEADER_BYTES_MAX),
+            ("bytes of body", request.body.len(), REQUEST_BYTES_MAX),
+        ] {
+            if size > max {
+                return Err(Error::Invalid(format!("{size} {what}; at most {max}")));
+            }
+        }
+        let url = Url::parse(&request.url).map_err(|error| Error::Invalid(format!("url: {error}")))?;
+        check(allowed, &url)?;
+        let method = reqwest::Method::from_bytes(request.method.as_bytes()).map_err(|_| Error::Invalid(format!("method `{}`", request.method)))?;
+        let mut headers = http::HeaderMap::new();
+        for (name, value) in &request.headers {
+            let name = http::HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::Invalid(format!("header name `{}`", name.escape_debug())))?;
+            if HEADERS_OF_THE_CLIENT.contains(&name.as_str()) {
+                return Err(Error::Invalid(format!("the header `{name}` is set by the host")));
+            }
+            let value = http::HeaderValue::from_str(value).map_err(|_| Error::Invalid(format!("value of header `{name}`")))?;
+            headers.append(name, value);
+        }
+        Ok(Self { url, method, headers })
     }
 }
 
@@ -245,23 +267,39 @@ impl Host for GuestState {
             if let Some(answer) = unit.fetch_replay(caller.name(), &request) {
                 return answer;
             }
+            unit.fetch_allowed(caller.name()).map_err(Error::Quota)?;
             unit.rehearsal.as_mut().map(|rehearsal| rehearsal.answer(&request))
         };
-        let mut answer = self.waits(self.services.http.fetch(&caller.manifest.http.hosts, request.clone(), recorded)).await;
-        if let Err(Error::NotGranted(reason)) = &mut answer
-            && let Ok(url) = Url::parse(&request.url)
-        {
-            let denied = caller.denied.iter().filter(|power| power.kind == PowerKind::Http).map(|power| power.subject.clone());
-            if check(&denied.collect(), &url).is_ok() {
-                *reason = format!("{} was asked for and denied by the operator (`souk plugin grant {}`)", request.url, caller.name());
+        let answer = match (Checked::of(&caller.manifest.http.hosts, &request), recorded) {
+            (Err(refused), _) => {
+                let refused = Err(or_denied(refused, &caller, &request));
+                if let Some(rehearsal) = &mut self.unit.lock().rehearsal {
+                    rehearsal.fetched(&request, &refused);
+                }
+                return refused;
             }
-        }
+            // Asked for what a shop would ask for, too.
+            (Ok(_), Some(answer)) => answer,
+            (Ok(checked), None) => self.waits(self.services.http.fetch(checked, request.clone())).await,
+        };
         let mut unit = self.unit.lock();
         if let Some(rehearsal) = &mut unit.rehearsal {
             rehearsal.fetched(&request, &answer);
         }
         unit.fetch_record(caller.name(), &request, answer.clone());
         answer
+    }
+}
+
+/// Says so where the operator, and not the manifest, stands against it.
+fn or_denied(refused: Error, caller: &Caller, request: &Request) -> Error {
+    let Error::NotGranted(_) = &refused else { return refused };
+    let denied = caller.denied.iter().filter(|power| power.kind == PowerKind::Http).map(|power| power.subject.clone()).collect();
+    match Url::parse(&request.url) {
+        Ok(url) if check(&denied, &url).is_ok() => {
+            Error::NotGranted(format!("{} was asked for and denied by the operator (`souk plugin grant {}`)", request.url, caller.name()))
+        }
+        _ => refused,
     }
 }
 
@@ -319,23 +357,34 @@ mod tests {
         let client = HttpClient::new().unwrap();
         let request = Request { method: "GET".into(), url: "http://localhost:1/".into(), headers: vec![], body: vec![], timeout_ms: 1_000 };
         let allowed = BTreeSet::from(["http://localhost:1".to_owned()]);
-        let Err(Error::Failed(why)) = client.fetch(&allowed, request, None).await else { panic!("it must not connect") };
+        let checked = Checked::of(&allowed, &request).unwrap();
+        let Err(Error::Failed(why)) = client.fetch(checked, request).await else { panic!("it must not connect") };
         assert!(why.contains("private address"), "{why}");
     }
 
-    #[tokio::test]
-    async fn header_injection_and_the_clients_own_headers_are_refused() {
-        let client = HttpClient::new().unwrap();
-        let allowed = BTreeSet::from(["example.com".to_owned()]);
-        for (name, value) in [("x", "a\r\nb: c"), ("x\r\ny", "a"), ("Host", "evil.net"), ("Transfer-Encoding", "chunked")] {
-            let request = Request {
-                method: "GET".into(),
-                url: "https://example.com/".into(),
-                headers: vec![(name.into(), value.into())],
-                body: vec![],
-                timeout_ms: 1_000,
-            };
-            assert!(matches!(client.fetch(&allowed, request, None).await, Err(Error::Invalid(_))), "{name:?}");
+    fn request(headers: &[(&str, &str)]) -> Request {
+        let headers = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        Request { method: "GET".into(), url: "https://example.com/".into(), headers, body: vec![], timeout_ms: 1_000 }
+    }
+
+    fn is_invalid(request: &Request) -> bool {
+        matches!(Checked::of(&BTreeSet::from(["example.com".to_owned()]), request), Err(Error::Invalid(_)))
+    }
+
+    #[test]
+    fn header_injection_and_the_clients_own_headers_are_refused() {
+        for header in [("x", "a\r\nb: c"), ("x\r\ny", "a"), ("Host", "evil.net"), ("Transfer-Encoding", "chunked")] {
+            assert!(is_invalid(&request(&[header])), "{header:?}");
         }
+    }
+
+    #[test]
+    fn every_part_of_a_request_has_a_bound() {
+        assert!(!is_invalid(&request(&[("x", "a")])));
+        assert!(is_invalid(&Request { method: "X".repeat(METHOD_BYTES_MAX + 1), ..request(&[]) }));
+        assert!(is_invalid(&Request { url: format!("https://example.com/{}", "a".repeat(URL_BYTES_MAX)), ..request(&[]) }));
+        assert!(is_invalid(&Request { body: vec![0; REQUEST_BYTES_MAX + 1], ..request(&[]) }));
+        assert!(is_invalid(&request(&[("x", "a"); HEADERS_MAX + 1])));
+        assert!(is_invalid(&request(&[("x", &"a".repeat(HEADER_BYTES_MAX))])));
     }
 }

@@ -6,6 +6,9 @@ use crate::engine::bindings::named_imports::souk::host::log::Host;
 use crate::engine::bindings::souk::host::log::Level;
 use crate::work::rehearsal::LogLine;
 
+/// Of one line; what comes after them is left out.
+const FIELDS_MAX: usize = 32;
+
 /// Line breaks and terminal sequences of a guest must not look like other lines.
 fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -16,7 +19,8 @@ fn printable(text: &str) -> String {
 }
 
 impl Host for GuestState {
-    fn write(&mut self, caller: Caller, level: Level, message: String, fields: Vec<(String, String)>) {
+    fn write(&mut self, caller: Caller, level: Level, message: String, mut fields: Vec<(String, String)>) {
+        fields.truncate(FIELDS_MAX);
         let bytes = message.len() + fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
         let (allowed, request, behalf_of) = {
             let mut unit = self.unit.lock();

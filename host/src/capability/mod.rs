@@ -22,6 +22,7 @@ pub mod random;
 pub mod search;
 pub mod secrets;
 pub mod session;
+pub mod slow;
 pub mod storage;
 
 use std::path::Path;
@@ -40,6 +41,7 @@ pub struct Services {
     pub secrets: secrets::Secrets,
     pub metrics: metrics::Metrics,
     pub search: Arc<search::Search>,
+    pub slow: slow::SlowWork,
 }
 
 impl Services {
@@ -53,6 +55,7 @@ impl Services {
             secrets: secrets::Secrets::read(secrets)?,
             metrics: metrics::Metrics::default(),
             search: Arc::new(search::Search::new(&data.join("search"), store)),
+            slow: slow::SlowWork::default(),
         })
     }
 }

@@ -14,6 +14,8 @@ const KEY_BYTES_MAX: usize = 512;
 const VALUE_BYTES_MAX: usize = 256 << 10;
 const KEYS_AT_ONCE_MAX: usize = 1_000;
 const SCAN_MAX: u32 = 1_000;
+/// Keys and values of one answer.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 impl From<UnitError> for Error {
     fn from(error: UnitError) -> Self {
@@ -73,11 +75,14 @@ impl Host for GuestState {
         }
         let mut unit = self.unit.lock();
         begin(&mut unit, &caller, &collection, asked.len())?;
+        let mut bytes = 0;
         asked
             .iter()
             .map(|key| {
                 check_key(key)?;
-                get(&mut unit, &caller, &collection, key)
+                let found = get(&mut unit, &caller, &collection, key)?;
+                bytes += found.as_ref().map_or(0, Vec::len);
+                if bytes <= ANSWER_BYTES_MAX { Ok(found) } else { Err(answer_too_large("fewer keys at once")) }
             })
             .collect()
     }
@@ -118,7 +123,12 @@ impl Host for GuestState {
         };
         let start = bound(&range.start)?.unwrap_or_else(|| first.clone());
         let end = bound(&range.end)?.unwrap_or_else(|| keys::collection_end(caller.name(), &collection));
-        let found = unit.read()?.scan(Bound::Included(&start), Bound::Excluded(&end), limit.min(SCAN_MAX) as usize, reverse)?;
+        let left = usize::try_from(unit.bytes_left()).unwrap_or(usize::MAX);
+        let (limit, bytes_max) = (limit.min(SCAN_MAX) as usize, left.min(ANSWER_BYTES_MAX));
+        let Some(found) = unit.read()?.scan_within(Bound::Included(&start), Bound::Excluded(&end), limit, bytes_max, reverse)? else {
+            unit.charge_bytes(bytes_max)?;
+            return Err(answer_too_large("with a lower limit"));
+        };
         unit.charge(found.len() as u32, caller.manifest.limits.storage_operations)?;
         let bytes = found.iter().map(|(key, value)| key.len() + value.len()).sum();
         caller.usage.read(1 + found.len(), bytes);
@@ -155,6 +165,10 @@ impl Host for GuestState {
         let added = unit.write()?.counter_add(&keys::counter(caller.name(), &collection, &key), delta, floor)?;
         added.map_err(|below| Error::BelowFloor(below.value))
     }
+}
+
+fn answer_too_large(ask: &str) -> Error {
+    Error::Quota(format!("more than {ANSWER_BYTES_MAX} bytes in one answer, or than the unit has left: ask {ask}"))
 }
 
 fn get(unit: &mut Unit, caller: &Caller, collection: &str, key: &str) -> Result<Option<Vec<u8>>, Error> {

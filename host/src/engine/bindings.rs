@@ -109,6 +109,8 @@ wasmtime::component::bindgen!({
     imports: {
         "souk:host/http-client.fetch": async,
         "souk:host/cache.get": async,
+        "souk:host/crypto.hash-password": async,
+        "souk:host/crypto.verify-password": async,
     },
     exports: { default: async },
     named_imports: {

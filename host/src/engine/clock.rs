@@ -46,7 +46,7 @@ pub(super) enum TimeUp {
 /// Until its first tick a call has read nothing: that would cost each short one
 /// more than the tick that a long one gains by it.
 pub(super) struct CallClock {
-    processor_time: ProcessorTime,
+    pub processor_time: ProcessorTime,
     call: Mutex<Call>,
 }
 

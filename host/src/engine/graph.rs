@@ -153,7 +153,10 @@ impl Graph {
             pre,
             baseline: compiled.baseline,
             by_name: entries.iter().enumerate().map(|(index, e)| (e.plugin.name().to_owned(), index)).collect(),
-            meter: Arc::new(Meter { owners: modules.iter().map(|(name, index)| (name.clone(), entries[*index].stats.clone())).collect() }),
+            meter: Arc::new(Meter {
+                owners: modules.iter().map(|(name, index)| (name.clone(), entries[*index].stats.clone())).collect(),
+                plugins: entries.iter().map(|entry| (entry.plugin.name().to_owned(), entry.stats.clone())).collect(),
+            }),
             modules,
             entries,
             services,

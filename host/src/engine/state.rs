@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline, WasmBacktrace};
 
+use super::bindings::Caller;
 use super::clock::CallClock;
 use super::{PluginStats, TICK};
 use crate::capability::Services;
@@ -28,6 +29,19 @@ impl GuestState {
     pub(crate) async fn waits<T>(&self, awaited: impl Future<Output = T>) -> T {
         self.clock.waits(unit::waits(&self.unit, awaited)).await
     }
+
+    /// Long work on a thread of its own, which is the caller's processor time. None where it could not be done.
+    pub(crate) async fn slowly<T: Send + 'static>(&self, caller: &Caller, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let processor_time = self.clock.processor_time;
+        let work = move || {
+            let begun = processor_time();
+            let done = work();
+            (done, processor_time().saturating_sub(begun))
+        };
+        let (done, took) = self.waits(self.services.slow.run(caller.name(), work)).await?;
+        self.meter.charge_plugin(caller.name(), took);
+        Some(done)
+    }
 }
 
 /// Charges processor time to the plugin whose code runs when the clock ticks:
@@ -35,9 +49,17 @@ impl GuestState {
 pub(super) struct Meter {
     /// By name of the core module.
     pub owners: HashMap<String, Arc<PluginStats>>,
+    pub plugins: HashMap<String, Arc<PluginStats>>,
 }
 
 impl Meter {
+    /// For work that was done in its name, and not by its code.
+    fn charge_plugin(&self, plugin: &str, time: Duration) {
+        if let Some(stats) = self.plugins.get(plugin) {
+            stats.record_cpu(time);
+        }
+    }
+
     fn charge(&self, stack: &WasmBacktrace, time: Duration) {
         let owner = stack.frames().iter().find_map(|frame| self.owners.get(frame.module().name()?));
         if let Some(owner) = owner {

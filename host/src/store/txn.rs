@@ -28,6 +28,25 @@ pub(super) struct Add {
     pub floor: Option<i64>,
 }
 
+/// What a scan has come to.
+struct Found {
+    entries: Vec<(Bytes, Bytes)>,
+    bytes: usize,
+    limit: usize,
+    bytes_max: usize,
+}
+
+impl Found {
+    fn push(&mut self, key: &[u8], value: Bytes) {
+        self.bytes += key.len() + value.len();
+        self.entries.push((Bytes::copy_from_slice(key), value));
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= self.limit || self.bytes > self.bytes_max
+    }
+}
+
 pub(super) fn decode_counter(value: &[u8]) -> Result<i64, StoreError> {
     let bytes = value.try_into().map_err(|_| StoreError(format!("a counter has {} bytes instead of 8: restore from a backup", value.len())))?;
     Ok(i64::from_be_bytes(bytes))
@@ -69,11 +88,24 @@ impl Txn {
     /// Documents in order of keys, or the reverse, own writes among them. What
     /// lies behind the last key returned counts as not read.
     pub fn scan(&mut self, start: Bound<&[u8]>, end: Bound<&[u8]>, limit: usize, reverse: bool) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
+        Ok(self.scan_within(start, end, limit, usize::MAX, reverse)?.unwrap_or_default())
+    }
+
+    /// The same; none where keys and values together have more than so many
+    /// bytes, and then no more than one document beyond them was read.
+    pub fn scan_within(
+        &mut self,
+        start: Bound<&[u8]>,
+        end: Bound<&[u8]>,
+        limit: usize,
+        bytes_max: usize,
+        reverse: bool,
+    ) -> Result<Option<Vec<(Bytes, Bytes)>>, StoreError> {
         self.operations += 1;
         if limit == 0 || super::engine::is_empty_range(start, end) {
-            return Ok(Vec::new());
+            return Ok(Some(Vec::new()));
         }
-        let mut found: Vec<(Bytes, Bytes)> = Vec::new();
+        let mut found = Found { entries: Vec::new(), bytes: 0, limit, bytes_max };
         let mut own: Box<dyn Iterator<Item = (&Vec<u8>, &Option<Bytes>)>> = {
             let range = self.writes.range::<[u8], _>((start, end));
             if reverse { Box::new(range.rev()) } else { Box::new(range) }
@@ -83,8 +115,8 @@ impl Txn {
         self.current.scan(Space::Documents, start, end, reverse, &mut |key, value| {
             while let Some((own_key, own_value)) = next_own.filter(|(own_key, _)| before(own_key, key)) {
                 if let Some(own_value) = own_value {
-                    found.push((Bytes::copy_from_slice(own_key), own_value.clone()));
-                    if found.len() == limit {
+                    found.push(own_key, own_value.clone());
+                    if found.is_full() {
                         return false;
                     }
                 }
@@ -98,26 +130,26 @@ impl Txn {
                 _ => Some(value),
             };
             if let Some(value) = value {
-                found.push((Bytes::copy_from_slice(key), value));
+                found.push(key, value);
             }
-            found.len() < limit
+            !found.is_full()
         })?;
-        while found.len() < limit
+        while !found.is_full()
             && let Some((key, value)) = next_own
         {
             if let Some(value) = value {
-                found.push((Bytes::copy_from_slice(key), value.clone()));
+                found.push(key, value.clone());
             }
             next_own = own.next();
         }
-        let last = found.last().filter(|_| found.len() == limit).map(|(key, _)| Bound::Included(key.to_vec()));
+        let last = found.entries.last().filter(|_| found.is_full()).map(|(key, _)| Bound::Included(key.to_vec()));
         let (start, end) = (start.map(<[u8]>::to_vec), end.map(<[u8]>::to_vec));
         self.ranges_read.push(match last {
             Some(last) if reverse => (last, end),
             Some(last) => (start, last),
             None => (start, end),
         });
-        Ok(found)
+        Ok((found.bytes <= bytes_max).then_some(found.entries))
     }
 
     /// Documents in order of keys as they are in the snapshot. Leaves no note of

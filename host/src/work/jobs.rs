@@ -94,9 +94,19 @@ fn read_whole(txn: &mut Txn, id: &[u8]) -> Result<Option<Record>, RunError> {
     Ok(txn.get(id)?.and_then(|bytes| decode(&bytes).map_err(damaged).ok()))
 }
 
-/// Checked when a plugin is loaded, before it can go live.
+const CRON_BYTES_MAX: usize = 128;
+/// 2026: where the first instant of a pattern is looked for, so that the answer is the same on any day.
+const CRON_FROM_MS: u64 = 1_767_225_600_000;
+
+/// Checked when a plugin is loaded, before it can go live. One that names no instant, as the 30th of February, would be looked
+/// for through thousands of years, again and again.
 pub fn check_cron(pattern: &str) -> Result<(), String> {
-    Cron::from_str(pattern).map(|_| ()).map_err(|e| format!("`{pattern}` is not a cron expression: {e}"))
+    if pattern.len() > CRON_BYTES_MAX {
+        return Err(format!("a cron expression of {} bytes; at most {CRON_BYTES_MAX}", pattern.len()));
+    }
+    Cron::from_str(pattern).map_err(|e| format!("`{pattern}` is not a cron expression: {e}"))?;
+    let first = Schedule::new(pattern, TimeZone::UTC).and_then(|schedule| schedule.next_after(CRON_FROM_MS));
+    first.map(drop).ok_or_else(|| format!("`{pattern}` never comes"))
 }
 
 /// When a repeating job is due. Days are set forward and back by an hour twice

@@ -46,6 +46,10 @@ pub struct Limits {
     pub invalidated_tags_max: usize,
     pub log_lines_max: u32,
     pub log_bytes_max: u32,
+    /// Web requests of each plugin, and what their answers have together: they
+    /// are kept for the case that the unit is run again.
+    pub fetches_max: usize,
+    pub fetched_bytes_max: usize,
 }
 
 impl Limits {
@@ -58,6 +62,8 @@ impl Limits {
         invalidated_tags_max: 1_024,
         log_lines_max: 64,
         log_bytes_max: 64 << 10,
+        fetches_max: 64,
+        fetched_bytes_max: 16 << 20,
     };
     /// An operator's import is one unit.
     pub const COMMAND: Limits = Limits {
@@ -69,6 +75,8 @@ impl Limits {
         invalidated_tags_max: 1_000_000,
         log_lines_max: 10_000,
         log_bytes_max: 10 << 20,
+        fetches_max: 10_000,
+        fetched_bytes_max: 256 << 20,
     };
 }
 
@@ -77,7 +85,11 @@ pub const SESSION_TTL_MS: u64 = 30 * 24 * 3_600_000;
 const SESSION_TOUCH_MS: u64 = 24 * 3_600_000;
 pub const SESSION_KEY_BYTES_MAX: usize = 64;
 pub const SESSION_VALUE_BYTES_MAX: usize = 4 << 10;
-const SESSION_VALUES_MAX: usize = 256;
+/// Of each plugin: none takes the room of another.
+const SESSION_VALUES_MAX: usize = 64;
+/// Values that others wait for, because a guest has said it will compute them.
+const LEASES_MAX: u32 = 256;
+const TAG_BYTES_MAX: usize = 512;
 
 #[derive(Debug, thiserror::Error)]
 pub enum UnitError {
@@ -130,6 +142,7 @@ struct Spent {
     bytes: u64,
     log_lines: u32,
     log_bytes: u32,
+    leases: u32,
 }
 
 /// What the runner has to see to after the commit.
@@ -341,6 +354,9 @@ impl Unit {
         if self.read_only > 0 {
             return Err(UnitError::ReadOnly);
         }
+        if let Some(long) = tags.iter().find(|tag| tag.len() > TAG_BYTES_MAX) {
+            return Err(UnitError::Quota(format!("a page tag of {} bytes; at most {TAG_BYTES_MAX}", long.len())));
+        }
         let tags: BTreeSet<String> = tags.into_iter().filter(|tag| !self.staged.invalidated.contains(tag)).collect();
         let max = self.limits.invalidated_tags_max;
         if self.staged.invalidated.len() + tags.len() > max {
@@ -359,9 +375,17 @@ impl Unit {
         spent.log_lines <= self.limits.log_lines_max && spent.log_bytes <= self.limits.log_bytes_max
     }
 
-    /// Dropped when the unit ends, however it ends.
+    /// Dropped when the unit ends, however it ends; at once where it holds very many already.
     pub fn hold(&mut self, guard: Box<dyn std::any::Any + Send>) {
-        self.held.push(guard);
+        self.spent.leases = self.spent.leases.saturating_add(1);
+        if self.spent.leases <= LEASES_MAX {
+            self.held.push(guard);
+        }
+    }
+
+    /// Read and written bytes that may still be.
+    pub fn bytes_left(&self) -> u64 {
+        self.limits.bytes_max.saturating_sub(self.spent.bytes)
     }
 
     /// What a fetch was answered in an earlier run of this unit.
@@ -369,9 +393,19 @@ impl Unit {
         self.fetches.replay(fetch_fingerprint(plugin, request))
     }
 
+    /// Whether `plugin` may send one more.
+    pub fn fetch_allowed(&self, plugin: &str) -> Result<(), String> {
+        let (number, bytes) = self.fetches.of(plugin);
+        let Limits { fetches_max, fetched_bytes_max, .. } = self.limits;
+        if number >= *fetches_max || bytes >= *fetched_bytes_max {
+            return Err(format!("more than {fetches_max} web requests, or {fetched_bytes_max} bytes of answers, in one unit: do the rest in jobs"));
+        }
+        Ok(())
+    }
+
     /// Keeps an answer for the case that this unit is run again.
     pub fn fetch_record(&mut self, plugin: &str, request: &http_client::Request, answer: FetchAnswer) {
-        self.fetches.record(fetch_fingerprint(plugin, request), answer);
+        self.fetches.record(plugin, fetch_fingerprint(plugin, request), answer);
     }
 }
 
@@ -411,6 +445,7 @@ pub type FetchAnswer = Result<http_client::Response, http_client::Error>;
 struct Fetches(Vec<Fetched>);
 
 struct Fetched {
+    plugin: Box<str>,
     fingerprint: [u8; 32],
     answer: FetchAnswer,
     given: bool,
@@ -428,8 +463,14 @@ impl Fetches {
         Some(fetched.answer.clone())
     }
 
-    fn record(&mut self, fingerprint: [u8; 32], answer: FetchAnswer) {
-        self.0.push(Fetched { fingerprint, answer, given: true });
+    /// How many, and bytes of their answers.
+    fn of(&self, plugin: &str) -> (usize, usize) {
+        let own = self.0.iter().filter(|fetched| &*fetched.plugin == plugin);
+        own.fold((0, 0), |(number, bytes), fetched| (number + 1, bytes + fetched.answer.as_ref().map_or(0, |answer| answer.body.len())))
+    }
+
+    fn record(&mut self, plugin: &str, fingerprint: [u8; 32], answer: FetchAnswer) {
+        self.0.push(Fetched { plugin: plugin.into(), fingerprint, answer, given: true });
     }
 }
 
@@ -525,8 +566,9 @@ impl Unit {
         self.load_session()?;
         let place = (plugin.to_owned(), key.to_owned());
         let values = &self.session.record.values;
-        if values.len() >= SESSION_VALUES_MAX && !values.contains_key(&place) {
-            return Err(SessionError::Invalid(format!("a session has at most {SESSION_VALUES_MAX} values")));
+        let own = values.keys().filter(|(owner, _)| owner == plugin).count();
+        if own >= SESSION_VALUES_MAX && !values.contains_key(&place) {
+            return Err(SessionError::Invalid(format!("a session has at most {SESSION_VALUES_MAX} values of one plugin")));
         }
         self.change_session()?;
         self.session.record.values.insert(place, value);

@@ -28,6 +28,12 @@ const WINDOW_MAX: u32 = 10_000;
 const FILTERS_MAX: usize = 32;
 const FILTER_VALUES_MAX: usize = 1_000;
 const FACETS_MAX: usize = 16;
+/// Fields to look in, or to highlight.
+const FIELDS_MAX: usize = super::FIELDS_MAX;
+/// Values of a segment's facet, the most frequent ones: more are not told apart.
+const FACET_VALUES_KEPT: usize = 10_000;
+/// Documents looked at for one list of completions.
+const SUGGESTION_DOCUMENTS_MAX: u32 = 200_000;
 const FACET_VALUES_MAX: usize = 1_000;
 pub const SUGGESTIONS_MAX: u32 = 20;
 const SUGGESTION_TERMS_MAX: usize = 1_000;
@@ -52,6 +58,8 @@ pub(super) fn check(definition: &Definition, query: &SearchQuery) -> Result<(), 
     most("offset and limit", query.offset.saturating_add(query.limit) as usize, WINDOW_MAX as usize)?;
     most("filters", query.filters.len(), FILTERS_MAX)?;
     most("facets", query.facets.len(), FACETS_MAX)?;
+    most("fields", query.fields.len(), FIELDS_MAX)?;
+    most("highlight", query.highlight.len(), FIELDS_MAX)?;
     query.fields.iter().try_for_each(|name| field(name, &[FieldKind::Text], "fields"))?;
     query.facets.iter().try_for_each(|name| field(name, &[FieldKind::Keyword], "facets"))?;
     query.highlight.iter().try_for_each(|name| field(name, &[FieldKind::Text], "highlight"))?;
@@ -357,7 +365,12 @@ impl SegmentCollector for SegmentFacetCounts {
     fn harvest(self) -> Self::Fruit {
         let named = |(column, counts): (Option<StrColumn>, Vec<u64>)| {
             let Some(column) = column else { return Ok(HashMap::new()) };
-            let found: Vec<(u64, u64)> = (0..).zip(counts).filter(|(_, count)| *count > 0).collect();
+            let mut found: Vec<(u64, u64)> = (0..).zip(counts).filter(|(_, count)| *count > 0).collect();
+            if found.len() > FACET_VALUES_KEPT {
+                found.select_nth_unstable_by_key(FACET_VALUES_KEPT, |(ordinal, count)| (std::cmp::Reverse(*count), *ordinal));
+                found.truncate(FACET_VALUES_KEPT);
+                found.sort_unstable_by_key(|(ordinal, _)| *ordinal);
+            }
             let ordinals: Vec<u64> = found.iter().map(|(ordinal, _)| *ordinal).collect();
             let mut values = Vec::with_capacity(found.len());
             column.dictionary().sorted_ords_to_term_cb(&ordinals, |term| values.push(String::from_utf8_lossy(term).into_owned()))?;
@@ -376,6 +389,7 @@ pub(super) fn suggest(index: &Index, typed: &str, limit: u32) -> Result<Vec<Stri
     }
     let searcher = index.reader.searcher();
     let mut found: HashMap<String, (char, u32)> = HashMap::new();
+    let mut documents = 0;
     for segment in searcher.segment_readers() {
         let inverted = segment.inverted_index(index.fields.suggest)?;
         let mut terms = inverted.terms().range().ge(&prefix).into_stream()?;
@@ -386,7 +400,8 @@ pub(super) fn suggest(index: &Index, typed: &str, limit: u32) -> Result<Vec<Stri
             let mut postings = inverted.read_postings_from_terminfo(terms.value(), IndexRecordOption::Basic)?;
             // Of replaced documents the terms stay until segments are merged.
             let mut alive = 0;
-            while postings.doc() != TERMINATED {
+            while postings.doc() != TERMINATED && documents < SUGGESTION_DOCUMENTS_MAX {
+                documents += 1;
                 alive += u32::from(!segment.is_deleted(postings.doc()));
                 postings.advance();
             }

@@ -199,18 +199,40 @@ async fn what_a_quota_refuses_is_not_committed() {
         assert!(matches!(unit.invalidate((990..1_025).map(|n| n.to_string()).collect()), Err(UnitError::Quota(_))));
         unit.invalidate((990..1_024).map(|n| n.to_string()).collect()).unwrap();
 
-        for n in 0..256 {
+        for n in 0..64 {
             unit.session_set("shop", &n.to_string(), "v".into()).unwrap();
         }
-        assert!(unit.session_set("shop", "256", "v".into()).is_err());
+        assert!(unit.session_set("shop", "64", "v".into()).is_err());
+        unit.session_set("other", "64", "no plugin takes the room of another".into()).unwrap();
         unit.session_set("shop", "0", "again".into()).unwrap();
-        assert_eq!(unit.session_get("shop", "256").unwrap(), None);
+        assert_eq!(unit.session_get("shop", "64").unwrap(), None);
         web(200, "")
     });
     let bench = Bench::new(fake);
     bench.get("shop", "a").await.unwrap();
     assert_eq!(bench.count(b'o'), 256);
     assert_eq!(bench.dropped.lock().len(), 1_024);
+}
+
+#[tokio::test]
+async fn web_requests_and_leases_are_bounded_for_each_plugin() {
+    let fake = Fake::new(shop(), |c| async move {
+        let mut unit = c.unit.lock();
+        let request = |n: usize| http_client::Request { method: "GET".into(), url: n.to_string(), headers: vec![], body: vec![], timeout_ms: 0 };
+        for n in 0..64 {
+            unit.fetch_allowed("shop").unwrap();
+            unit.fetch_record("shop", &request(n), Err(http_client::Error::Timeout));
+        }
+        assert!(unit.fetch_allowed("shop").is_err());
+        let large = http_client::Response { status: 200, headers: vec![], body: vec![0; 16 << 20] };
+        unit.fetch_record("large", &request(0), Ok(large));
+        assert!(unit.fetch_allowed("large").is_err() && unit.fetch_allowed("other").is_ok());
+        let held = std::sync::Arc::new(());
+        (0..1_000).for_each(|_| unit.hold(Box::new(held.clone())));
+        assert_eq!(std::sync::Arc::strong_count(&held), 257);
+        web(200, "")
+    });
+    Bench::new(fake).get("shop", "a").await.unwrap();
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 
-use souk_sdk::{bindings, clock, events, http, log, random, session};
+use souk_sdk::{bindings, cache, clock, crypto, events, http, jobs, log, metrics, pages, random, search, session};
 
 /// Not the SDK's own: it would check names before the host does.
 use bindings::host::storage::{self, Range};
@@ -95,9 +95,100 @@ pub fn commit(misdeed: &str) -> String {
             format!("{} got through", sent.count())
         }
         "too-much-randomness" => (0..100_000).map(|_| random::bytes(1 << 20).len()).sum::<usize>().to_string(),
+        // Hashes that name their own price.
+        price if price.starts_with("m=") => {
+            let hash = format!("$argon2id$v=19${price}$c29tZXNhbHRzb21lc2FsdA$gWVpqoxMqkvU7Q5VpPuxfY3DLMUkZXpUNEDiYkNf7rY");
+            told(crypto::verify_password("password", &hash).map(drop))
+        }
+        "passwords-without-end" => loop {
+            black_box(crypto::hash_password("password").is_ok());
+        },
+        "a-hash-of-megabytes" => told(crypto::verify_password("password", &"$argon2id$".repeat(700_000)).map(drop)),
+        "digests-without-end" => loop {
+            black_box(crypto::digest(&vec![0; 7 << 20]));
+        },
+        "seals-without-end" => loop {
+            black_box(crypto::seal("key", &[], &vec![0; 7 << 20]).is_ok());
+        },
+        "a-million-keys-to-wait-for" => (0..u32::MAX).map(|n| cache::get(&n.to_string()).map_or(0, |value| value.len())).sum::<usize>().to_string(),
+        "keys-of-megabytes" => loop {
+            black_box(cache::get(&"k".repeat(7 << 20)));
+        },
+        "cache-flood" => loop {
+            cache::put(&random::token(16), &vec![0; 1 << 20], u32::MAX);
+        },
+        "methods-of-megabytes" => loop {
+            black_box(bindings::host::http_client::fetch(&http::Request {
+                method: "X".repeat(7 << 20),
+                url: "https://allowed.example/".into(),
+                headers: Vec::new(),
+                body: Vec::new(),
+                timeout_ms: 1,
+            }))
+            .ok();
+        },
+        "fetches-without-end" => loop {
+            if let Err(http::Error::Quota(reason)) = fetch("http://localhost:1/", Vec::new(), 1) {
+                return format!("refused: {reason}");
+            }
+        },
+        "fill-for-a-scan" => told((0..120).try_for_each(|n: u32| storage::put("heap", &format!("{n:04}"), &vec![0; 256 << 10]))),
+        "scan-it-at-once" => told(storage::scan("heap", &Range { start: None, end: None }, 1_000, false).map(drop)),
+        "get-it-at-once" => told(storage::get_many("heap", &(0..120).map(|n| format!("{n:04}")).collect::<Vec<_>>()).map(drop)),
+        "a-million-fields-of-a-line" => {
+            bindings::host::log::write(bindings::host::log::Level::Info, "", &vec![(String::new(), String::new()); 300_000]);
+            "done".into()
+        }
+        "metrics-flood" => {
+            for n in 0..u32::MAX {
+                metrics::count(&format!("name_{n}"), &[("label".into(), n.to_string())], 1);
+            }
+            "done".into()
+        }
+        "tags-of-megabytes" => {
+            pages::invalidate(&vec!["t".repeat(1 << 20); 7]);
+            "done".into()
+        }
+        "jobs-at-the-end-of-time" => told((0..10_000).try_for_each(|n: u32| jobs::schedule_json("never", &n.to_string(), u64::MAX, &()))),
+        "fill-for-a-search" => {
+            let text: String = (0..4_000).map(|word| format!("w{word} ")).collect();
+            let field = |name: &str, value| search::Field { name: name.into(), value };
+            let many = |n: u32| search::Value::Many((0..120).map(|value| format!("{n}-{value}")).collect());
+            told((0..200).try_for_each(|n: u32| search::put("noise", &n.to_string(), &[field("text", search::Value::Text(text.clone())), field("keys", many(n))])))
+        }
+        "search-in-a-million-fields" => told(search(|query| query.fields = vec!["text".into(); 300_000])),
+        "highlight-a-million-times" => told(search(|query| query.highlight = vec!["text".into(); 300_000])),
+        "search-for-everything" => loop {
+            let found = search(|query| {
+                query.text = (0..60).map(|n| format!("w{} ", n % 10)).collect();
+                query.typo_tolerance = true;
+                query.facets = vec!["keys".into(); 16];
+                query.highlight = vec!["text".into(); 32];
+                query.limit = 200;
+            });
+            if found.is_err() {
+                return told(found);
+            }
+        },
         "session-flood" => told((0..100_000).try_for_each(|n: u32| session::set(&n.to_string(), &"x".repeat(1_000)))),
         other => format!("no misdeed `{other}`"),
     }
+}
+
+fn search(ask: impl FnOnce(&mut search::SearchQuery)) -> Result<(), search::Error> {
+    let mut query = search::SearchQuery {
+        text: "w1".into(),
+        fields: Vec::new(),
+        filters: Vec::new(),
+        sort: search::Sort::Relevance,
+        offset: 0,
+        limit: 10,
+        facets: Vec::new(),
+        highlight: Vec::new(),
+        typo_tolerance: false,
+    };
+    ask(&mut query);
+    search::query("noise", &query).map(drop)
 }
 
 fn told<E: std::fmt::Debug>(done: Result<(), E>) -> String {
