@@ -76,7 +76,7 @@ pub use wit_bindgen::rt;
 pub use bindings::of_others::*;
 pub use bindings::{commerce, extend, host};
 pub use capability::{
-    assets, cache, clock, crypto, data, http_client as http, metrics, pages, random, search, secrets, session,
+    assets, cache, caller, clock, crypto, data, http_client as http, metrics, pages, random, search, secrets, session,
 };
 pub use flow::{effects, events, jobs};
 pub use money::Money;

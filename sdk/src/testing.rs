@@ -85,6 +85,7 @@ struct State {
     random: u64,
     read_only: bool,
     form: u32,
+    caller: Option<String>,
 }
 
 impl Default for State {
@@ -118,6 +119,7 @@ impl Default for State {
             random: 1,
             read_only: false,
             form: 1,
+            caller: None,
         }
     }
 }
@@ -167,6 +169,11 @@ pub fn advance_ms(ms: u64) {
 /// Chance repeats itself: the same seed gives the same bytes and tokens.
 pub fn set_random_seed(seed: u64) {
     with(|state| state.random = seed);
+}
+
+/// The plugin whose calls the tested service answers; none, the host, unless set.
+pub fn set_caller(plugin: Option<&str>) {
+    with(|state| state.caller = plugin.map(Into::into));
 }
 
 /// The form in which documents are to be written; the first unless set.
@@ -784,6 +791,14 @@ pub(crate) mod capability {
         /// The form in which documents are to be written in this unit.
         pub fn form() -> Result<u32, Error> {
             Ok(super::with(|state| state.form))
+        }
+    }
+
+    /// For services: who calls.
+    pub mod caller {
+        /// The plugin that has called the service which now runs; none where the host does.
+        pub fn name() -> Option<String> {
+            super::with(|state| state.caller.clone())
         }
     }
 

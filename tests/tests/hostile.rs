@@ -262,8 +262,8 @@ async fn each_host_call_at_its_dearest_leaves_the_shop_alive() {
         ("search-for-everything", &[200, 504], ""),
     ] {
         let asked: Vec<_> = (0..AT_ONCE).map(|_| tokio::spawn(client().get(format!("{}/hostile/{misdeed}", shop.url)).send())).collect();
-        for path in ["/health", "/ready"] {
-            assert_eq!(client().get(format!("{}{path}", shop.url)).send().await.unwrap().status(), 200, "{misdeed}: {path}");
+        for address in [format!("{}/health", shop.url), format!("{}/ready", shop.ops)] {
+            assert_eq!(client().get(&address).send().await.unwrap().status(), 200, "{misdeed}: {address}");
         }
         for answer in asked {
             let answer = answer.await.unwrap().unwrap();

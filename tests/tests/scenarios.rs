@@ -127,7 +127,7 @@ fn a_call_over_a_limit_fails_and_says_which() {
         if kind == "deadline" {
             // It is not known how far it was when the clock stopped it, but where it began to turn is.
             let hottest = report["hottest"][0]["function"].as_str().unwrap();
-            assert!(report["spent"]["instructions"]["used"].is_null() && hottest.contains("Hostile"), "{misdeed}: {hottest}");
+            assert!(report["spent"]["instructions"]["used"].is_null() && hottest.contains("souk_hostile"), "{misdeed}: {hottest}");
         }
     }
     // The guest is told that it may not, and goes on; the limit was passed all the same.

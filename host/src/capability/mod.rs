@@ -7,6 +7,7 @@
 
 pub mod assets;
 pub mod cache;
+pub mod caller;
 pub mod clock;
 pub mod config;
 pub mod crypto;

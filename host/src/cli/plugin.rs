@@ -21,7 +21,8 @@ use crate::shop::grants::{Grants, UNSIGNED, plugin_folders};
 use crate::shop::load::Files;
 use crate::shop::manifest::{ExtensionPoint, FailurePolicy};
 use crate::shop::policies::{Changed, Policies};
-use crate::shop::powers::{Power, beyond};
+use crate::shop::offers::Offers;
+use crate::shop::powers::Power;
 use crate::shop::reference;
 use crate::shop::settings::{Settings, StoreFolder};
 use crate::shop::versions::{OnTrial, Versions};
@@ -417,10 +418,11 @@ async fn grant(folder: &StoreFolder, named: Vec<String>, consent: &Consent) -> R
             Err(_) if all => continue,
             Err(error) => return Err(error),
         };
-        if all && grants.admit(&files).is_ok() {
+        let offers = Offers::of_folder(&plugins, Some(&grants));
+        if all && grants.admit(&files, &offers).is_ok() {
             continue;
         }
-        agree(&mut grants, &files, UNSIGNED, consent)?;
+        agree(&mut grants, &offers, &files, UNSIGNED, consent)?;
         grants.write(&plugins)?;
         tell_whether_live(folder, &files.manifest.name).await?;
     }
@@ -428,9 +430,9 @@ async fn grant(folder: &StoreFolder, named: Vec<String>, consent: &Consent) -> R
 }
 
 /// Shows what a version asks for, and writes down what it is given.
-fn agree(grants: &mut Grants, files: &Files, publisher: &str, consent: &Consent) -> Result<()> {
+fn agree(grants: &mut Grants, offers: &Offers, files: &Files, publisher: &str, consent: &Consent) -> Result<()> {
     let (name, version) = (&files.manifest.name, &files.manifest.version);
-    let asked = files.asked()?;
+    let asked = files.asked(offers)?;
     let denied: BTreeSet<Power> = consent.deny.iter().cloned().collect();
     for power in &denied {
         ensure!(asked.contains(power), "`{name}` does not ask for `{power}`");
@@ -441,10 +443,9 @@ fn agree(grants: &mut Grants, files: &Files, publisher: &str, consent: &Consent)
     if !files.manifest.description.is_empty() {
         say!("  {}", files.manifest.description);
     }
-    let known = before.map(|grant| grant.powers.union(&grant.denied).cloned().collect()).unwrap_or_default();
-    let fresh: BTreeSet<&Power> = beyond(&known, &asked).into_iter().collect();
+    let fresh: BTreeSet<&Power> = grants.beyond(name, &asked).into_iter().collect();
     let show = |title: String, powers: &mut dyn Iterator<Item = &Power>| {
-        let lines: Vec<String> = powers.map(|power| format!("  {} {}  [{power}]", if denied.contains(power) { "✗" } else { "·" }, power.in_plain_words())).collect();
+        let lines: Vec<String> = powers.map(|power| format!("  {} {}  [{power}]", if denied.contains(power) { "✗" } else { "·" }, power.in_plain_words(offers))).collect();
         if !lines.is_empty() {
             say!("{title}\n{}", lines.join("\n"));
         }
@@ -479,7 +480,8 @@ fn keep(folder: &StoreFolder, from: &Bundled) -> Result<(String, String)> {
     }
     let plugins = folder.plugins();
     let mut grants = granted(&plugins)?;
-    agree(&mut grants, &bundle.files()?, publisher.unwrap_or(UNSIGNED), &from.consent)?;
+    let offers = Offers::of_folder(&plugins, Some(&grants));
+    agree(&mut grants, &offers, &bundle.files()?, publisher.unwrap_or(UNSIGNED), &from.consent)?;
     let unpacked = tempfile::Builder::new().prefix(".unpacked").tempdir_in(&plugins)?;
     bundle.write_to(unpacked.path())?;
     let id = Versions::of(&plugins, &bundle.name).keep(unpacked.path())?;
@@ -628,15 +630,16 @@ fn check(folder: &Path) -> Result<()> {
     let (name, version) = (&files.manifest.name, &files.manifest.version);
     crate::front::assets::load(name, &folder.join("assets"))?;
     say!("{name} {version}: {} KiB", files.component.len() / 1024);
-    for power in files.asked()? {
-        say!("  · {}  [{power}]", power.in_plain_words());
+    let offers = Offers::of(&files.manifest);
+    for power in files.asked(&offers)? {
+        say!("  · {}  [{power}]", power.in_plain_words(&offers));
     }
     Ok(())
 }
 
 fn pack(folder: &Path, out: Option<PathBuf>, key: Option<&Path>) -> Result<()> {
     let files = Files::read(folder)?;
-    files.asked()?;
+    files.asked(&Offers::default())?;
     let key = key.map(bundle::read_secret_key).transpose()?;
     let out = out.unwrap_or_else(|| format!("{}-{}.souk", files.manifest.name, files.manifest.version).into());
     let bytes = bundle::pack(folder, key.as_ref())?;

@@ -6,6 +6,9 @@
 
 pub use crate::shop::plugin::Caller;
 
+/// The plugin whose calls an instance of a service answers; none for the host's.
+pub type CalledBy = Option<std::sync::Arc<str>>;
+
 /// The packages that the host has a side of, and their versions in `wit/`.
 pub const OFFERED: [(&str, &str); 3] = [("souk:host", "0.1.0"), ("souk:web", "0.1.0"), ("souk:extend", "0.1.0")];
 
@@ -30,11 +33,12 @@ pub enum Capability {
     Clock,
     Log,
     Metrics,
+    Caller,
     Assets,
 }
 
 impl Capability {
-    pub const ALL: [(Self, &str); 18] = [
+    pub const ALL: [(Self, &str); 19] = [
         (Self::Storage, "souk:host/storage"),
         (Self::Data, "souk:host/data"),
         (Self::Cache, "souk:host/cache"),
@@ -52,6 +56,7 @@ impl Capability {
         (Self::Clock, "souk:host/clock"),
         (Self::Log, "souk:host/log"),
         (Self::Metrics, "souk:host/metrics"),
+        (Self::Caller, "souk:host/caller"),
         (Self::Assets, "souk:web/assets"),
     ];
 
@@ -131,6 +136,7 @@ wasmtime::component::bindgen!({
         "souk:host/clock@0.1.0": Caller,
         "souk:host/log@0.1.0": Caller,
         "souk:host/metrics@0.1.0": Caller,
+        "souk:host/caller@0.1.0": CalledBy,
         "souk:web/assets@0.1.0": Caller,
     },
     additional_derives: [Clone],

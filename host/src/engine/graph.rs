@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Func, HasSelf, InstancePre, Lift, Linker, Lower, TypedFunc, Val};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 
-use super::bindings::Capability;
+use super::bindings::{CalledBy, Capability};
 use super::bindings::exports::souk::host::effect_handler::{Completion, Effect, Failure};
 use super::bindings::exports::souk::host::event_handler::Event;
 use super::bindings::exports::souk::host::job_handler::Job;
@@ -129,7 +129,8 @@ impl Graph {
                     extension::add_to_linker(&mut linker, &component, label, interface, plugin, providers.clone())
                         .map_err(unusable)?;
                 } else {
-                    add_capability(&mut linker, label, interface, plugin)?;
+                    let called_by = part.callers.get(label).cloned().flatten().map(Into::into);
+                    add_capability(&mut linker, label, interface, plugin, called_by)?;
                 }
             }
         }
@@ -545,7 +546,13 @@ fn entry(component: &Component, plugin: &Arc<Plugin>, part: &link::Part, stats: 
 }
 
 /// Gives a plugin its own import of a capability, bound to its identity.
-fn add_capability(linker: &mut Linker<GuestState>, label: &str, interface: &str, plugin: &Arc<Plugin>) -> Result<(), LinkError> {
+fn add_capability(
+    linker: &mut Linker<GuestState>,
+    label: &str,
+    interface: &str,
+    plugin: &Arc<Plugin>,
+    called_by: CalledBy,
+) -> Result<(), LinkError> {
     let unknown = |reason: String| LinkError::UnknownCapability {
         plugin: plugin.name().to_owned(),
         interface: interface.to_owned(),
@@ -578,6 +585,9 @@ fn add_capability(linker: &mut Linker<GuestState>, label: &str, interface: &str,
         Capability::Clock => capability!(host::clock),
         Capability::Log => capability!(host::log),
         Capability::Metrics => capability!(host::metrics),
+        Capability::Caller => {
+            capabilities::host::caller::add_to_linker_instance::<_, HasSelf<GuestState>>(&mut instance, called_by, |state| state)
+        }
         Capability::Assets => capability!(web::assets),
     }
     .map_err(|error| unknown(format!("{error:#}")))

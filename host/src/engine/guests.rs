@@ -125,6 +125,21 @@ pub fn numbers() -> Arc<[u8]> {
         .component()
 }
 
+/// Provides `numbers`: `next` is the length of its caller's name, 0 where the host calls.
+pub fn numbers_that_ask() -> Arc<[u8]> {
+    let mut guest = Guest::new("import souk:host/caller@0.1.0; export numbers;");
+    let name = guest.import("souk:host/caller@0.1.0", "name", &[I32], None);
+    guest
+        .export("test:guests/numbers@0.1.0#next", &[I32], Some(I32), |_, f| {
+            f.i32_const(SCRATCH).call(name);
+            f.i32_const(SCRATCH).i32_load8_u(at(0)).i32_const(SCRATCH).i32_load(at(8)).i32_mul();
+        })
+        .export("test:guests/numbers@0.1.0#echo", &[I32, I32], Some(I32), |_, f| {
+            f.unreachable();
+        })
+        .component()
+}
+
 /// Provides `numbers`, but never comes to an end of it.
 pub fn failing_numbers(misdeed: fn(&mut InstructionSink)) -> Arc<[u8]> {
     let mut guest = Guest::new("export numbers;");

@@ -9,6 +9,10 @@
 //! The host does not know the shop's services: whatever lies outside its own
 //! packages is one.
 //!
+//! A plugin that asks who calls its services (`souk:host/caller`) has an instance
+//! of its own for each plugin that does, with an import of its own: who calls is
+//! then known by where the call arrives, and costs nothing.
+//!
 //! Versions of an interface in one [`line`] fit together: what is wired is what
 //! the types allow, so that a plugin which was built against an older or a newer
 //! one runs as long as it uses what is there.
@@ -24,6 +28,8 @@ use wasmparser::{KnownCustom, Name, Parser, Payload};
 use super::bindings::OFFERED;
 use crate::shop::plugin::Plugin;
 
+/// Tells a service who calls it.
+pub(super) const CALLER: &str = "souk:host/caller";
 const HANDLER_PACKAGES: [&str; 2] = ["souk:host/", "souk:web/"];
 pub(super) const EXTENSION_PACKAGE: &str = "souk:extend/";
 
@@ -80,6 +86,8 @@ pub(super) struct Composition {
 pub(super) struct Part {
     /// Import name in the component → interface, capabilities and extension points.
     pub imports: BTreeMap<String, String>,
+    /// Of imports that tell who calls: the plugin that does; none for the host.
+    pub callers: BTreeMap<String, Option<String>>,
     /// Interface → export name in the component.
     pub exports: BTreeMap<String, String>,
     /// Names of the plugins whose services it calls.
@@ -120,6 +128,11 @@ fn known_line(plugin: &str, interface: &str) -> Result<(), LinkError> {
     Err(LinkError::OtherLine { plugin: plugin.to_owned(), interface: interface.to_owned(), package, offered })
 }
 
+fn functions(types: &Types, kind: ItemKind) -> Vec<String> {
+    let ItemKind::Instance(id) = kind else { return Vec::new() };
+    types[id].exports.iter().filter(|(_, item)| matches!(item, ItemKind::Func(_))).map(|(name, _)| name.clone()).collect()
+}
+
 /// Whether the instance has functions, or only types to share.
 fn has_functions(types: &Types, kind: ItemKind) -> bool {
     match kind {
@@ -146,8 +159,15 @@ pub(super) struct Registered {
 
 /// What a component needs and gives, interfaces of types alone left out.
 pub struct Interfaces {
-    pub imports: Vec<String>,
-    pub exports: Vec<String>,
+    pub imports: Vec<Interface>,
+    pub exports: Vec<Interface>,
+}
+
+/// Of an import the functions that the component can call: it is wired to no other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    pub name: String,
+    pub functions: Vec<String>,
 }
 
 impl Interfaces {
@@ -155,8 +175,11 @@ impl Interfaces {
         let mut graph = CompositionGraph::new();
         let Registered { imports, exports, .. } = register(&mut graph, plugin, component)?;
         let types = graph.types();
-        let names = |items: Vec<(String, ItemKind)>| items.into_iter().filter(|(_, kind)| has_functions(types, *kind)).map(|(name, _)| name).collect();
-        Ok(Self { imports: names(imports), exports: names(exports) })
+        let called = |items: Vec<(String, ItemKind)>| {
+            let interfaces = items.into_iter().map(|(name, kind)| Interface { name, functions: functions(types, kind) });
+            interfaces.filter(|interface| !interface.functions.is_empty()).collect()
+        };
+        Ok(Self { imports: called(imports), exports: called(exports) })
     }
 }
 
@@ -168,58 +191,126 @@ pub(super) fn compose(plugins: &[(Arc<Plugin>, Arc<[u8]>)], services_too: bool) 
     let providers = providers(graph.types(), &registered)?;
     let order = order(graph.types(), &registered, &providers)?;
 
-    let mut parts: Vec<Part> = registered.iter().map(|_| Part::default()).collect();
-    let mut instances: BTreeMap<usize, NodeId> = BTreeMap::new();
+    let mut composer = Composer {
+        parts: registered.iter().map(|_| Part::default()).collect(),
+        instances: BTreeMap::new(),
+        imports: BTreeMap::new(),
+        plugins,
+        registered: &registered,
+        providers: &providers,
+        graph,
+    };
     for index in order {
-        let this = &registered[index];
-        let instance = graph.instantiate(this.package);
-        for (interface, kind) in &this.imports {
-            if !has_functions(graph.types(), *kind) {
-                continue; // Types alone are shared by name.
-            }
-            let argument = if is_host_side(interface) {
-                let manifest = &plugins[index].0.manifest;
-                if interface.starts_with(EXTENSION_PACKAGE)
-                    && !manifest.extension_points.iter().any(|p| without_version(&p.interface) == without_version(interface))
-                {
-                    return Err(LinkError::UndeclaredExtensionPoint { plugin: this.name.clone(), interface: interface.clone() });
-                }
-                let label = format!("{}-{}", this.name, short_name(interface));
-                parts[index].imports.insert(label.clone(), interface.clone());
-                graph.import(label, *kind).map_err(|error| LinkError::UnknownCapability {
-                    plugin: this.name.clone(),
-                    interface: interface.clone(),
-                    reason: error.to_string(),
-                })?
-            } else {
-                let (provider, exported) = &providers[&line(interface)];
-                parts[index].services.push(registered[*provider].name.clone());
-                graph.alias_instance_export(instances[provider], exported).map_err(|error| LinkError::Unusable(error.to_string()))?
-            };
-            graph.set_instantiation_argument(instance, interface, argument).map_err(|error| LinkError::Mismatch {
-                plugin: this.name.clone(),
-                provider: providers.get(&line(interface)).map_or("the host".into(), |(provider, _)| registered[*provider].name.clone()),
-                interface: interface.clone(),
-                reason: chain(&error),
-            })?;
-        }
-        for (place, (interface, kind)) in this.exports.iter().enumerate() {
-            let host_side = is_host_side(interface);
-            if (host_side || services_too) && has_functions(graph.types(), *kind) {
-                // Services of two packages may have one short name.
-                let label = if host_side { format!("{}-{}", this.name, short_name(interface)) } else { format!("{}-service{place}", this.name) };
-                let export = graph.alias_instance_export(instance, interface).map_err(|error| LinkError::Unusable(error.to_string()))?;
-                graph.export(export, label.clone()).map_err(|error| LinkError::Unusable(error.to_string()))?;
-                parts[index].exports.insert(interface.clone(), label);
-            }
-        }
-        instances.insert(index, instance);
+        composer.instantiate(index, None)?;
+        composer.export(index, services_too)?;
     }
+    let Composer { mut parts, graph, .. } = composer;
     for (part, (_, bytes)) in parts.iter_mut().zip(plugins) {
         part.modules = module_names(bytes);
     }
     let component = graph.encode(EncodeOptions::default()).map_err(|error| LinkError::Unusable(chain(&error)))?;
     Ok(Composition { component, parts })
+}
+
+struct Composer<'a> {
+    graph: CompositionGraph,
+    plugins: &'a [(Arc<Plugin>, Arc<[u8]>)],
+    registered: &'a [Registered],
+    providers: &'a Services<'a>,
+    parts: Vec<Part>,
+    /// By plugin and, where it asks for that, by who calls it; none is the host.
+    instances: BTreeMap<(usize, Option<usize>), NodeId>,
+    /// By their labels.
+    imports: BTreeMap<String, NodeId>,
+}
+
+impl Composer<'_> {
+    /// With all that it imports, which lies before it in the order.
+    fn instantiate(&mut self, index: usize, caller: Option<usize>) -> Result<NodeId, LinkError> {
+        let this = &self.registered[index];
+        let instance = self.graph.instantiate(this.package);
+        self.instances.insert((index, caller), instance);
+        for (interface, kind) in &this.imports {
+            if !has_functions(self.graph.types(), *kind) {
+                continue; // Types alone are shared by name.
+            }
+            let argument = if is_host_side(interface) {
+                self.import(index, caller, interface, *kind)?
+            } else {
+                let (provider, exported) = &self.providers[&line(interface)];
+                if !self.parts[index].services.contains(&self.registered[*provider].name) {
+                    self.parts[index].services.push(self.registered[*provider].name.clone());
+                }
+                let called = self.instance_for(*provider, index)?;
+                self.graph.alias_instance_export(called, exported).map_err(|error| LinkError::Unusable(error.to_string()))?
+            };
+            self.graph.set_instantiation_argument(instance, interface, argument).map_err(|error| LinkError::Mismatch {
+                plugin: this.name.clone(),
+                provider: self.providers.get(&line(interface)).map_or("the host".into(), |(provider, _)| self.registered[*provider].name.clone()),
+                interface: interface.clone(),
+                reason: chain(&error),
+            })?;
+        }
+        Ok(instance)
+    }
+
+    /// The one that answers calls of `caller`.
+    fn instance_for(&mut self, provider: usize, caller: usize) -> Result<NodeId, LinkError> {
+        let asks = self.registered[provider].imports.iter().any(|(interface, _)| without_version(interface) == CALLER);
+        let caller = asks.then_some(caller);
+        match self.instances.get(&(provider, caller)) {
+            Some(instance) => Ok(*instance),
+            None => self.instantiate(provider, caller),
+        }
+    }
+
+    /// One import of the composed component for each plugin, so that the host knows whose call it is.
+    fn import(&mut self, index: usize, caller: Option<usize>, interface: &str, kind: ItemKind) -> Result<NodeId, LinkError> {
+        let this = &self.registered[index];
+        let manifest = &self.plugins[index].0.manifest;
+        if interface.starts_with(EXTENSION_PACKAGE)
+            && !manifest.extension_points.iter().any(|p| without_version(&p.interface) == without_version(interface))
+        {
+            return Err(LinkError::UndeclaredExtensionPoint { plugin: this.name.clone(), interface: interface.to_owned() });
+        }
+        let mut label = format!("{}-{}", this.name, short_name(interface));
+        if without_version(interface) == CALLER {
+            let caller = caller.map(|caller| self.registered[caller].name.clone());
+            if let Some(caller) = &caller {
+                label = format!("{label}-{caller}");
+            }
+            self.parts[index].callers.insert(label.clone(), caller);
+        }
+        if let Some(import) = self.imports.get(&label)
+            && self.parts[index].imports.get(&label).is_some_and(|known| known == interface)
+        {
+            return Ok(*import);
+        }
+        self.parts[index].imports.insert(label.clone(), interface.to_owned());
+        let import = self.graph.import(label.clone(), kind).map_err(|error| LinkError::UnknownCapability {
+            plugin: this.name.clone(),
+            interface: interface.to_owned(),
+            reason: error.to_string(),
+        })?;
+        self.imports.insert(label, import);
+        Ok(import)
+    }
+
+    fn export(&mut self, index: usize, services_too: bool) -> Result<(), LinkError> {
+        let this = &self.registered[index];
+        let instance = self.instances[&(index, None)];
+        for (place, (interface, kind)) in this.exports.iter().enumerate() {
+            let host_side = is_host_side(interface);
+            if (host_side || services_too) && has_functions(self.graph.types(), *kind) {
+                // Services of two packages may have one short name.
+                let label = if host_side { format!("{}-{}", this.name, short_name(interface)) } else { format!("{}-service{place}", this.name) };
+                let export = self.graph.alias_instance_export(instance, interface).map_err(|error| LinkError::Unusable(error.to_string()))?;
+                self.graph.export(export, label.clone()).map_err(|error| LinkError::Unusable(error.to_string()))?;
+                self.parts[index].exports.insert(interface.clone(), label);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// From the name sections of the modules inside.

@@ -36,7 +36,7 @@ pub use clock::ProcessorTime;
 pub use code::Code;
 pub use extension::{Provider, Providers};
 pub use graph::Graph;
-pub use link::{Interfaces, LinkError, is_of_host, line, without_version};
+pub use link::{Interface, Interfaces, LinkError, is_of_host, line, without_version};
 pub use rehearsal::{Rehearsed, Role};
 pub use state::GuestState;
 pub use stats::{PluginStats, fails_too_often};

@@ -12,7 +12,7 @@ use wasm_encoder::{BlockType, InstructionSink};
 use super::bindings::OFFERED;
 use super::bindings::exports::souk::web::handler::Request;
 use super::bindings::souk::host::config::ShopFacts;
-use super::{CallErrorKind, Code, Engine, Graph, LinkError, Options, PluginStats, ProcessorTime, Provider, Providers, guests};
+use super::{CallErrorKind, Code, Engine, Graph, Interfaces, LinkError, Options, PluginStats, ProcessorTime, Provider, Providers, guests};
 use crate::capability::Services;
 use crate::shop::plugin::Plugin;
 use crate::store::{EngineKind, Store};
@@ -172,6 +172,37 @@ async fn plugins_call_each_other_and_the_host_knows_which_one_asks() {
     for _ in 0..2 {
         assert_eq!(bench.body(&graph, "").await, Ok(vec![1 + guests::CONFIG_OF_NUMBERS, guests::CONFIG_OF_FRONT]));
     }
+}
+
+/// Two that call the same service, and one that is called on the way.
+#[tokio::test]
+async fn a_service_knows_which_plugin_calls_it() {
+    let bench = Bench::new();
+    let named = |name: &str| guests::plugin(&format!("name = '{name}'\nversion = '1.0.0'\n"));
+    let graph = bench
+        .link(vec![
+            (named("numbers"), guests::numbers_that_ask()),
+            (named("front"), guests::counting_front()),
+            (named("storefront"), guests::counting_front()),
+        ])
+        .await
+        .expect("it links");
+    for name in ["front", "storefront", "front"] {
+        let answer = graph.call(name, &PluginCall::Web(request("")), bench.unit()).await.expect("it answers");
+        let PluginAnswer::Web(response) = answer else { panic!("not an answer to a request") };
+        assert_eq!(usize::from(response.body[0]), name.len(), "{name}");
+    }
+}
+
+/// What an operator is asked for, and all that the component is wired to.
+#[test]
+fn only_functions_that_are_called_are_imported() {
+    let interfaces = Interfaces::of("front", &guests::counting_front()).expect("it is a component");
+    let imported: Vec<(&str, Vec<&str>)> =
+        interfaces.imports.iter().map(|import| (import.name.as_str(), import.functions.iter().map(String::as_str).collect())).collect();
+    assert_eq!(imported, [("souk:host/config@0.1.0", vec!["document"]), ("test:guests/numbers@0.1.0", vec!["next"])]);
+    let provider = Interfaces::of("numbers", &guests::numbers()).expect("it is a component");
+    assert_eq!(provider.exports[0].functions, ["next", "echo"]);
 }
 
 #[tokio::test]

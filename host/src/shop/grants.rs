@@ -3,7 +3,11 @@
 //! A grant is kept beside the digests of the component and the manifest that
 //! it was given for. That very version needs no second look; another one goes
 //! live if it asks for nothing beyond the grant, and waits for a new one
-//! otherwise. Read by [`super::Shop`] at each reload, written by `souk plugin`.
+//! otherwise.
+//!
+//! Grants of an earlier Souk are for whole services (`call souk:commerce/orders`), which is more than anybody was told.
+//! They still hold for plugins that were in the shop when it was first opened, which its operator chose with it. Of others they
+//! are shown again, function by function, before the plugin goes live. Read by [`super::Shop`] at each reload, written by `souk plugin`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,11 +16,16 @@ use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::load::Files;
-use super::powers::{self, Power};
+use super::offers::Offers;
+use super::powers::{self, Power, PowerKind};
 use crate::files::{read_table, write_table};
 
 /// Who vouches for a version when nobody has signed it.
 pub const UNSIGNED: &str = "unsigned";
+/// How far apart the first grants of a shop are, which are given by the host for all that it finds.
+const FIRST_GRANTS: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+/// Uses for which an earlier Souk did not ask.
+const NOT_ASKED_BEFORE: [&str; 2] = ["jobs", "pages"];
 /// Grants of so many versions of a plugin.
 const KEPT: usize = 8;
 
@@ -39,6 +48,9 @@ pub struct Grant {
     #[serde(default = "unsigned")]
     pub publisher: String,
     pub powers: BTreeSet<Power>,
+    /// Calls and what else is asked by function. Not so in grants of an earlier Souk.
+    #[serde(default)]
+    pub by_function: bool,
     /// Asked for and not given.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub denied: BTreeSet<Power>,
@@ -71,6 +83,13 @@ pub fn path(plugins: &Path) -> PathBuf {
 #[error("it was never granted anything. `souk plugin grant {0}` shows what it asks for, and lets it.")]
 pub struct NotGranted(pub String);
 
+impl Grant {
+    /// One that this was granted, where it does not go by function.
+    fn whole_service(&self) -> Option<&Power> {
+        self.powers.iter().find(|power| !self.by_function && power.kind == PowerKind::Call)
+    }
+}
+
 impl Grants {
     /// `None` where nothing was ever granted.
     pub fn read(plugins: &Path) -> Result<Option<Self>> {
@@ -98,6 +117,7 @@ impl Grants {
             manifest: files.manifest_digest.clone(),
             given_at: jiff::Timestamp::now(),
             publisher: publisher.into(),
+            by_function: true,
             powers: asked.difference(&denied).cloned().collect(),
             denied,
         };
@@ -119,9 +139,10 @@ impl Grants {
     /// For a shop that has no grants yet: who put the plugins there wants them.
     pub fn of_folder(plugins: &Path) -> Result<Self> {
         let mut grants = Self::default();
+        let offers = Offers::of_folder(plugins, None);
         for folder in plugin_folders(plugins)? {
             if let Ok(files) = Files::read(&folder)
-                && let Ok(asked) = files.asked()
+                && let Ok(asked) = files.asked(&offers)
             {
                 grants.give(&files, asked, BTreeSet::new(), UNSIGNED);
             }
@@ -134,18 +155,50 @@ impl Grants {
         self.exactly(files).map(|grant| grant.publisher.as_str())
     }
 
+    /// Of what a plugin asks for, what it was neither granted nor denied before.
+    pub fn beyond<'a>(&self, plugin: &str, asked: &'a BTreeSet<Power>) -> Vec<&'a Power> {
+        let Some(grant) = self.of(plugin) else { return asked.iter().collect() };
+        let known: BTreeSet<Power> = grant.powers.union(&grant.denied).cloned().collect();
+        let mut beyond = powers::beyond(&known, asked);
+        if !grant.by_function {
+            let holds = self.holds_as_before(plugin, grant);
+            beyond.retain(|asked| {
+                // Who is asked may only read.
+                let whole = (holds || asked.kind == PowerKind::Ask) && known.iter().any(|known| known.is_whole_of(asked));
+                let unasked = holds && asked.kind == PowerKind::Use && NOT_ASKED_BEFORE.contains(&asked.subject.as_str());
+                !whole && !unasked
+            });
+        }
+        beyond
+    }
+
+    /// Whether a grant of an earlier Souk holds as it was given: the plugin was there when the shop was first opened.
+    fn holds_as_before(&self, plugin: &str, grant: &Grant) -> bool {
+        let earliest = |grants: &mut dyn Iterator<Item = &Grant>| grants.map(|grant| grant.given_at).min();
+        let (of_all, of_plugin) = (earliest(&mut self.0.values().flatten()), earliest(&mut self.0.get(plugin).into_iter().flatten()));
+        !grant.by_function && of_all.zip(of_plugin).is_some_and(|(first, own)| own.duration_since(first) <= FIRST_GRANTS)
+    }
+
     /// What this version may not do of what it asks for; an error where it may
     /// not go live.
-    pub fn admit(&self, files: &Files) -> Result<BTreeSet<Power>> {
+    pub fn admit(&self, files: &Files, offers: &Offers) -> Result<BTreeSet<Power>> {
         let name = &files.manifest.name;
         if let Some(grant) = self.exactly(files) {
+            if let Some(whole) = grant.whole_service().filter(|_| !self.holds_as_before(name, grant)) {
+                bail!(
+                    "version {} was granted all of `{}` by an earlier Souk, which did not say what that is. `souk plugin grant {name}` shows what it does \
+                     of it, and lets it.",
+                    grant.version,
+                    whole.subject
+                );
+            }
             return Ok(grant.denied.clone());
         }
         let Some(grant) = self.of(name) else {
             return Err(NotGranted(name.clone()).into());
         };
         // Whatever is no component at all is told as that.
-        let asked = files.asked()?;
+        let asked = files.asked(offers)?;
         let same_version = self.0[name].iter().any(|grant| grant.version == files.manifest.version);
         // Bytes that have changed by themselves look so as well.
         ensure!(
@@ -154,8 +207,7 @@ impl Grants {
              kept of it, `souk plugin grant {name}` lets these.",
             files.manifest.version
         );
-        let known: BTreeSet<Power> = grant.powers.union(&grant.denied).cloned().collect();
-        let beyond = powers::beyond(&known, &asked);
+        let beyond = self.beyond(name, &asked);
         if !beyond.is_empty() {
             let beyond = beyond.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             bail!(
@@ -165,5 +217,45 @@ impl Grants {
             );
         }
         Ok(grant.denied.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shop::powers::tests::guest;
+
+    fn files(name: &str, version: &str) -> Files {
+        Files::of(format!("name = '{name}'\nversion = '{version}'").as_bytes(), guest("shop:x/orders@0.1.0", None)).unwrap()
+    }
+
+    /// As an earlier Souk wrote them: one that was there at first, one that came a day later.
+    fn earlier() -> Grants {
+        let of = |name: &str, given_at: &str| {
+            let Files { component_digest, manifest_digest, .. } = files(name, "1.0.0");
+            format!(
+                "[[{name}]]\nversion = '1.0.0'\ncomponent = '{component_digest}'\nmanifest = '{manifest_digest}'\ngiven-at = '{given_at}'\npowers = ['call shop:x/orders']\n"
+            )
+        };
+        toml::from_str(&(of("first", "2026-01-01T00:00:00Z") + &of("stranger", "2026-01-02T00:00:00Z"))).unwrap()
+    }
+
+    #[test]
+    fn whole_services_of_an_earlier_souk_hold_for_the_shops_own_and_are_asked_again_of_others() {
+        let (mut grants, offers) = (earlier(), Offers::default());
+        for version in ["1.0.0", "1.1.0"] {
+            assert!(grants.admit(&files("first", version), &offers).is_ok(), "{version}");
+            let told = grants.admit(&files("stranger", version), &offers).unwrap_err().to_string();
+            assert!(told.contains("souk plugin grant stranger"), "{told}");
+        }
+        assert!(grants.admit(&files("stranger", "1.0.0"), &offers).unwrap_err().to_string().contains("earlier Souk"));
+        assert!(grants.admit(&files("stranger", "1.1.0"), &offers).unwrap_err().to_string().contains("call shop:x/orders.do-it"));
+        let stranger = files("stranger", "1.0.0");
+        grants.give(&stranger, stranger.asked(&offers).unwrap(), BTreeSet::new(), UNSIGNED);
+        assert!(grants.admit(&stranger, &offers).is_ok());
+        // Of the same functions a new version is let, of others it is not.
+        assert!(grants.admit(&files("stranger", "1.1.0"), &offers).is_ok());
+        let other = Files::of(b"name = 'stranger'\nversion = '1.2.0'", guest("shop:x/orders-of-others@0.1.0", None)).unwrap();
+        assert!(grants.admit(&other, &offers).is_err());
     }
 }

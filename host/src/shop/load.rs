@@ -2,21 +2,24 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::grants::{self, Grants};
-use super::manifest::{ExtensionPoint, Isolation, Limits, Manifest, Setting, SettingKind};
+use super::manifest::{ExtensionPoint, Isolation, Limits, Manifest, Service, Setting, SettingKind};
+use super::offers::Offers;
 use super::plugin::{Plugin, Usage};
 use super::powers::{self, Power};
 use crate::engine::wasi;
 use crate::files::sha256_hex;
 use crate::front::assets::{self, Asset};
+use crate::work::jobs::check_cron;
 
 const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 const MANIFEST_BYTES_MAX: u64 = 256 << 10;
+const JOBS_MAX: usize = 32;
+const GROUP_WORDS_CHARACTERS_MAX: usize = 120;
 
 /// A plugin as it lies on disk, read and checked on its own.
 #[derive(Clone)]
@@ -46,9 +49,7 @@ impl Files {
     }
 
     pub fn of(manifest_text: &[u8], component: Vec<u8>) -> Result<Self> {
-        let mut manifest: Manifest = toml::from_str(std::str::from_utf8(manifest_text).context("plugin.toml is not UTF-8")?).context("plugin.toml")?;
-        let problems = problems(&manifest);
-        ensure!(problems.is_empty(), "plugin.toml: {}", problems.join("; "));
+        let mut manifest = parse_manifest(manifest_text)?;
         let component_digest = sha256_hex(&component);
         let adapted = wasi::adapt(&manifest.name, component)?;
         if adapted.is_for_one_request {
@@ -57,18 +58,30 @@ impl Files {
         Ok(Self { manifest, component: adapted.component, component_digest, manifest_digest: sha256_hex(manifest_text) })
     }
 
-    pub fn asked(&self) -> Result<BTreeSet<Power>> {
-        Ok(powers::asked(&self.manifest, &self.component)?)
+    pub fn asked(&self, offers: &Offers) -> Result<BTreeSet<Power>> {
+        Ok(powers::asked(&self.manifest, &self.component, offers)?)
     }
 }
 
+/// Of the plugin in this folder, without its component.
+pub fn read_manifest(folder: &Path) -> Result<Manifest> {
+    parse_manifest(&read_limited(&folder.join("plugin.toml"), MANIFEST_BYTES_MAX)?)
+}
+
+fn parse_manifest(text: &[u8]) -> Result<Manifest> {
+    let manifest: Manifest = toml::from_str(std::str::from_utf8(text).context("plugin.toml is not UTF-8")?).context("plugin.toml")?;
+    let problems = problems(&manifest);
+    ensure!(problems.is_empty(), "plugin.toml: {}", problems.join("; "));
+    Ok(manifest)
+}
+
 /// Without `grants`, all that is asked for is given.
-pub fn load(folder: &Path, expected: &str, settings: Option<&toml::Table>, grants: Option<&Grants>) -> Result<Loaded> {
+pub fn load(folder: &Path, expected: &str, settings: Option<&toml::Table>, grants: Option<&(Grants, Offers)>) -> Result<Loaded> {
     let files = Files::read(folder)?;
     let name = files.manifest.name.clone();
     ensure!(expected == name, "plugin.toml names the plugin `{name}`, but its folder is `{expected}`: rename one of them");
-    let denied = grants.map_or(Ok(BTreeSet::new()), |grants| grants.admit(&files))?;
-    let publisher = grants.and_then(|grants| grants.publisher_of(&files)).unwrap_or(grants::UNSIGNED).to_owned();
+    let denied = grants.map_or(Ok(BTreeSet::new()), |(grants, offers)| grants.admit(&files, offers))?;
+    let publisher = grants.and_then(|(grants, _)| grants.publisher_of(&files)).unwrap_or(grants::UNSIGNED).to_owned();
     let config = configure(&files.manifest, settings)?;
     let config_document = serde_json::to_string(&config)?;
     let assets = assets::load(&name, &folder.join("assets"))?;
@@ -145,11 +158,11 @@ fn problems(manifest: &Manifest) -> Vec<String> {
             problems.push(format!("the topic `{topic}`: use dotted lower case, for instance `order.placed`"));
         }
     }
-    for job in &manifest.jobs {
-        if let Err(error) = croner::Cron::from_str(&job.cron) {
-            problems.push(format!("the job `{}`: `{}` is not a cron expression: {error}", job.name, job.cron));
-        }
+    if manifest.jobs.len() > JOBS_MAX {
+        problems.push(format!("{} jobs; at most {JOBS_MAX}", manifest.jobs.len()));
     }
+    // The first of them: one that never comes takes long to be told from one that does.
+    problems.extend(manifest.jobs.iter().take(JOBS_MAX).find_map(|job| Some(format!("the job `{}`: {}", job.name, check_cron(&job.cron).err()?))));
     for point in &manifest.extension_points {
         if !point.interface.starts_with("souk:extend/") {
             problems.push(format!("the extension point `{}`: names look like `souk:extend/discount`", point.interface));
@@ -160,6 +173,7 @@ fn problems(manifest: &Manifest) -> Vec<String> {
             problems.push(format!("the extension point `{}`: deadline-ms is {given}; give {min} to {max}", point.interface));
         }
     }
+    manifest.services.iter().for_each(|service| problems.extend(service_problems(service)));
     problems.extend(crate::capability::search::problems(&manifest.indexes));
     let data = &manifest.data;
     if data.form == 0 || !(1..=data.form).contains(&data.reads()) {
@@ -175,6 +189,28 @@ fn problems(manifest: &Manifest) -> Vec<String> {
     ] {
         if !allowed.contains(&value) {
             problems.push(format!("limits.{name} is {value}: give {} to {}", allowed.start(), allowed.end()));
+        }
+    }
+    problems
+}
+
+/// Words stand where an operator decides: one line of plain text, and no function under two of them.
+fn service_problems(service: &Service) -> Vec<String> {
+    let Service { interface, groups } = service;
+    let mut problems = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (name, group) in groups {
+        if !is_kebab(name) {
+            problems.push(format!("the service `{interface}`, the group `{}`: name it like `read`", name.escape_debug()));
+        }
+        for function in group.functions.iter().filter(|function| !seen.insert(*function)) {
+            problems.push(format!("the service `{interface}`: `{}` is in two groups", function.escape_debug()));
+        }
+        let is_plain = |words: &String| (1..=GROUP_WORDS_CHARACTERS_MAX).contains(&words.chars().count()) && !words.chars().any(char::is_control);
+        if !group.words.contains_key("en") || !group.words.values().all(is_plain) {
+            problems.push(format!(
+                "the service `{interface}`, the group `{name}`: give words in `en`, and in each language one line of 1 to {GROUP_WORDS_CHARACTERS_MAX} characters"
+            ));
         }
     }
     problems
@@ -266,10 +302,24 @@ mod tests {
             let magic = b"\0asm\x0d\0\x01\0";
             let component = [&magic[..], &component].concat();
             if let Ok(files) = Files::of(text.as_bytes(), component) {
-                let _ = files.asked();
+                let _ = files.asked(&Offers::default());
                 let _ = configure(&files.manifest, None);
             }
         }
+    }
+
+    #[test]
+    fn jobs_that_never_come_or_are_too_many_are_refused() {
+        let job = |number: usize, cron: &str| format!("[[jobs]]\nname = \"j{number}\"\ncron = \"{cron}\"\n");
+        for (jobs, problem) in [
+            (job(0, "0 0 30 2 *"), "`0 0 30 2 *` never comes"),
+            (job(0, &format!("{}0 * * * *", "0,".repeat(100))), "at most 128"),
+            ((0..33).map(|number| job(number, "0 * * * *")).collect(), "33 jobs; at most 32"),
+        ] {
+            let told = problems(&manifest(&jobs)).join("\n");
+            assert!(told.contains(problem), "{told}");
+        }
+        assert!(problems(&manifest(&job(0, "0 0 29 2 *"))).is_empty());
     }
 
     #[test]

@@ -59,6 +59,9 @@ pub struct Manifest {
     /// Extension points it calls, with the policy for failing providers.
     #[serde(default)]
     pub extension_points: Vec<ExtensionPoint>,
+    /// What calling its services means, for the operator who grants it to others.
+    #[serde(default)]
+    pub services: Vec<Service>,
     /// Plugins it may send effects to; `*` for any that is installed.
     #[serde(default)]
     pub effects: BTreeSet<String>,
@@ -244,6 +247,30 @@ pub enum FailurePolicy {
     /// again (`fail = "last-good"`; a question's `now-ms` does not count); where
     /// there is nothing, its part is left out.
     LastGood,
+}
+
+/// A service that the plugin exports: its functions in groups, each a power of its
+/// own for whoever calls it. A function in no group is granted by its name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "[[services]]")]
+pub struct Service {
+    /// Interface name, for instance `souk:commerce/orders`.
+    pub interface: String,
+    /// By name, for instance `read`. What only looks, what changes, and what moves
+    /// money or stock belong into different ones.
+    pub groups: BTreeMap<String, Group>,
+}
+
+/// Functions of a service that are granted together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "[services.groups.NAME]")]
+pub struct Group {
+    /// As the interface names them; each in one group.
+    pub functions: BTreeSet<String>,
+    /// By locale, `en` among them: what a caller does by them, after "It asks to:".
+    pub words: BTreeMap<String, String>,
 }
 
 /// Web requests of the plugin.

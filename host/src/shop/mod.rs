@@ -10,6 +10,7 @@ mod canary;
 pub mod grants;
 pub mod load;
 pub mod manifest;
+pub mod offers;
 pub mod plugin;
 pub mod policies;
 pub mod powers;
@@ -42,6 +43,7 @@ use canary::Canary;
 use grants::{Grants, NotGranted};
 use load::Loaded;
 use manifest::Kind;
+use offers::Offers;
 use policies::Policies;
 use probation::Probations;
 pub use report::{PluginReport, PointReport};
@@ -243,7 +245,7 @@ impl Shop {
     /// Reads what has changed; unchanged plugins keep what was loaded.
     fn read_folder(&self, before: &BTreeMap<String, Loaded>) -> (BTreeMap<String, Loaded>, BTreeMap<String, anyhow::Error>) {
         let (mut loaded, mut broken) = (BTreeMap::new(), BTreeMap::new());
-        let read = self.grants().and_then(|grants| Ok((grants, grants::plugin_folders(&self.folder)?)));
+        let read = self.grants_and_offers().and_then(|grants| Ok((grants, grants::plugin_folders(&self.folder)?)));
         let (grants, folders) = match read {
             Ok(read) => read,
             Err(error) => {
@@ -264,6 +266,15 @@ impl Shop {
             }
         }
         (loaded, broken)
+    }
+
+    /// With what they are for, in the words of the services.
+    fn grants_and_offers(&self) -> anyhow::Result<Option<(Grants, Offers)>> {
+        let grants = self.grants()?;
+        Ok(grants.map(|grants| {
+            let offers = Offers::of_folder(&self.folder, Some(&grants));
+            (grants, offers)
+        }))
     }
 
     /// None where they are not asked for. The first time, whatever is there is

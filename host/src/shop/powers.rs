@@ -11,9 +11,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{Limits, Manifest};
+use super::manifest::{Limits, Manifest, Service};
+use super::offers::Offers;
 use crate::engine::bindings::{Capability, Handler};
-use crate::engine::{Interfaces, LinkError, is_of_host, without_version};
+use crate::engine::{Interface, Interfaces, LinkError, is_of_host, without_version};
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -107,6 +108,13 @@ impl Power {
         matches!(self.kind, Http | Secret | Effect | Route | Hear | Publish | Job | Command)
     }
 
+    /// Whether this is a whole service, or a whole point, and `asked` a part of it. Whole ones were granted until powers
+    /// went by function.
+    pub(super) fn is_whole_of(&self, asked: &Power) -> bool {
+        let is_part = || asked.subject.strip_prefix(self.subject.as_str()).is_some_and(|part| part.starts_with([' ', '.']));
+        matches!(self.kind, PowerKind::Call | PowerKind::Ask) && self.kind == asked.kind && is_part()
+    }
+
     /// Whether whoever has this may do what `asked` asks for: the same, or a
     /// lower limit.
     fn covers(&self, asked: &Power) -> bool {
@@ -124,8 +132,11 @@ impl Power {
     }
 
     /// For an operator who does not know how Souk is built.
-    pub fn in_plain_words(&self) -> String {
+    pub fn in_plain_words(&self, offers: &Offers) -> String {
         let subject = &self.subject;
+        if let (PowerKind::Call, Some(words)) = (self.kind, offers.words(subject)) {
+            return words.into();
+        }
         let name = subject.split_once('/').map_or(subject.as_str(), |(_, name)| name).split('@').next().unwrap_or(subject);
         match self.kind {
             PowerKind::Http if subject == crate::capability::http_client::OWN_NAME => "send web requests to this shop itself".into(),
@@ -136,8 +147,12 @@ impl Power {
             PowerKind::Provide => format!("take part wherever the shop asks for: {name}"),
             PowerKind::Serve => format!("be the shop's one {name}, for all other plugins"),
             PowerKind::Route => format!("answer web requests: {subject}"),
-            PowerKind::Call => format!("do in the shop whatever {name} offers"),
-            PowerKind::Ask => format!("ask the plugins that take part in: {name}"),
+            PowerKind::Call | PowerKind::Ask => match (self.kind, name.split_once(['.', ' '])) {
+                (PowerKind::Call, None) => format!("do in the shop whatever {name} offers"),
+                (PowerKind::Call, Some((service, part))) => format!("do in the shop what {service} offers as `{part}`"),
+                (_, None) => format!("ask the plugins that take part in: {name}"),
+                (_, Some((point, function))) => format!("ask the plugins that take part in {point}, for: {function}"),
+            },
             PowerKind::Use => match Capability::of(&format!("souk:host/{subject}")).map(decision) {
                 Some(Decision::Granted(words)) => words.into(),
                 _ => format!("use the host's {subject}"),
@@ -187,6 +202,7 @@ pub const fn decision(capability: Capability) -> Decision {
         Capability::Clock => Free("it tells the time"),
         Capability::Log => Free("lines are marked with the plugin's name, and bounded"),
         Capability::Metrics => Free("figures are marked with the plugin's name, and bounded"),
+        Capability::Caller => Free("it tells whose calls of its services the plugin answers"),
         Capability::Assets => Free("it tells the addresses of the plugin's own files"),
     }
 }
@@ -205,23 +221,24 @@ pub const fn decision_to_call(handler: Handler) -> Decision {
     }
 }
 
-/// Everything this version asks for.
-pub fn asked(manifest: &Manifest, component: &[u8]) -> Result<BTreeSet<Power>, LinkError> {
+/// Everything this version asks for. Of services and extension points that is what its component imports, function by
+/// function: it is wired to nothing else.
+pub fn asked(manifest: &Manifest, component: &[u8], offers: &Offers) -> Result<BTreeSet<Power>, LinkError> {
     let Interfaces { imports, exports } = Interfaces::of(&manifest.name, component)?;
     let mut asked = BTreeSet::new();
     let mut ask = |kind: PowerKind, subject: String| asked.insert(Power::new(kind, subject));
-    let unknown = |interface: &String| LinkError::Undecided { plugin: manifest.name.clone(), interface: interface.clone() };
-    for interface in &imports {
+    let unknown = |interface: &str| LinkError::Undecided { plugin: manifest.name.clone(), interface: interface.to_owned() };
+    for Interface { name: interface, functions } in &imports {
         let name = without_version(interface);
         if name.starts_with("souk:extend/") {
-            ask(PowerKind::Ask, name.into());
+            functions.iter().for_each(|function| _ = ask(PowerKind::Ask, format!("{name}.{function}")));
         } else if !is_of_host(name) {
-            ask(PowerKind::Call, name.into());
+            functions.iter().for_each(|function| _ = ask(PowerKind::Call, offers.subject(name, function)));
         } else if let Decision::Granted(_) = decision(Capability::of(name).ok_or_else(|| unknown(interface))?) {
             ask(PowerKind::Use, name.split_once('/').map_or(name, |(_, short)| short).into());
         }
     }
-    for interface in &exports {
+    for Interface { name: interface, .. } in &exports {
         let name = without_version(interface);
         if name.starts_with("souk:extend/") {
             ask(PowerKind::Provide, name.into());
@@ -230,6 +247,9 @@ pub fn asked(manifest: &Manifest, component: &[u8]) -> Result<BTreeSet<Power>, L
         } else {
             Handler::of(name).ok_or_else(|| unknown(interface))?;
         }
+    }
+    for service in &manifest.services {
+        offered_is_there(manifest, service, &exports)?;
     }
     for route in &manifest.routes {
         for method in &route.methods {
@@ -256,6 +276,18 @@ pub fn asked(manifest: &Manifest, component: &[u8]) -> Result<BTreeSet<Power>, L
         }
     }
     Ok(asked)
+}
+
+/// What a manifest says of a service is of one that the component exports.
+fn offered_is_there(manifest: &Manifest, service: &Service, exports: &[Interface]) -> Result<(), LinkError> {
+    let there = exports.iter().find(|export| without_version(&export.name) == service.interface);
+    let is_there = |function: &&String| there.is_some_and(|there| there.functions.contains(function));
+    let missing = |what: String| Err(LinkError::MissingExport { plugin: manifest.name.clone(), declares: "declares [[services]]".into(), interface: what });
+    if there.is_none() {
+        return missing(service.interface.clone());
+    }
+    let mut functions = service.groups.values().flat_map(|group| &group.functions);
+    functions.find(|function| !is_there(function)).map_or(Ok(()), |function| missing(format!("{}.{function}", service.interface)))
 }
 
 fn route_subject(route: &super::manifest::Route, method: &str) -> String {
@@ -287,7 +319,7 @@ pub fn without(mut manifest: Manifest, denied: &BTreeSet<Power>) -> Manifest {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
 
     use wasm_encoder::{
@@ -296,7 +328,7 @@ mod tests {
 
     use super::*;
 
-    /// Of a world that gives to plugins, or of a handler: name and version of each interface in `wit/` that has functions.
+    /// Name and version of each interface in `wit/` that has functions.
     fn interfaces_of_the_host() -> Vec<String> {
         let mut resolve = wit_parser::Resolve::default();
         for package in ["host", "web"] {
@@ -309,7 +341,7 @@ mod tests {
     }
 
     /// A guest that imports an instance with one function, and gives it out again as `export`.
-    fn guest(import: &str, export: Option<&str>) -> Vec<u8> {
+    pub fn guest(import: &str, export: Option<&str>) -> Vec<u8> {
         let mut instance = InstanceType::new();
         instance.ty().function().params([] as [(&str, wasm_encoder::ComponentValType); 0]).result(None);
         instance.export("do-it", ComponentTypeRef::Func(0));
@@ -326,15 +358,15 @@ mod tests {
 
     fn asked_by(component: &[u8]) -> Result<Vec<String>, LinkError> {
         let manifest: Manifest = toml::from_str("name = \"demo\"\nversion = \"1.0.0\"").unwrap();
-        Ok(asked(&manifest, component)?.iter().map(ToString::to_string).collect())
+        Ok(asked(&manifest, component, &Offers::default())?.iter().map(ToString::to_string).collect())
     }
 
     #[test]
     fn each_interface_of_the_host_is_decided_and_no_other() {
-        let mut decided: Vec<&str> = Capability::ALL.iter().map(|(_, name)| *name).chain(Handler::ALL.iter().map(|(_, name)| *name)).collect();
-        decided.sort_unstable();
+        let decided: Vec<&str> = Capability::ALL.iter().map(|(_, name)| *name).chain(Handler::ALL.iter().map(|(_, name)| *name)).collect();
         let there = interfaces_of_the_host();
-        assert_eq!(there.iter().map(|name| without_version(name)).collect::<Vec<_>>(), decided);
+        assert_eq!(there.len(), decided.len());
+        assert_eq!(there.iter().map(|name| without_version(name)).collect::<BTreeSet<_>>(), decided.into_iter().collect());
     }
 
     /// One for each interface there is: what it asks for is what was decided.
@@ -348,7 +380,7 @@ mod tests {
                     let expected = match decision(capability) {
                         Decision::Granted(words) => {
                             let power = Power::new(PowerKind::Use, short);
-                            assert_eq!(power.in_plain_words(), words);
+                            assert_eq!(power.in_plain_words(&Offers::default()), words);
                             vec![power.to_string()]
                         }
                         Decision::Listed(_) | Decision::Free(_) => Vec::new(),
@@ -381,9 +413,9 @@ mod tests {
 
     #[test]
     fn services_and_points_are_asked_for_whoever_made_them_up() {
-        assert_eq!(asked_by(&guest("evil:bank/vault", None)).unwrap(), ["call evil:bank/vault"]);
-        assert_eq!(asked_by(&guest("souk:host-like/storage@0.1.0", None)).unwrap(), ["call souk:host-like/storage"]);
-        assert_eq!(asked_by(&guest("souk:extend/discount@0.1.0", None)).unwrap(), ["ask souk:extend/discount"]);
+        assert_eq!(asked_by(&guest("evil:bank/vault", None)).unwrap(), ["call evil:bank/vault.do-it"]);
+        assert_eq!(asked_by(&guest("souk:host-like/storage@0.1.0", None)).unwrap(), ["call souk:host-like/storage.do-it"]);
+        assert_eq!(asked_by(&guest("souk:extend/discount@0.1.0", None)).unwrap(), ["ask souk:extend/discount.do-it"]);
         assert_eq!(asked_by(&guest("souk:host/clock@0.1.0", Some("evil:bank/vault"))).unwrap(), ["serve evil:bank/vault"]);
         assert_eq!(asked_by(&guest("souk:host/clock@0.1.0", Some("souk:extend/discount@0.1.0"))).unwrap(), ["provide souk:extend/discount"]);
     }
@@ -399,6 +431,26 @@ mod tests {
         }
         assert!("fly".parse::<Power>().unwrap_err().contains("http, secret"));
         assert!("http".parse::<Power>().unwrap_err().contains("subject"));
+    }
+
+    #[test]
+    fn a_manifest_speaks_only_of_services_that_are_there() {
+        let component = guest("souk:host/clock@0.1.0", Some("evil:bank/vault"));
+        for (interface, function, missing) in [
+            ("evil:bank/vault", "do-it", None),
+            ("evil:bank/vault", "undo-it", Some("evil:bank/vault.undo-it")),
+            ("souk:commerce/orders", "do-it", Some("souk:commerce/orders")),
+        ] {
+            let manifest: Manifest = toml::from_str(&format!(
+                "name = 'demo'\nversion = '1.0.0'\n[[services]]\ninterface = '{interface}'\ngroups.all = {{ functions = ['{function}'], words = {{ en = 'x' }} }}"
+            ))
+            .unwrap();
+            let told = asked(&manifest, &component, &Offers::default()).err().map(|error| match error {
+                LinkError::MissingExport { interface, .. } => interface,
+                other => panic!("{other}"),
+            });
+            assert_eq!(told.as_deref(), missing);
+        }
     }
 
     #[test]

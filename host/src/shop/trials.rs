@@ -157,7 +157,7 @@ impl Shop {
     }
 
     fn load_kept(&self, name: &str, id: &str) -> anyhow::Result<Loaded> {
-        let grants = self.grants()?;
+        let grants = self.grants_and_offers()?;
         load::load(&Versions::of(&self.folder, name).path(id), name, self.settings.config.get(name), grants.as_ref())
     }
 

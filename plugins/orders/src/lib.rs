@@ -10,9 +10,9 @@ use souk_sdk::commerce::{inventory, promotions};
 use souk_sdk::host::command_handler;
 use souk_sdk::money::Money;
 use souk_sdk::storage::{self, Collection, CollectionError, Index, Range};
-use souk_sdk::{clock, events, ids, jobs, serde_json};
+use souk_sdk::{caller, clock, events, ids, jobs, serde_json};
 
-use record::{Payment, Record};
+use record::{By, Payment, Record};
 
 /// By token.
 const ORDERS: Collection<Record> = Collection::new(
@@ -27,14 +27,15 @@ const EXPIRE: &str = "expire";
 /// end gives it back.
 const HOLD_LONGER_MS: u64 = 10 * 60 * 1_000;
 const LIST_MAX: u32 = 200;
+/// Who runs a command.
+const STAFF: &str = "staff";
 
 struct Orders;
 
 impl orders::Guest for Orders {
     fn create(draft: Draft) -> Created {
-        let now_ms = clock::now_ms();
         let token = ids::unguessable();
-        let mut record = Record::new(draft, number(), token, now_ms);
+        let mut record = Record::new(draft, number(), token, &by());
         loop {
             match ORDERS.put(&record.order.token, &record) {
                 Err(CollectionError::Duplicate { .. }) => record.order.number = number(),
@@ -56,7 +57,7 @@ impl orders::Guest for Orders {
     fn paid(token: String, payment_id: String, amount: Money) -> PaidOutcome {
         let Some(mut record) = load(&token) else { return PaidOutcome::UnknownOrder };
         let before = record.clone();
-        let outcome = match record.receive(&payment_id, &amount, clock::now_ms()) {
+        let outcome = match record.receive(&payment_id, &amount, &by()) {
             Payment::Placed => PaidOutcome::Placed,
             Payment::Owed => PaidOutcome::Refund,
             Payment::Take => take(&mut record, &payment_id),
@@ -95,7 +96,7 @@ impl orders::Guest for Orders {
 
     fn refunded(token: String, payment_id: String) -> bool {
         let Some(mut record) = load(&token) else { return false };
-        let known = record.refunded(&payment_id, clock::now_ms());
+        let known = record.refunded(&payment_id, &by());
         if known {
             save(&record);
         }
@@ -104,7 +105,7 @@ impl orders::Guest for Orders {
 
     fn note(token: String, kind: String, detail: String) {
         let Some(mut record) = load(&token) else { return };
-        record.note(clock::now_ms(), "payment", &kind, &detail);
+        record.note(&by(), &kind, &detail);
         save(&record);
     }
 }
@@ -145,7 +146,7 @@ impl command_handler::Guest for Orders {
                     return Err(format!("order {} is not placed: only a placed order can be sent", record.order.number));
                 }
                 record.order.status = Status::Fulfilled;
-                record.note(clock::now_ms(), "staff", "order.fulfilled", argument("note").unwrap_or_default());
+                record.note(&By { actor: STAFF.into(), at_ms: clock::now_ms() }, "order.fulfilled", argument("note").unwrap_or_default());
                 save(&record);
                 publish("order.fulfilled", &record);
                 serde_json::to_vec_pretty(&record.order)
@@ -158,15 +159,15 @@ impl command_handler::Guest for Orders {
 
 /// Claims what is held; takes it anew if it was given back meanwhile.
 fn take(record: &mut Record, payment_id: &str) -> PaidOutcome {
-    let now_ms = clock::now_ms();
-    if let Err(reason) = claim(record, now_ms) {
+    let by = by();
+    if let Err(reason) = claim(record, by.at_ms) {
         if record.order.status == Status::PaymentPending {
             give_up(record, "what was held for it is gone");
         }
-        record.give_up_paid(payment_id, reason, now_ms);
+        record.give_up_paid(payment_id, reason, &by);
         return PaidOutcome::Refund;
     }
-    record.place(payment_id, now_ms);
+    record.place(payment_id, &by);
     must(jobs::cancel(EXPIRE, &record.order.token).map_err(|error| format!("{error:?}")));
     publish("order.placed", record);
     PaidOutcome::Placed
@@ -194,9 +195,14 @@ fn claim(record: &Record, now_ms: u64) -> Result<(), &'static str> {
 fn give_up(record: &mut Record, reason: &str) {
     inventory::release(&record.hold_id);
     promotions::release(&record.hold_id);
-    record.cancel(reason, clock::now_ms());
+    record.cancel(reason, &by());
     must(jobs::cancel(EXPIRE, &record.order.token).map_err(|error| format!("{error:?}")));
     publish("order.cancelled", record);
+}
+
+/// Whoever calls this plugin, or itself where its own job does it.
+fn by() -> By {
+    By { actor: caller::name().unwrap_or_else(|| "orders".into()), at_ms: clock::now_ms() }
 }
 
 fn publish(topic: &str, record: &Record) {

@@ -8,6 +8,7 @@ use souk_sdk::commerce::orders::{Draft, Order, Status, TimelineEntry};
 use souk_sdk::money::Money;
 
 const TIMELINE_MAX: usize = 100;
+const KIND_CHARS_MAX: usize = 64;
 const DETAIL_CHARS_MAX: usize = 500;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,8 +41,14 @@ pub enum Payment {
     Take,
 }
 
+/// Who brings a step about, as the host knows it, and when.
+pub struct By {
+    pub actor: String,
+    pub at_ms: u64,
+}
+
 impl Record {
-    pub fn new(draft: Draft, number: String, token: String, now_ms: u64) -> Self {
+    pub fn new(draft: Draft, number: String, token: String, by: &By) -> Self {
         let mut record = Self {
             cart_id: draft.cart_id,
             hold_id: draft.hold_id,
@@ -54,7 +61,7 @@ impl Record {
                 token,
                 status: Status::PaymentPending,
                 locale: draft.locale,
-                created_ms: now_ms,
+                created_ms: by.at_ms,
                 lines: draft.lines,
                 applied: draft.applied,
                 taxes: draft.taxes,
@@ -67,22 +74,23 @@ impl Record {
                 timeline: Vec::new(),
             },
         };
-        record.note(now_ms, "checkout", "order.created", "");
+        record.note(by, "order.created", "");
         record
     }
 
     /// The first entry and the newest are kept.
-    pub fn note(&mut self, at_ms: u64, actor: &str, kind: &str, detail: &str) {
+    pub fn note(&mut self, by: &By, kind: &str, detail: &str) {
         let timeline = &mut self.order.timeline;
         if timeline.len() >= TIMELINE_MAX {
             timeline.remove(1);
         }
         let detail = detail.chars().take(DETAIL_CHARS_MAX).collect();
-        timeline.push(TimelineEntry { at_ms, actor: actor.into(), kind: kind.into(), detail });
+        let kind = kind.chars().take(KIND_CHARS_MAX).collect();
+        timeline.push(TimelineEntry { at_ms: by.at_ms, actor: by.actor.clone(), kind, detail });
     }
 
     /// Whose money it is.
-    pub fn receive(&mut self, payment_id: &str, amount: &Money, now_ms: u64) -> Payment {
+    pub fn receive(&mut self, payment_id: &str, amount: &Money, by: &By) -> Payment {
         if self.paid_by.as_deref() == Some(payment_id) {
             return Payment::Placed;
         }
@@ -90,58 +98,58 @@ impl Record {
             return Payment::Owed;
         }
         if self.paid_by.is_some() {
-            self.owe(payment_id, "another payment placed the order", now_ms);
+            self.owe(payment_id, "another payment placed the order", by);
             return Payment::Owed;
         }
         if *amount != self.order.totals.total {
-            self.owe(payment_id, "the amount is not the order's total", now_ms);
+            self.owe(payment_id, "the amount is not the order's total", by);
             return Payment::Owed;
         }
         match self.order.status {
             Status::PaymentPending | Status::Cancelled => Payment::Take,
             // Its shopper was told that the money goes back.
             _ => {
-                self.owe(payment_id, "the order was given up", now_ms);
+                self.owe(payment_id, "the order was given up", by);
                 Payment::Owed
             }
         }
     }
 
-    pub fn place(&mut self, payment_id: &str, now_ms: u64) {
+    pub fn place(&mut self, payment_id: &str, by: &By) {
         self.order.status = Status::Placed;
         self.paid_by = Some(payment_id.into());
-        self.note(now_ms, "orders", "order.placed", payment_id);
+        self.note(by, "order.placed", payment_id);
     }
 
     /// What was held cannot be had any more.
-    pub fn give_up_paid(&mut self, payment_id: &str, reason: &str, now_ms: u64) {
+    pub fn give_up_paid(&mut self, payment_id: &str, reason: &str, by: &By) {
         self.order.status = Status::Refunding;
-        self.owe(payment_id, reason, now_ms);
+        self.owe(payment_id, reason, by);
     }
 
-    fn owe(&mut self, payment_id: &str, reason: &str, now_ms: u64) {
+    fn owe(&mut self, payment_id: &str, reason: &str, by: &By) {
         self.owed.insert(payment_id.into());
         if self.order.status == Status::Refunded {
             self.order.status = Status::Refunding;
         }
-        self.note(now_ms, "orders", "payment.owed", &format!("{payment_id}: {reason}"));
+        self.note(by, "payment.owed", &format!("{payment_id}: {reason}"));
     }
 
     /// False for a payment that was not owed.
-    pub fn refunded(&mut self, payment_id: &str, now_ms: u64) -> bool {
+    pub fn refunded(&mut self, payment_id: &str, by: &By) -> bool {
         if !self.owed.remove(payment_id) {
             return self.returned.contains(payment_id);
         }
         self.returned.insert(payment_id.into());
-        self.note(now_ms, "payment", "payment.refunded", payment_id);
+        self.note(by, "payment.refunded", payment_id);
         if self.order.status == Status::Refunding && self.owed.is_empty() {
             self.order.status = Status::Refunded;
         }
         true
     }
 
-    pub fn cancel(&mut self, reason: &str, now_ms: u64) {
+    pub fn cancel(&mut self, reason: &str, by: &By) {
         self.order.status = Status::Cancelled;
-        self.note(now_ms, "orders", "order.cancelled", reason);
+        self.note(by, "order.cancelled", reason);
     }
 }

@@ -7,7 +7,7 @@ use souk_sdk::commerce::shipping::Method;
 use souk_sdk::commerce::types::Address;
 use souk_sdk::money::Money;
 
-use crate::record::{Payment, Record};
+use crate::record::{By, Payment, Record};
 
 const TOTAL: i64 = 4_200;
 
@@ -27,6 +27,10 @@ fn address() -> Address {
         street: "龙井路 1 号".into(),
         postal_code: String::new(),
     }
+}
+
+fn by(at_ms: u64) -> By {
+    By { actor: "someone".into(), at_ms }
 }
 
 fn record() -> Record {
@@ -53,7 +57,7 @@ fn record() -> Record {
         hold_id: "cart".into(),
         expires_ms: 1_000,
     };
-    Record::new(draft, "0000-0000".into(), "token".into(), 0)
+    Record::new(draft, "0000-0000".into(), "token".into(), &by(0))
 }
 
 #[derive(Debug, Clone)]
@@ -82,26 +86,26 @@ proptest! {
                 Step::Paid { payment, amount, in_stock } => {
                     let id = format!("p{payment}");
                     received.insert(id.clone());
-                    match record.receive(&id, &money(amount), now_ms) {
+                    match record.receive(&id, &money(amount), &by(now_ms)) {
                         Payment::Take if in_stock => {
                             prop_assert_eq!(amount, TOTAL);
-                            record.place(&id, now_ms);
+                            record.place(&id, &by(now_ms));
                             placed += 1;
                         }
-                        Payment::Take => record.give_up_paid(&id, "sold out", now_ms),
+                        Payment::Take => record.give_up_paid(&id, "sold out", &by(now_ms)),
                         Payment::Placed => prop_assert_eq!(record.paid_by.as_ref(), Some(&id)),
                         Payment::Owed => prop_assert!(record.owed.contains(&id) || record.returned.contains(&id)),
                     }
                 }
                 Step::Expire => {
                     if record.order.status == Status::PaymentPending {
-                        record.cancel("not paid in time", now_ms);
+                        record.cancel("not paid in time", &by(now_ms));
                     }
                 }
                 Step::Refunded { payment } => {
                     let id = format!("p{payment}");
                     let known = record.owed.contains(&id) || record.returned.contains(&id);
-                    prop_assert_eq!(record.refunded(&id, now_ms), known);
+                    prop_assert_eq!(record.refunded(&id, &by(now_ms)), known);
                 }
             }
             for id in &received {
@@ -120,11 +124,11 @@ proptest! {
 fn the_timeline_keeps_how_it_began_and_what_came_last() {
     let mut record = record();
     for entry in 0..500 {
-        record.note(entry, "payment", "note", &"长".repeat(1_000));
+        record.note(&by(entry), "note", &"长".repeat(1_000));
     }
     let timeline = &record.order.timeline;
     assert!(timeline.len() <= 100);
     assert_eq!(timeline[0].kind, "order.created");
-    assert_eq!(timeline.last().unwrap().at_ms, 499);
+    assert_eq!((timeline[99].at_ms, timeline[99].actor.as_str()), (499, "someone"));
     assert_eq!(timeline[1].detail.chars().count(), 500);
 }

@@ -19,7 +19,7 @@ use super::report::{Report, Told};
 use super::scenario::{Exchange, Expect, Scenario};
 use crate::capability::storage::check_place;
 use crate::engine::bindings::souk::host::http_client::Response;
-use crate::engine::{Code, Graph, Interfaces, Options, Rehearsed, Role, line, values, without_version};
+use crate::engine::{Code, Graph, Interface, Interfaces, Options, Rehearsed, Role, line, values, without_version};
 use crate::files::copy_folder;
 use crate::runtime::Runtime;
 use crate::shop::load::Files;
@@ -207,10 +207,10 @@ fn services_are_there(files: &Files, with: &[PathBuf]) -> Result<()> {
         all.push((files.manifest.name.clone(), Interfaces::of(&files.manifest.name, &files.component)?));
     }
     for (name, interfaces) in &all {
-        let is_service = |import: &&String| !["souk:host/", "souk:web/", "souk:extend/"].iter().any(|package| import.starts_with(package));
-        let is_missing = |import: &&String| !all.iter().any(|(_, interfaces)| interfaces.exports.iter().any(|export| line(export) == line(import)));
+        let is_service = |import: &&Interface| !["souk:host/", "souk:web/", "souk:extend/"].iter().any(|package| import.name.starts_with(package));
+        let is_missing = |import: &&Interface| !all.iter().any(|(_, interfaces)| interfaces.exports.iter().any(|export| line(&export.name) == line(&import.name)));
         if let Some(missing) = interfaces.imports.iter().filter(is_service).find(is_missing) {
-            bail!("`{name}` calls `{missing}`, which no plugin here provides: give the built plugin that does with --with FOLDER");
+            bail!("`{name}` calls `{}`, which no plugin here provides: give the built plugin that does with --with FOLDER", missing.name);
         }
     }
     Ok(())

@@ -136,7 +136,7 @@ pub fn commit(misdeed: &str) -> String {
         "scan-it-at-once" => told(storage::scan("heap", &Range { start: None, end: None }, 1_000, false).map(drop)),
         "get-it-at-once" => told(storage::get_many("heap", &(0..120).map(|n| format!("{n:04}")).collect::<Vec<_>>()).map(drop)),
         "a-million-fields-of-a-line" => {
-            bindings::host::log::write(bindings::host::log::Level::Info, "", &vec![(String::new(), String::new()); 300_000]);
+            bindings::host::log::write(bindings::host::log::Level::Info, "", &vec![(String::new(), String::new()); 100_000]);
             "done".into()
         }
         "metrics-flood" => {
@@ -156,8 +156,8 @@ pub fn commit(misdeed: &str) -> String {
             let many = |n: u32| search::Value::Many((0..120).map(|value| format!("{n}-{value}")).collect());
             told((0..200).try_for_each(|n: u32| search::put("noise", &n.to_string(), &[field("text", search::Value::Text(text.clone())), field("keys", many(n))])))
         }
-        "search-in-a-million-fields" => told(search(|query| query.fields = vec!["text".into(); 300_000])),
-        "highlight-a-million-times" => told(search(|query| query.highlight = vec!["text".into(); 300_000])),
+        "search-in-a-million-fields" => told(search(|query| query.fields = vec!["text".into(); 100_000])),
+        "highlight-a-million-times" => told(search(|query| query.highlight = vec!["text".into(); 100_000])),
         "search-for-everything" => loop {
             let found = search(|query| {
                 query.text = (0..60).map(|n| format!("w{} ", n % 10)).collect();
