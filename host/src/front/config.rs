@@ -17,6 +17,9 @@ pub struct ServerConfig {
     /// Where forms, and redirects after them, may lead besides the shop itself:
     /// a payment provider's page, for instance `https://pay.example`.
     pub form_action_origins: Vec<String>,
+    /// Where pictures may come from besides the shop itself, for instance
+    /// `https://cdn.example`.
+    pub image_origins: Vec<String>,
     /// One line a request under the log target `access`.
     pub access_log: bool,
     pub limits: Limits,
@@ -79,6 +82,7 @@ impl Default for ServerConfig {
             tls: None,
             trusted_proxies: Vec::new(),
             form_action_origins: Vec::new(),
+            image_origins: Vec::new(),
             access_log: false,
             limits: Limits::default(),
         }
@@ -141,10 +145,12 @@ impl ServerConfig {
         if self.ops_listen.is_some_and(|ops| ops == self.listen && ops.port() != 0) {
             problems.push(format!("server.ops-listen is the public address {}: give another", self.listen));
         }
-        for origin in &self.form_action_origins {
-            let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")).unwrap_or("");
-            if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:*[]".contains(&b)) {
-                problems.push(format!("server.form-action-origins holds `{origin}`: give origins such as https://pay.example"));
+        for (setting, origins) in [("form-action-origins", &self.form_action_origins), ("image-origins", &self.image_origins)] {
+            for origin in origins {
+                let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")).unwrap_or("");
+                if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:*[]".contains(&b)) {
+                    problems.push(format!("server.{setting} holds `{origin}`: give origins such as https://pay.example"));
+                }
             }
         }
         problems

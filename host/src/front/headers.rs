@@ -19,9 +19,10 @@ pub struct SecurityHeaders {
 
 impl SecurityHeaders {
     pub fn new(config: &ServerConfig, https: bool) -> Self {
-        let forms: String = config.form_action_origins.iter().map(|origin| format!(" {origin}")).collect();
+        let joined = |origins: &[String]| origins.iter().map(|origin| format!(" {origin}")).collect::<String>();
+        let (forms, images) = (joined(&config.form_action_origins), joined(&config.image_origins));
         let policy = format!(
-            "default-src 'self'; img-src 'self' data:; style-src 'self'; script-src 'self'; object-src 'none'; \
+            "default-src 'self'; img-src 'self' data:{images}; style-src 'self'; script-src 'self'; object-src 'none'; \
              base-uri 'none'; form-action 'self'{forms}; frame-ancestors 'none'"
         );
         // `ServerConfig::problems` has seen that the origins fit into a header.
