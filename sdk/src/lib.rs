@@ -47,6 +47,7 @@ fn no_provider(module: &str, function: &str) -> ! {
 mod allocator;
 mod collection;
 pub mod config;
+pub mod entry;
 pub mod flow;
 pub mod ids;
 pub mod log;

@@ -3,8 +3,10 @@
 
 use serde::Deserialize;
 use souk_sdk::commerce::cart::{self, Contact, Error};
+use souk_sdk::commerce::cart_review;
 use souk_sdk::commerce::payment;
 use souk_sdk::commerce::types::Address;
+use souk_sdk::entry;
 use souk_sdk::web::{self, Problem, Request, Response};
 
 #[derive(Deserialize)]
@@ -49,6 +51,10 @@ pub fn handle(request: &Request) -> Result<Response, Problem> {
     let id = request.param("cart");
     match request.route.as_str() {
         "cart" => Ok(()),
+        "changes" => {
+            let reviewed = cart_review::review(id, &request.locale).map_err(|error| problem(&error, &request.locale))?;
+            return Ok(private(web::json(&reviewed.changes)));
+        }
         "add-line" => {
             let line: NewLine = request.json()?;
             cart::add(id, &line.sku, line.quantity)
@@ -64,21 +70,21 @@ pub fn handle(request: &Request) -> Result<Response, Problem> {
         }
         "shipping-method" => cart::set_shipping_method(id, &request.json::<Chosen>()?.id),
         "shipping-methods" => {
-            let methods = cart::shipping_methods(id, &request.locale).map_err(|error| problem(&error))?;
+            let methods = cart::shipping_methods(id, &request.locale).map_err(|error| problem(&error, &request.locale))?;
             return Ok(private(web::json(&methods)));
         }
         "payment-methods" => {
-            let view = cart::get(id, &request.locale).map_err(|error| problem(&error))?;
+            let view = cart::get(id, &request.locale).map_err(|error| problem(&error, &request.locale))?;
             return Ok(private(web::json(&payment::methods(&view.totals.total, &request.locale))));
         }
         _ => return Ok(web::not_found()),
     }
-    .map_err(|error| problem(&error))?;
+    .map_err(|error| problem(&error, &request.locale))?;
     view(id, request)
 }
 
 fn view(id: &str, request: &Request) -> Result<Response, Problem> {
-    cart::get(id, &request.locale).map(|view| private(web::json(&view))).map_err(|error| problem(&error))
+    cart::get(id, &request.locale).map(|view| private(web::json(&view))).map_err(|error| problem(&error, &request.locale))
 }
 
 /// Nobody between shop and shopper may keep it.
@@ -86,7 +92,7 @@ pub fn private(response: Response) -> Response {
     response.with_header("cache-control", "no-store")
 }
 
-pub fn problem(error: &Error) -> Problem {
+pub fn problem(error: &Error, locale: &str) -> Problem {
     match error {
         Error::NotFound => Problem::new(404, "No such cart").detail("It was never made, or ended 30 days after its last change. POST /api/v1/carts makes one."),
         Error::UnknownSku(sku) => Problem::field("sku", "unknown", format!("`{sku}` is not sold here.")),
@@ -96,7 +102,8 @@ pub fn problem(error: &Error) -> Problem {
         }
         Error::Full => Problem::new(409, "The cart is full").detail("It holds at most 200 lines and 10 codes. Remove some first."),
         Error::Completed(token) => Problem::new(409, "The cart became an order").detail(format!("Its token is {token}. POST /api/v1/carts makes a new cart.")),
-        Error::Invalid(errors) => Problem::fields(errors.clone()),
+        // The cart does not know in which language it is read.
+        Error::Invalid(errors) => Problem::fields(errors.iter().map(|error| entry::mistake(&error.field, &error.code, locale)).collect()),
     }
 }
 
@@ -114,7 +121,7 @@ mod tests {
             (Error::Full, 409, "at most 200"),
             (Error::Completed("token".into()), 409, "token"),
         ] {
-            let problem = problem(&error);
+            let problem = problem(&error, "en");
             assert_eq!(problem.status, status);
             assert!(problem.detail.contains(told), "{}", problem.detail);
         }

@@ -104,6 +104,9 @@ pub fn document() -> Value {
             ]), list(text())),
             "/api/v1/carts": { "post": created_at(change("createCart", "Makes an empty cart", &[], Value::Null)) },
             "/api/v1/carts/{cart}": get("getCart", "A cart, priced now", parameters(&["cart"]), reference("Cart")),
+            "/api/v1/carts/{cart}/changes": get("listCartChanges", "What became different by itself since it was put into the cart", parameters(&["cart"]), list(object(json!({
+                "kind": { "enum": ["price", "discount", "unavailable"] }, "subject": text(), "title": text(), "before": reference("Money"), "now": reference("Money"),
+            })))),
             "/api/v1/carts/{cart}/lines": { "post": change("addLine", "Adds to the line of a sku, or makes one", &["cart"], object(json!({ "sku": name(), "quantity": quantity(1) }))) },
             "/api/v1/carts/{cart}/lines/{line}": {
                 "put": change("setQuantity", "Sets a line's quantity; 0 removes it", &["cart", "line"], object(json!({ "quantity": quantity(0) }))),
@@ -125,6 +128,14 @@ pub fn document() -> Value {
             }), object(json!({ "number": text(), "token": text(), "payment_id": text(), "total": reference("Money") })))) },
             "/api/v1/orders/{token}": get("getOrder", "An order with its newest payment", parameters(&["token"]), reference("Order")),
             "/api/v1/orders/{token}/cancel": { "post": change_to("cancelOrder", "Gives up an order that is not paid", &["token"], Value::Null, reference("Order")) },
+            "/api/v1/orders/{token}/cart": { "post": created_at(change_to(
+                "reopenOrder", "Makes a cart of an order that is not paid, and gives the order up", &["token"], Value::Null,
+                object(json!({ "cart": text(), "left_out": list(text()) })),
+            )) },
+            "/api/v1/order-look-up": { "post": change_to(
+                "lookUpOrder", "The token of an order, for who knows its number and the e-mail address or phone number given with it; null where they do not belong together", &[],
+                object(json!({ "number": text(), "contact": text() })), object(json!({ "token": optional(text()) })),
+            ) },
             "/api/v1/orders/{token}/payments": { "post": created_at(change_to(
                 "payOrder", "Another payment, after one that was declined", &["token"], object(json!({ "payment_method": text() })), reference("Order"),
             )) },

@@ -3,9 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::checkout::{self, AddressField, Country, Error};
+use souk_sdk::commerce::order_look_up;
+use souk_sdk::commerce::order_reopening::{self, Error as ReopenError};
 use souk_sdk::commerce::orders::{self, Order};
 use souk_sdk::commerce::payment::{self, Payment};
-use souk_sdk::web::{self, Json, Path, Problem, Request, Response};
+use souk_sdk::web::{self, Json, Path, Problem, Request, Response, Text};
 
 use crate::carts;
 
@@ -21,6 +23,26 @@ pub struct Place {
 #[serde(deny_unknown_fields)]
 struct Retry {
     payment_method: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LookUp {
+    number: Text<40>,
+    /// The e-mail address or the phone number that was given with the order.
+    contact: Text<254>,
+}
+
+#[derive(Serialize)]
+struct Found {
+    /// None where number and contact do not belong together.
+    token: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Reopened {
+    cart: String,
+    left_out: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -44,9 +66,16 @@ pub fn address_form(Path(country): Path<&str>, request: &Request) -> Result<Json
 }
 
 pub fn place(Path(cart): Path<&str>, Json(place): Json<Place>, request: &Request) -> Result<Response, Problem> {
-    let placed = checkout::place(cart, &place.payment_method, place.fingerprint.as_deref(), &request.locale).map_err(|error| problem(&error))?;
+    let placed = checkout::place(cart, &place.payment_method, place.fingerprint.as_deref(), &request.locale).map_err(|error| problem(&error, &request.locale))?;
     let response = carts::private(web::json(&placed)).with_status(201).with_header("location", format!("/api/v1/orders/{}", placed.token));
     Ok(Response { await_effects: true, ..response })
+}
+
+/// What is not found is no error: one would roll back the count of what was tried.
+pub fn look_up(Json(asked): Json<LookUp>, request: &Request) -> Result<Response, Problem> {
+    let found = order_look_up::find(&asked.number, &asked.contact, &request.client_address);
+    let order = found.map_err(|wait_s| Problem::new(429, "Too many tries").detail("This order or this network was tried too often in vain.").retry_after(wait_s))?;
+    Ok(carts::private(web::json(&Found { token: order.map(|order| order.token) })))
 }
 
 /// `route` is one of those under `/api/v1/orders/{token}` in the manifest.
@@ -58,6 +87,15 @@ pub fn handle(Path(token): Path<&str>, request: &Request) -> Result<Response, Pr
                 return Err(Problem::new(409, "The order is placed").detail("It is paid for and can no longer be cancelled here. Ask the shop."));
             }
             view(orders::by_token(token).unwrap_or(order))
+        }
+        "reopen-order" => {
+            let reopened = order_reopening::reopen(token).map_err(|error| match error {
+                ReopenError::UnknownOrder => Problem::new(404, "No such order"),
+                ReopenError::Paid => Problem::new(409, "The order is placed").detail("It is paid for and can no longer be changed here. Ask the shop."),
+            })?;
+            let answer = Reopened { cart: reopened.cart_id, left_out: reopened.left_out };
+            let location = format!("/api/v1/carts/{}", answer.cart);
+            Ok(Response { await_effects: true, ..carts::private(web::json(&answer)).with_status(201).with_header("location", location) })
         }
         "pay-order" => {
             let retry: Retry = request.json()?;
@@ -85,9 +123,9 @@ fn view(mut order: Order) -> Result<Response, Problem> {
     Ok(carts::private(web::json(&WithPayment { order, payment })))
 }
 
-fn problem(error: &Error) -> Problem {
+fn problem(error: &Error, locale: &str) -> Problem {
     match error {
-        Error::Cart(error) => carts::problem(error),
+        Error::Cart(error) => carts::problem(error, locale),
         Error::Empty => Problem::new(409, "The cart is empty").detail("Add a line first."),
         Error::Invalid(errors) => Problem::fields(errors.clone()),
         Error::Shortage(short) => {
@@ -117,7 +155,7 @@ mod tests {
             (Error::Changed, 409, "fingerprint"),
             (Error::UnknownPaymentMethod("cash".into()), 422, "payment-methods"),
         ] {
-            let problem = problem(&error);
+            let problem = problem(&error, "en");
             assert_eq!(problem.status, status);
             assert!(problem.detail.contains(told), "{}", problem.detail);
         }

@@ -1,24 +1,31 @@
 //! What is stored of a cart, and the changes to it. Knows no other service, no
 //! price and no storage.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::cart::{Contact, Error};
 use souk_sdk::commerce::types::{Address, FieldError};
+use souk_sdk::entry;
+use souk_sdk::money::Money;
 
 pub const QUANTITY_MAX: u32 = 999;
 pub const LINES_MAX: usize = 200;
 pub const CODES_MAX: usize = 10;
-const CODE_BYTES_MAX: usize = 64;
-const FIELD_BYTES_MAX: usize = 256;
+const CODE_CHARS_MAX: usize = 64;
+const FIELD_CHARS_MAX: usize = 256;
 /// The longest address that mail can be sent to (RFC 5321).
-const EMAIL_BYTES_MAX: usize = 254;
-const PHONE_BYTES_MAX: usize = 40;
+const EMAIL_CHARS_MAX: usize = 254;
+const PHONE_CHARS_MAX: usize = 40;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Basket {
     pub lines: Vec<Line>,
     #[serde(default)]
     pub codes: Vec<String>,
+    /// What each code took off when that was last said to the shopper.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub taken_off: BTreeMap<String, Money>,
     #[serde(default)]
     pub contact: Option<Contact>,
     #[serde(default)]
@@ -39,6 +46,9 @@ pub struct Basket {
 pub struct Line {
     pub sku: String,
     pub quantity: u32,
+    /// Of one piece, when the shopper last chose how many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Money>,
 }
 
 impl Basket {
@@ -66,20 +76,19 @@ impl Basket {
         }
     }
 
-    /// 0 removes the line.
-    pub fn set(&mut self, sku: &str, quantity: u32) {
+    /// 0 removes the line. `price` is that of one piece now.
+    pub fn set(&mut self, sku: &str, quantity: u32, price: Option<Money>) {
         match self.lines.iter_mut().find(|line| line.sku == sku) {
             _ if quantity == 0 => self.lines.retain(|line| line.sku != sku),
-            Some(line) => line.quantity = quantity,
-            None => self.lines.push(Line { sku: sku.into(), quantity }),
+            Some(line) => (line.quantity, line.price) = (quantity, price),
+            None => self.lines.push(Line { sku: sku.into(), quantity, price }),
         }
     }
 
     pub fn add_code(&mut self, code: &str, locale: &str) -> Result<(), Error> {
-        let code = code_key(code);
-        if code.is_empty() || code.len() > CODE_BYTES_MAX {
-            let (en, zh) = ("Enter the code as it was given to you.", "请输入您收到的优惠码。");
-            return Err(invalid("code", if code.is_empty() { "required" } else { "too-long" }, locale, en, zh));
+        let code = entry::code(code);
+        if code.is_empty() || code.chars().count() > CODE_CHARS_MAX {
+            return Err(invalid("code", if code.is_empty() { "required" } else { "too-long" }, locale));
         }
         if self.codes.contains(&code) {
             return Ok(());
@@ -92,14 +101,10 @@ impl Basket {
     }
 
     pub fn remove_code(&mut self, code: &str) {
-        let code = code_key(code);
+        let code = entry::code(code);
         self.codes.retain(|held| *held != code);
+        self.taken_off.remove(&code);
     }
-}
-
-/// Codes are compared without regard to case.
-fn code_key(code: &str) -> String {
-    code.trim().to_uppercase()
 }
 
 /// Who a buyer is for limits per customer.
@@ -108,16 +113,35 @@ pub fn customer(contact: &Contact) -> Option<String> {
     (!email.is_empty()).then_some(email)
 }
 
+pub fn tidy_contact(contact: &Contact) -> Contact {
+    Contact { email: entry::email(&contact.email), phone: entry::phone(&contact.phone, "") }
+}
+
+/// What is plain in every country; its own shapes are known to the checkout.
+pub fn tidy_address(address: &Address) -> Address {
+    let country = entry::plain(&address.country).to_ascii_uppercase();
+    Address {
+        name: entry::line(&address.name),
+        phone: entry::phone(&address.phone, &country),
+        company: entry::line(&address.company),
+        region: entry::line(&address.region),
+        city: entry::line(&address.city),
+        district: entry::line(&address.district),
+        street: entry::line(&address.street),
+        postal_code: entry::postal_code(&address.postal_code, ""),
+        country,
+    }
+}
+
 /// Only lengths: what a country's address needs is known to the checkout.
 pub fn check_contact(contact: &Contact, locale: &str) -> Result<(), Error> {
-    let limits = [("contact.email", &contact.email, EMAIL_BYTES_MAX), ("contact.phone", &contact.phone, PHONE_BYTES_MAX)];
+    let limits = [("contact.email", &contact.email, EMAIL_CHARS_MAX), ("contact.phone", &contact.phone, PHONE_CHARS_MAX)];
     check_lengths(limits.into_iter().map(|(field, value, max)| (field.to_owned(), value, max)), locale)
 }
 
 pub fn check_address(prefix: &str, address: &Address, locale: &str) -> Result<(), Error> {
     if address.country.len() != 2 || !address.country.bytes().all(|byte| byte.is_ascii_uppercase()) {
-        let field = format!("{prefix}.country");
-        return Err(invalid(&field, "unknown", locale, "Choose a country from the list.", "请从列表中选择国家或地区。"));
+        return Err(invalid(&format!("{prefix}.country"), "unknown", locale));
     }
     let fields = [
         ("name", &address.name),
@@ -129,24 +153,17 @@ pub fn check_address(prefix: &str, address: &Address, locale: &str) -> Result<()
         ("street", &address.street),
         ("postal-code", &address.postal_code),
     ];
-    check_lengths(fields.into_iter().map(|(name, value)| (format!("{prefix}.{name}"), value, FIELD_BYTES_MAX)), locale)
+    check_lengths(fields.into_iter().map(|(name, value)| (format!("{prefix}.{name}"), value, FIELD_CHARS_MAX)), locale)
 }
 
 fn check_lengths<'a>(fields: impl Iterator<Item = (String, &'a String, usize)>, locale: &str) -> Result<(), Error> {
-    let too_long = fields.filter(|(_, value, max)| value.len() > *max).map(|(field, ..)| {
-        field_error(&field, "too-long", locale, "Shorten this entry.", "请缩短此项内容。")
-    });
+    let too_long = fields.filter(|(_, value, max)| value.chars().count() > *max).map(|(field, ..)| entry::mistake(&field, "too-long", locale));
     let errors: Vec<FieldError> = too_long.collect();
     if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
 }
 
-pub fn invalid(field: &str, code: &str, locale: &str, en: &str, zh: &str) -> Error {
-    Error::Invalid(vec![field_error(field, code, locale, en, zh)])
-}
-
-fn field_error(field: &str, code: &str, locale: &str, en: &str, zh: &str) -> FieldError {
-    let message = if locale.starts_with("zh") { zh } else { en };
-    FieldError { field: field.into(), code: code.into(), message: message.into() }
+pub fn invalid(field: &str, code: &str, locale: &str) -> Error {
+    Error::Invalid(vec![entry::mistake(field, code, locale)])
 }
 
 #[cfg(test)]
@@ -165,10 +182,10 @@ mod tests {
                 let sku = sku.to_string();
                 if !adds {
                     if basket.quantity(&sku) > 0 && quantity <= QUANTITY_MAX {
-                        basket.set(&sku, quantity);
+                        basket.set(&sku, quantity, None);
                     }
                 } else if let Ok(after) = basket.quantity_after_adding(&sku, quantity) {
-                    basket.set(&sku, after);
+                    basket.set(&sku, after, None);
                 }
             }
             prop_assert!(basket.lines.len() <= LINES_MAX);
@@ -186,7 +203,7 @@ mod tests {
         for quantity in [0, 1_000, u32::MAX] {
             assert_eq!(basket.quantity_after_adding("A", quantity), Err(Error::InvalidQuantity(quantity)));
         }
-        basket.set("A", 998);
+        basket.set("A", 998, None);
         assert_eq!(basket.quantity_after_adding("A", 1), Ok(999));
         assert_eq!(basket.quantity_after_adding("A", 2), Err(Error::InvalidQuantity(1_000)));
     }
@@ -195,7 +212,7 @@ mod tests {
     fn a_code_is_held_once_whatever_its_case_and_ten_at_most() {
         let mut basket = Basket::default();
         basket.add_code(" once ", "en").unwrap();
-        basket.add_code("ONCE", "en").unwrap();
+        basket.add_code("ＯＮＣＥ", "en").unwrap();
         assert_eq!(basket.codes, ["ONCE"]);
         for code in 1..10 {
             basket.add_code(&code.to_string(), "en").unwrap();
@@ -204,5 +221,20 @@ mod tests {
         assert!(matches!(basket.add_code("  ", "zh-CN"), Err(Error::Invalid(_))));
         basket.remove_code("once");
         assert_eq!(basket.codes.len(), 9);
+    }
+    #[test]
+    fn entries_are_made_plain_and_measured_in_characters() {
+        let contact = tidy_contact(&Contact { email: " a＠Shop.example".into(), phone: "０９０ １２３４".into() });
+        assert_eq!((contact.email.as_str(), contact.phone.as_str()), ("a@shop.example", "090-1234"));
+        let street = |text: String| Address {
+            country: "cn".into(), name: "李雷".into(), phone: "+86 138 0013 8000".into(), company: String::new(), region: String::new(),
+            city: String::new(), district: String::new(), street: text, postal_code: "〒１００".into(),
+        };
+        let tidied = tidy_address(&street("路".repeat(FIELD_CHARS_MAX)));
+        assert_eq!((tidied.country.as_str(), tidied.phone.as_str(), tidied.postal_code.as_str()), ("CN", "13800138000", "100"));
+        assert_eq!(check_address("shipping-address", &tidied, "zh-CN"), Ok(()));
+        let too_long = tidy_address(&street("路".repeat(FIELD_CHARS_MAX + 1)));
+        let Err(Error::Invalid(errors)) = check_address("shipping-address", &too_long, "zh-CN") else { panic!("too long") };
+        assert_eq!((errors[0].field.as_str(), errors[0].message.as_str()), ("shipping-address.street", "请缩短此项内容。"));
     }
 }

@@ -5,6 +5,7 @@ mod basket;
 mod quote;
 
 use souk_sdk::commerce::cart::{self, Contact, Error, Method, View};
+use souk_sdk::commerce::cart_review::{self, Reviewed};
 use souk_sdk::commerce::types::Address;
 use souk_sdk::commerce::{catalog, inventory, pricing, promotions, shipping, tax};
 use souk_sdk::money::{Money, MoneyError};
@@ -47,8 +48,8 @@ impl cart::Guest for Cart {
     fn add(id: String, sku: String, quantity: u32) -> Result<(), Error> {
         change(&id, |basket| {
             let quantity = basket.quantity_after_adding(&sku, quantity)?;
-            check_stock(&sku, quantity)?;
-            basket.set(&sku, quantity);
+            let price = check_stock(&sku, quantity)?;
+            basket.set(&sku, quantity, price);
             Ok(())
         })
     }
@@ -63,16 +64,18 @@ impl cart::Guest for Cart {
                 return Err(Error::UnknownSku(line_id.clone()));
             }
             // Fewer is always allowed, even when there are not so many.
-            if quantity > held {
-                check_stock(&line_id, quantity)?;
-            }
-            basket.set(&line_id, quantity);
+            let price = if quantity > held { check_stock(&line_id, quantity)? } else { price_now(&line_id, quantity) };
+            basket.set(&line_id, quantity, price);
             Ok(())
         })
     }
 
     fn add_code(id: String, code: String) -> Result<(), Error> {
-        change(&id, |basket| basket.add_code(&code, &default_locale()))
+        change(&id, |basket| {
+            let locale = default_locale();
+            basket.add_code(&code, &locale)?;
+            if basket.lines.is_empty() { Ok(()) } else { offers(basket, &locale).map(drop) }
+        })
     }
 
     fn remove_code(id: String, code: String) -> Result<(), Error> {
@@ -84,6 +87,7 @@ impl cart::Guest for Cart {
 
     fn set_contact(id: String, contact: Contact) -> Result<(), Error> {
         change(&id, |basket| {
+            let contact = basket::tidy_contact(&contact);
             basket::check_contact(&contact, &default_locale())?;
             basket.contact = Some(contact);
             Ok(())
@@ -93,6 +97,7 @@ impl cart::Guest for Cart {
     fn set_addresses(id: String, shipping: Address, billing: Option<Address>) -> Result<(), Error> {
         change(&id, |basket| {
             let locale = default_locale();
+            let (shipping, billing) = (basket::tidy_address(&shipping), billing.as_ref().map(basket::tidy_address));
             basket::check_address("shipping-address", &shipping, &locale)?;
             if let Some(billing) = &billing {
                 basket::check_address("billing-address", billing, &locale)?;
@@ -108,17 +113,16 @@ impl cart::Guest for Cart {
     }
 
     fn shipping_methods(id: String, locale: String) -> Result<Vec<Method>, Error> {
-        let basket = load(&id)?;
+        let mut basket = load(&id)?;
         basket.open()?;
-        offers(&basket, &locale)
+        offers(&mut basket, &locale)
     }
 
     fn set_shipping_method(id: String, method_id: String) -> Result<(), Error> {
         change(&id, |basket| {
             let locale = default_locale();
             if !offers(basket, &locale)?.iter().any(|method| method.id == method_id) {
-                let (en, zh) = ("Choose one of the delivery methods offered.", "请选择所提供的配送方式之一。");
-                return Err(basket::invalid("shipping-method", "unknown", &locale, en, zh));
+                return Err(basket::invalid("shipping-method", "unknown", &locale));
             }
             basket.shipping_method = Some(method_id);
             Ok(())
@@ -130,6 +134,17 @@ impl cart::Guest for Cart {
             basket.completed = Some(order_token);
             Ok(())
         })
+    }
+}
+
+impl cart_review::Guest for Cart {
+    fn review(id: String, locale: String) -> Result<Reviewed, Error> {
+        let basket = load(&id)?;
+        basket.open()?;
+        let (lines, taken_off) = (basket.lines.clone(), basket.taken_off.clone());
+        let view = view(&id, basket, &locale)?;
+        let changes = quote::changes(&view, &lines, &taken_off);
+        Ok(Reviewed { view, changes })
     }
 }
 
@@ -177,17 +192,29 @@ fn change(id: &str, work: impl FnOnce(&mut Basket) -> Result<(), Error>) -> Resu
     Ok(())
 }
 
-fn check_stock(sku: &str, quantity: u32) -> Result<(), Error> {
+/// The price of one piece of so many, where there are so many.
+fn check_stock(sku: &str, quantity: u32) -> Result<Option<Money>, Error> {
     let fits = (1..=SKU_BYTES_MAX).contains(&sku.len()) && sku.bytes().all(|byte| byte.is_ascii_graphic());
     let skus = [sku.to_owned()];
-    if !fits || catalog::sellables(&skus, &default_locale()).into_iter().flatten().next().is_none() {
+    let price = if fits { price_now(sku, quantity) } else { None };
+    if price.is_none() {
         return Err(Error::UnknownSku(sku.into()));
     }
     let available = inventory::available(&skus).first().copied().unwrap_or(0);
     if available < i64::from(quantity) {
         return Err(Error::InsufficientStock((sku.into(), available.max(0))));
     }
-    Ok(())
+    Ok(price)
+}
+
+/// None where it is not sold.
+fn price_now(sku: &str, quantity: u32) -> Option<Money> {
+    if quantity == 0 {
+        return None;
+    }
+    let sellable = catalog::sellables(&[sku.to_owned()], &default_locale()).into_iter().flatten().next()?;
+    let request = pricing::Request { sku: sku.into(), quantity, base: sellable.price };
+    pricing::prices(&[request]).into_iter().next().map(|price| price.unit)
 }
 
 /// Messages of calls that are given no locale.
@@ -198,7 +225,7 @@ fn default_locale() -> String {
 /// Sums that do not fit in 64 bits: nobody can pay them.
 fn too_large(locale: &str, error: &MoneyError) -> Error {
     souk_sdk::log::warn!("a cart cannot be summed up: {error}");
-    basket::invalid("lines", "too-large", locale, "Reduce the quantities in the cart.", "请减少购物车中的商品数量。")
+    basket::invalid("lines", "too-large", locale)
 }
 
 /// Lines with their prices, and for each what promotions and taxes go by.
@@ -254,12 +281,18 @@ fn methods(destination: Option<&Address>, lines: &[cart::Line], currency: &str, 
     Ok(shipping::methods(destination, &parcel, locale))
 }
 
-/// The ways this cart can be delivered.
-fn offers(basket: &Basket, locale: &str) -> Result<Vec<Method>, Error> {
+/// The ways this cart can be delivered. Notes what its codes take off, for the
+/// shopper sees that next.
+fn offers(basket: &mut Basket, locale: &str) -> Result<Vec<Method>, Error> {
     let currency = config::shop().currency;
-    let offers = || {
+    let mut offers = || {
         let mut priced = price(basket, &currency, locale)?;
-        apply(&mut priced, &Money::zero(&currency), basket, locale)?;
+        let outcome = apply(&mut priced, &Money::zero(&currency), basket, locale)?;
+        for applied in outcome.applied {
+            if let Some(code) = applied.code {
+                basket.taken_off.insert(code, applied.amount);
+            }
+        }
         methods(basket.shipping_address.as_ref(), &priced.lines, &currency, locale)
     };
     offers().map_err(|error| too_large(locale, &error))
@@ -316,7 +349,7 @@ fn summed(id: &str, basket: Basket, locale: &str) -> Result<View, MoneyError> {
     Ok(view)
 }
 
-souk_sdk::export!(Cart: commerce::cart, host::job_handler);
+souk_sdk::export!(Cart: commerce::cart, commerce::cart_review, host::job_handler);
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,11 @@
 //! From priced lines, discounts and taxes to the totals and their fingerprint.
 //! Pure: what the services answer comes in.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use souk_sdk::commerce::cart::{Line, Totals, View};
+use souk_sdk::commerce::cart_review::{Change, ChangeKind};
 use souk_sdk::commerce::catalog::Sellable;
 use souk_sdk::commerce::pricing::Price;
 use souk_sdk::commerce::promotions::Allocation;
@@ -73,6 +76,23 @@ pub fn totals(lines: &[Line], shipping: Option<&Money>, shipping_discount: &Mone
     Ok(Totals { subtotal, discount, shipping, shipping_discount: shipping_discount.clone(), tax_added, tax_included: tax(true)?, total })
 }
 
+/// What became different without the shopper: `lines` are those of the view, as
+/// they are stored; `taken_off` is what each code took off when that was last said.
+pub fn changes(view: &View, lines: &[basket::Line], taken_off: &BTreeMap<String, Money>) -> Vec<Change> {
+    let line = |(stored, line): (&basket::Line, &Line)| {
+        let before = stored.price.clone().filter(|before| before.currency == view.currency)?;
+        let kind = if line.product.is_empty() { ChangeKind::Unavailable } else { ChangeKind::Price };
+        let changed = before != line.unit_price && (kind == ChangeKind::Unavailable || line.available > 0);
+        changed.then(|| Change { kind, subject: line.id.clone(), title: line.title.clone(), before, now: line.unit_price.clone() })
+    };
+    let code = |(code, before): (&String, &Money)| {
+        let applies = view.applied.iter().any(|applied| applied.code.as_ref() == Some(code));
+        let nothing = Money::zero(&view.currency);
+        (!applies && before.currency == view.currency).then(|| Change { kind: ChangeKind::Discount, subject: code.clone(), title: code.clone(), before: before.clone(), now: nothing })
+    };
+    lines.iter().zip(&view.lines).filter_map(line).chain(taken_off.iter().filter_map(code)).collect()
+}
+
 /// What a shopper agrees to, without anything that depends on the language.
 #[derive(Serialize)]
 struct Seen<'a> {
@@ -101,6 +121,7 @@ pub fn fingerprint(view: &View) -> String {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use souk_sdk::commerce::promotions::Applied;
 
     use super::*;
 
@@ -123,7 +144,7 @@ mod tests {
             tax_class: String::new(),
         };
         let price = Price { unit: money(unit), regular: money(unit), source: "base".into() };
-        line(&basket::Line { sku: sku.into(), quantity }, Some(&sellable), Some(&price), 10, "CNY").unwrap()
+        line(&basket::Line { sku: sku.into(), quantity, price: None }, Some(&sellable), Some(&price), 10, "CNY").unwrap()
     }
 
     fn view(lines: Vec<Line>, totals: Totals) -> View {
@@ -189,6 +210,24 @@ mod tests {
     }
 
     #[test]
+    fn what_changed_without_the_shopper_is_told_until_they_choose_again() {
+        let lines = vec![priced("A", 1, 120), priced("B", 2, 100), priced("C", 1, 50)];
+        let totals = totals(&lines, None, &money(0), &[], "CNY").unwrap();
+        let mut view = view(lines, totals);
+        let stored = |sku: &str, price: Option<i64>| basket::Line { sku: sku.into(), quantity: 1, price: price.map(money) };
+        // A rose, B stayed, C was put in before prices were noted.
+        let stored = [stored("A", Some(100)), stored("B", Some(100)), stored("C", None)];
+        let taken_off = BTreeMap::from([("TEN".to_owned(), money(10))]);
+        let told: Vec<_> = changes(&view, &stored, &taken_off).into_iter().map(|c| (c.kind, c.subject, c.before.amount, c.now.amount)).collect();
+        assert_eq!(told, [(ChangeKind::Price, "A".into(), 100, 120), (ChangeKind::Discount, "TEN".into(), 10, 0)]);
+        view.applied.push(Applied { id: "x/TEN".into(), title: "Ten".into(), code: Some("TEN".into()), amount: money(5) });
+        view.lines[0].product.clear();
+        view.lines[0].unit_price = money(0);
+        let told = changes(&view, &stored, &taken_off);
+        assert_eq!((told.len(), told[0].kind), (1, ChangeKind::Unavailable));
+    }
+
+    #[test]
     fn the_fingerprint_is_the_same_in_every_language() {
         let lines = vec![priced("A", 1, 100)];
         let totals = totals(&lines, None, &money(0), &[], "CNY").unwrap();
@@ -200,10 +239,10 @@ mod tests {
 
     #[test]
     fn what_is_not_sold_any_more_stays_without_a_price_and_cannot_be_bought() {
-        let gone = line(&basket::Line { sku: "OLD".into(), quantity: 2 }, None, None, 5, "CNY").unwrap();
+        let gone = line(&basket::Line { sku: "OLD".into(), quantity: 2, price: None }, None, None, 5, "CNY").unwrap();
         assert_eq!((gone.available, gone.total.amount, gone.title.as_str()), (0, 0, "OLD"));
         let foreign = Price { unit: Money::new(5, "USD"), regular: Money::new(5, "USD"), source: "base".into() };
-        let line = line(&basket::Line { sku: "A".into(), quantity: 2 }, None, Some(&foreign), 5, "CNY").unwrap();
+        let line = line(&basket::Line { sku: "A".into(), quantity: 2, price: None }, None, Some(&foreign), 5, "CNY").unwrap();
         assert_eq!((line.available, line.total), (0, money(0)));
     }
 }

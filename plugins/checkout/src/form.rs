@@ -5,12 +5,13 @@ use regex_lite::Regex;
 use souk_sdk::commerce::cart::Contact;
 use souk_sdk::commerce::checkout::{AddressField, Subdivision};
 use souk_sdk::commerce::types::{Address, FieldError};
+use souk_sdk::entry;
 
 use crate::countries::{Country, Part};
 
 const REGION: &str = "region";
 const FIELD_CHARS_MAX: u32 = 100;
-const EMAIL_BYTES_MAX: usize = 254;
+const EMAIL_CHARS_MAX: usize = 254;
 /// Written so that it means the same in browsers (with their `v` flag) and here.
 const PHONE_PATTERN: &str = r"\+?[0-9][0-9 \(\)\-]{5,19}";
 /// Where couriers do not set out without calling.
@@ -125,20 +126,22 @@ fn postal_label(word: &str, chinese: bool) -> &'static str {
     }
 }
 
-/// Trims, empties what the country has no field for, and writes a region as its code.
+/// Makes each part plain, empties what the country has no field for, and writes
+/// a region as its code and a postal code as it is written there.
 pub fn tidy(address: &Address, country: &Country) -> Address {
-    let kept = |part: Part, text: &str| if country.has(part) { text.trim().to_owned() } else { String::new() };
+    let kept = |part: Part, text: &str| if country.has(part) { entry::line(text) } else { String::new() };
     let region = kept(Part::Region, &address.region);
+    let postal_code = if country.has(Part::PostalCode) { entry::postal_code(&address.postal_code, country.postal_example) } else { String::new() };
     Address {
         country: country.code.into(),
-        name: address.name.trim().into(),
-        phone: address.phone.trim().into(),
-        company: address.company.trim().into(),
+        name: entry::line(&address.name),
+        phone: entry::phone(&address.phone, country.code),
+        company: entry::line(&address.company),
         region: country.region(&region).map_or(region, |found| found.code.into()),
         city: kept(Part::City, &address.city),
         district: kept(Part::District, &address.district),
         street: kept(Part::Street, &address.street),
-        postal_code: kept(Part::PostalCode, &address.postal_code),
+        postal_code,
     }
 }
 
@@ -186,7 +189,7 @@ fn matches(pattern: &str, value: &str) -> bool {
 }
 
 pub fn tidy_contact(contact: &Contact) -> Contact {
-    Contact { email: contact.email.trim().into(), phone: contact.phone.trim().into() }
+    Contact { email: entry::email(&contact.email), phone: entry::phone(&contact.phone, "") }
 }
 
 pub fn check_contact(contact: &Contact, locale: &str) -> Vec<FieldError> {
@@ -207,8 +210,8 @@ pub fn check_contact(contact: &Contact, locale: &str) -> Vec<FieldError> {
 /// Only what no mail could reach: the rest is known when mail is sent.
 fn is_email(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
-    text.len() <= EMAIL_BYTES_MAX
-        && (1..=64).contains(&local.len())
+    text.chars().count() <= EMAIL_CHARS_MAX
+        && (1..=64).contains(&local.chars().count())
         && !text.chars().any(|character| character.is_whitespace() || character.is_control())
         && domain.split('.').count() > 1
         && domain.split('.').all(|label| !label.is_empty() && !label.starts_with('-') && !label.ends_with('-'))
@@ -271,6 +274,19 @@ mod tests {
         assert_eq!(mistakes(&address("CN")), []);
         assert_eq!(tidy(&address("CN"), &china).region, "33");
         assert_eq!(tidy(&address("CN"), &china).name, "李雷");
+    }
+
+    #[test]
+    fn what_is_written_in_full_width_or_with_other_signs_is_no_mistake() {
+        let japan = countries::find("JP").unwrap();
+        let typed = Address { phone: "０９０－１２３４－５６７８".into(), region: "13".into(), city: String::new(), street: "千代田１－１".into(), postal_code: "〒１０００００１".into(), ..address("JP") };
+        let tidied = tidy(&typed, &japan);
+        assert_eq!((tidied.phone.as_str(), tidied.postal_code.as_str(), tidied.street.as_str()), ("090-1234-5678", "100-0001", "千代田1-1"));
+        assert_eq!(mistakes(&typed), []);
+        let china = Address { phone: "+86 138.0013.8000".into(), postal_code: "３１００１３".into(), ..address("CN") };
+        assert_eq!(mistakes(&china), []);
+        assert_eq!(tidy(&china, &countries::find("CN").unwrap()).phone, "13800138000");
+        assert_eq!(mistakes(&Address { street: "路".repeat(100), ..address("CN") }), [], "a hundred characters, whatever their bytes");
     }
 
     #[test]

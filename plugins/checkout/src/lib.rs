@@ -7,11 +7,12 @@ mod form;
 
 use souk_sdk::commerce::cart::{self, Contact, View};
 use souk_sdk::commerce::checkout::{self, AddressField, CartError, Country, Details, Error, Placed};
-use souk_sdk::commerce::orders::{self, Draft};
+use souk_sdk::commerce::order_reopening::{self, Error as ReopenError, Reopened};
+use souk_sdk::commerce::orders::{self, Draft, Order, Status};
 use souk_sdk::commerce::payment::{self, Start};
 use souk_sdk::commerce::types::{Address, FieldError};
 use souk_sdk::commerce::{inventory, promotions, shipping};
-use souk_sdk::{clock, config, ids};
+use souk_sdk::{clock, config, entry, ids};
 
 /// How long an order waits for its payment.
 const EXPIRES_MS: u64 = 30 * 60 * 1_000;
@@ -49,6 +50,43 @@ impl checkout::Guest for Checkout {
         }
         place(view, &payment_method, locale)
     }
+}
+
+impl order_reopening::Guest for Checkout {
+    fn reopen(token: String) -> Result<Reopened, ReopenError> {
+        let order = orders::by_token(&token).ok_or(ReopenError::UnknownOrder)?;
+        match order.status {
+            Status::PaymentPending if !orders::cancel(&token, "changed by the shopper") => Err(ReopenError::Paid),
+            // What was given up can be bought anew.
+            Status::PaymentPending | Status::Cancelled => Ok(refill(order)),
+            _ => Err(ReopenError::Paid),
+        }
+    }
+}
+
+/// As much of the order as there is, in a new cart. What the cart refuses
+/// besides goods is asked for again by the checkout.
+fn refill(order: Order) -> Reopened {
+    let id = cart::create();
+    let mut left_out = Vec::new();
+    for line in order.lines {
+        let available = match cart::add(&id, &line.sku, line.quantity) {
+            Ok(()) => continue,
+            Err(CartError::InsufficientStock((_, available))) => u32::try_from(available).unwrap_or(0),
+            Err(_) => 0,
+        };
+        if available > 0 {
+            let _ = cart::add(&id, &line.sku, available);
+        }
+        left_out.push(if line.variant_title.is_empty() { line.title } else { format!("{} ({})", line.title, line.variant_title) });
+    }
+    for code in order.applied.iter().filter_map(|applied| applied.code.as_deref()) {
+        let _ = cart::add_code(&id, code);
+    }
+    let _ = cart::set_contact(&id, &order.contact);
+    let _ = cart::set_addresses(&id, &order.shipping_address, order.billing_address.as_ref());
+    let _ = cart::set_shipping_method(&id, &order.shipping_method.id);
+    Reopened { cart_id: id, left_out }
 }
 
 /// Contact and addresses that fit their countries.
@@ -166,12 +204,11 @@ fn complete(view: &View, locale: &str) -> Result<(Entered, shipping::Method), Er
     let contact = view.contact.as_ref().ok_or_else(|| error("contact.email", "required", locale, en, zh));
     let (en, zh) = ("Tell us where to deliver.", "请填写收货地址。");
     let address = view.shipping_address.as_ref().ok_or_else(|| error("shipping-address.country", "required", locale, en, zh));
-    let (en, zh) = ("Choose a delivery method.", "请选择配送方式。");
-    let method = view.shipping_method.clone().ok_or_else(|| error("shipping-method", "required", locale, en, zh));
+    let method = view.shipping_method.clone().ok_or_else(|| entry::mistake("shipping-method", "required", locale));
     match (contact, address, method) {
         (Ok(contact), Ok(address), Ok(method)) => Ok((enter(contact, address, view.billing_address.as_ref(), locale)?, method)),
         (contact, address, method) => Err(Error::Invalid([contact.err(), address.err(), method.err()].into_iter().flatten().collect())),
     }
 }
 
-souk_sdk::export!(Checkout: commerce::checkout);
+souk_sdk::export!(Checkout: commerce::checkout, commerce::order_reopening);

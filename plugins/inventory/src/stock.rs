@@ -15,6 +15,8 @@ const HOLDS: Collection<Hold> = Collection::new("holds", &[]);
 const CORRECTIONS: Collection<Correction> = Collection::new("corrections", &[]);
 const EXPIRE: &str = "expire";
 const SCAN_MAX: u32 = 1_000;
+/// Pages show a count below it, as `wit/commerce/selling.wit` says.
+const SHOWN_BELOW: i64 = 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -116,7 +118,7 @@ pub fn reserve(id: &str, lines: &[Line], expires_ms: u64) -> Result<(), Vec<Shor
         }
         return Err(shortages);
     }
-    sold_out_or_back(taken.into_iter().filter(|(_, _, left)| *left == 0).map(|(sku, ..)| sku));
+    drop_pages(taken.iter().map(|(sku, quantity, left)| (sku.as_str(), left + quantity, *left)));
     hold.expires_ms = expires_ms;
     hold.moved(Kind::Reserved, wanted);
     must(HOLDS.put(id, &hold));
@@ -194,12 +196,14 @@ pub fn restock(id: &str) -> bool {
 }
 
 fn add_available(lines: &BTreeMap<String, i64>) {
-    let back = lines.iter().filter(|(sku, quantity)| must(AVAILABLE.add(sku, **quantity)) == **quantity);
-    sold_out_or_back(back.map(|(sku, _)| sku));
+    let moved: Vec<_> = lines.iter().map(|(sku, quantity)| (sku.as_str(), *quantity, must(AVAILABLE.add(sku, *quantity)))).collect();
+    drop_pages(moved.into_iter().map(|(sku, quantity, now)| (sku, now - quantity, now)));
 }
 
-fn sold_out_or_back<'a>(skus: impl Iterator<Item = &'a String>) {
-    let tags: Vec<String> = skus.map(|sku| format!("stock:{sku}")).collect();
+/// Those that show something else now: sku, available before, available now.
+fn drop_pages<'a>(moved: impl Iterator<Item = (&'a str, i64, i64)>) {
+    let shown = |available: i64| available.clamp(0, SHOWN_BELOW);
+    let tags: Vec<String> = moved.filter(|(_, before, now)| shown(*before) != shown(*now)).map(|(sku, ..)| format!("stock:{sku}")).collect();
     if !tags.is_empty() {
         pages::invalidate(&tags);
     }
@@ -222,9 +226,7 @@ pub fn set_on_hand(sku: &str, quantity: i64) -> Result<(), i64> {
     };
     must(ON_HAND.add(sku, delta));
     must(CORRECTIONS.put(&ids::sortable(), &Correction { sku: sku.into(), delta, at_ms: clock::now_ms() }));
-    if left == 0 || left == delta {
-        sold_out_or_back([&sku.to_owned()].into_iter());
-    }
+    drop_pages(std::iter::once((sku, left - delta, left)));
     Ok(())
 }
 

@@ -1,12 +1,13 @@
 //! Orders: exports `souk:commerce/orders`. [`record`] decides; what is held is
 //! had from `inventory` and `promotions` in the same unit of work.
 
+mod look_up;
 mod record;
 #[cfg(test)]
 mod tests;
 
 use souk_sdk::commerce::orders::{self, Created, Draft, Order, PaidOutcome, Status};
-use souk_sdk::commerce::{inventory, promotions};
+use souk_sdk::commerce::{inventory, order_look_up, promotions};
 use souk_sdk::host::command_handler;
 use souk_sdk::money::Money;
 use souk_sdk::storage::{self, Collection, CollectionError, Index, Range};
@@ -107,6 +108,13 @@ impl orders::Guest for Orders {
         let Some(mut record) = load(&token) else { return };
         record.note(&by(), &kind, &detail);
         save(&record);
+    }
+}
+
+impl order_look_up::Guest for Orders {
+    fn find(number: String, contact: String, client: String) -> Result<Option<Order>, u32> {
+        let find = |number: &str| must(ORDERS.find("number", number)).map(|(_, record)| record.order);
+        look_up::run(&number, &contact, &client, find, || must(newest(None, 1)).into_iter().next())
     }
 }
 
@@ -260,4 +268,4 @@ fn must<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| panic!("orders storage: {error}"))
 }
 
-souk_sdk::export!(Orders: commerce::orders, host::job_handler, host::command_handler);
+souk_sdk::export!(Orders: commerce::orders, commerce::order_look_up, host::job_handler, host::command_handler);

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use souk_sdk::commerce::cart::{Contact, Totals};
-use souk_sdk::commerce::orders::{Draft, Status};
+use souk_sdk::commerce::orders::{Draft, Order, Status};
 use souk_sdk::commerce::shipping::Method;
 use souk_sdk::commerce::types::Address;
 use souk_sdk::money::Money;
@@ -58,6 +58,13 @@ fn record() -> Record {
         expires_ms: 1_000,
     };
     Record::new(draft, "0000-0000".into(), "token".into(), &by(0))
+}
+
+pub fn an_order() -> Order {
+    let mut order = record().order;
+    order.number = "7K3M-0VWX".into();
+    order.shipping_address.phone = "13800138000".into();
+    order
 }
 
 #[derive(Debug, Clone)]
