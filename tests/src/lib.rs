@@ -11,6 +11,7 @@ pub mod process;
 pub mod sales;
 pub mod serial;
 pub mod shoppers;
+pub mod visitor;
 pub mod wire;
 
 use std::ffi::OsStr;

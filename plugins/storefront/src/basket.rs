@@ -3,48 +3,130 @@
 
 use maud::{Markup, html};
 use souk_sdk::commerce::cart::{self, Error, Line, View};
-use souk_sdk::session;
-use souk_sdk::web::{self, Problem, Request, Response};
+use souk_sdk::commerce::cart_review::{self, Reviewed};
+use souk_sdk::commerce::orders::Order;
+use souk_sdk::web::{self, Fields, Problem, Request, Response};
+use souk_sdk::{entry, session};
 
-use crate::layout::{Site, picture};
-use crate::summary;
+use crate::layout::{Loading, Site, picture};
+use crate::{differences, mine, summary};
 
-/// Under which the session keeps the cart's id.
+/// Under which the session keeps the cart's id. One that became an order stays
+/// there until something is added: it leads to its order.
 const SESSION_KEY: &str = "cart";
 const CODE_CHARS_MAX: usize = 64;
 
-/// The browser's open cart, priced now.
-pub fn view(site: &Site) -> Option<View> {
-    cart::get(&id()?, site.locale).ok()
+/// What the browser's cart is now.
+pub enum Current {
+    /// Priced now.
+    Open(Box<Reviewed>),
+    /// It became the order of this token.
+    Ordered(String),
+    None,
+}
+
+pub fn current(site: &Site) -> Current {
+    let Some(id) = id() else { return Current::None };
+    match cart_review::review(&id, site.locale) {
+        Ok(reviewed) => Current::Open(Box::new(reviewed)),
+        Err(Error::Completed(token)) => Current::Ordered(token),
+        Err(_) => Current::None,
+    }
+}
+
+fn open(site: &Site) -> Option<Box<Reviewed>> {
+    match current(site) {
+        Current::Open(reviewed) => Some(reviewed),
+        Current::Ordered(_) | Current::None => None,
+    }
 }
 
 pub fn id() -> Option<String> {
     session::get(SESSION_KEY).ok().flatten()
 }
 
-pub fn forget() {
-    // Without a session there is nothing to forget.
-    let _ = session::delete(SESSION_KEY);
+/// Makes another cart the browser's, with what lay in the one before.
+pub fn replace(id: &str) -> Result<(), Problem> {
+    if let Some(before) = self::id()
+        && let Ok(view) = cart::get(&before, "en")
+    {
+        for line in view.lines {
+            // What is not there so often is told by the page, which compares.
+            let _ = cart::add(id, &line.sku, line.quantity);
+        }
+        for code in view.codes {
+            let _ = cart::add_code(id, &code);
+        }
+    }
+    session::set(SESSION_KEY, id).map_err(no_session)
 }
 
 pub fn page(request: &Request) -> Response {
     let site = Site::of(request);
-    let view = view(&site);
-    let added = request.query().get("added").is_some();
-    let notice = added.then(|| html! { p.notice role="status" { (site.say("It is in your cart.", "已加入购物车。")) } });
-    personal(render(&site, view.as_ref(), notice))
+    let query = request.query();
+    let reviewed = open(&site);
+    let notice = if query.get("added").is_some() {
+        Some(html! { p.notice role="status" { (site.say("Added to your cart.", "已加入购物车。")) } })
+    } else {
+        query.get("changed").and_then(mine::by_number).map(|order| refilled(&site, &order, reviewed.as_deref().map(|reviewed| &reviewed.view)))
+    };
+    personal(render(&site, reviewed.as_deref(), notice))
+}
+
+/// After an order was given up to be changed: whether all of it is here.
+fn refilled(site: &Site, order: &Order, view: Option<&View>) -> Markup {
+    let held = |sku: &str| view.and_then(|view| view.lines.iter().find(|line| line.sku == sku)).map_or(0, |line| line.quantity);
+    let less = order.lines.iter().filter(|line| held(&line.sku) < line.quantity).map(|line| {
+        let (title, ordered, now) = (&line.title, line.quantity, held(&line.sku));
+        if site.is_chinese() { format!("{title}：原订 {ordered} 件，现仅能购买 {now} 件。") } else { format!("{title}: you had ordered {ordered}, and {now} can be had now.") }
+    });
+    let less: Vec<String> = less.collect();
+    let number = &order.number;
+    let given_up = if site.is_chinese() { format!("订单 {number} 已取消，商品已放回购物车。") } else { format!("Order {number} was given up, and its goods are back in your cart.") };
+    html! {
+        p.notice role="status" { (given_up) }
+        (differences::list(site.say("Not all of it can be had:", "部分商品数量有变："), &less))
+    }
 }
 
 /// For the badge, without pricing anything.
+fn item_count() -> u32 {
+    id().map_or(0, |id| cart::item_count(&id))
+}
+
 pub fn count() -> Response {
-    let count = id().map_or(0, |id| cart::item_count(&id));
-    web::response(200, "text/plain; charset=utf-8", count.to_string().into_bytes()).with_header("cache-control", "no-store")
+    web::response(200, "text/plain; charset=utf-8", item_count().to_string().into_bytes()).with_header("cache-control", "no-store")
+}
+
+/// The same as a picture: pages are the same for everyone, and a browser
+/// without scripts still shows how much is in its own cart.
+pub fn badge() -> Response {
+    const COUNT_MAX: u32 = 99;
+    let drawn = match item_count() {
+        0 => String::new(),
+        count => {
+            let text = if count > COUNT_MAX { format!("{COUNT_MAX}+") } else { count.to_string() };
+            format!(
+                "<rect width=\"32\" height=\"24\" rx=\"12\" fill=\"#a3412a\"/>\
+                 <text x=\"16\" y=\"17\" fill=\"#fff\" font-family=\"sans-serif\" font-size=\"14\" font-weight=\"bold\" text-anchor=\"middle\">{text}</text>"
+            )
+        }
+    };
+    let svg = format!("<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"32\" height=\"24\" viewBox=\"0 0 32 24\">{drawn}</svg>");
+    web::response(200, "image/svg+xml", svg.into_bytes()).with_header("cache-control", "no-store")
+}
+
+/// As people type a number; none where it is none.
+fn quantity(form: &Fields, default: Option<u32>) -> Option<u32> {
+    let typed = form.get("quantity").map(entry::plain).filter(|typed| !typed.is_empty());
+    typed.map_or(default, |typed| typed.parse().ok())
 }
 
 pub fn add(request: &Request) -> Result<Response, Problem> {
     let site = Site::of(request);
     let form = request.form()?;
-    let (sku, quantity) = (form.text("sku", 100)?.to_owned(), form.number_or("quantity", 1)?);
+    let sku = form.text("sku", 100)?.to_owned();
+    let Some(quantity) = quantity(&form, Some(1)) else { return Ok(answer(&site, Err(Error::InvalidQuantity(0)), "/cart")) };
     let known = session::get(SESSION_KEY).map_err(no_session)?;
     let added = match known {
         Some(id) => match cart::add(&id, &sku, quantity) {
@@ -73,13 +155,23 @@ pub fn change(request: &Request) -> Result<Response, Problem> {
     let form = request.form()?;
     let Some(id) = session::get(SESSION_KEY).map_err(no_session)? else { return Ok(web::redirect(&site.link("/cart"))) };
     let changed = match request.route.as_str() {
-        "cart-quantity" => cart::set_quantity(&id, form.text("line", 100)?, form.number("quantity")?),
+        "cart-quantity" => match quantity(&form, None) {
+            Some(quantity) => cart::set_quantity(&id, form.text("line", 100)?, quantity),
+            None => Err(Error::InvalidQuantity(0)),
+        },
         "cart-code" => match form.optional_text("code", CODE_CHARS_MAX)? {
             Some(code) => cart::add_code(&id, code),
             None => Ok(()),
         },
         _ => cart::remove_code(&id, form.text("code", CODE_CHARS_MAX)?),
     };
+    if request.route == "cart-quantity" && matches!(changed, Err(Error::UnknownSku(_))) {
+        let gone = site.say(
+            "This was taken out of the cart meanwhile, perhaps in another window. Below is the cart as it is now.",
+            "该商品已从购物车中移除（可能是在其他窗口）。以下是购物车的最新内容。",
+        );
+        return Ok(with_alert(&site, gone));
+    }
     Ok(answer(&site, changed, "/cart"))
 }
 
@@ -92,7 +184,7 @@ fn answer(site: &Site, changed: Result<(), Error>, then: &str) -> Response {
 
 /// The cart, and above it why something was not done.
 pub fn with_alert(site: &Site, message: &str) -> Response {
-    personal(render(site, view(site).as_ref(), Some(alert(message)))).with_status(409)
+    personal(render(site, open(site).as_deref(), Some(alert(message)))).with_status(409)
 }
 
 pub fn alert(message: &str) -> Markup {
@@ -101,15 +193,16 @@ pub fn alert(message: &str) -> Markup {
 
 fn message(site: &Site, error: &Error) -> String {
     match error {
-        Error::InsufficientStock((_, 0)) => site.say("It is sold out.", "该商品已售罄。").into(),
+        Error::InsufficientStock((_, 0)) => site.say("This is sold out.", "该商品已售罄。").into(),
         Error::InsufficientStock((_, 1)) => site.say("Only one is left. Please choose one.", "仅剩 1 件，请减少数量。").into(),
         Error::InsufficientStock((_, available)) => {
             if site.is_chinese() { format!("仅剩 {available} 件，请减少数量。") } else { format!("Only {available} are left. Please choose fewer.") }
         }
-        Error::UnknownSku(_) => site.say("It is no longer sold.", "该商品已下架。").into(),
+        Error::UnknownSku(_) => site.say("This is no longer sold.", "该商品已下架。").into(),
         Error::InvalidQuantity(_) => site.say("Choose a quantity from 1 to 999.", "请输入 1 到 999 之间的数量。").into(),
         Error::Full => site.say("The cart is full. Remove something first.", "购物车已满，请先移除部分内容。").into(),
-        Error::Invalid(errors) => errors.first().map(|error| error.message.clone()).unwrap_or_default(),
+        // The cart does not know in which language it is read.
+        Error::Invalid(errors) => errors.first().map(|error| entry::mistake(&error.field, &error.code, site.locale).message).unwrap_or_default(),
         Error::NotFound | Error::Completed(_) => site.say("The cart is empty.", "购物车是空的。").into(),
     }
 }
@@ -119,40 +212,45 @@ pub fn personal(markup: Markup) -> Response {
     web::html(markup.into_string()).with_header("cache-control", "no-store")
 }
 
-fn render(site: &Site, view: Option<&View>, notice: Option<Markup>) -> Markup {
+fn render(site: &Site, reviewed: Option<&Reviewed>, notice: Option<Markup>) -> Markup {
     let title = site.say("Your cart", "购物车");
-    let Some(view) = view.filter(|view| !view.lines.is_empty()) else {
-        return site.page(
-            title,
+    let Some(reviewed) = reviewed.filter(|reviewed| !reviewed.view.lines.is_empty()) else {
+        return site.own_page(
             title,
             html! {
                 div.wide.lost {
                     h1 { (title) }
                     @if let Some(notice) = notice { (notice) }
-                    p { (site.say("There is nothing in it yet.", "购物车里还没有商品。")) }
-                    p { a.button href=(site.link("/products")) { (site.texts.browse) } }
+                    (mine::waiting_notice(site))
+                    p { (site.say("Your cart is empty.", "购物车里还没有商品。")) }
+                    p.order-actions {
+                        a.button href=(site.link("/products")) { (site.texts.browse) }
+                        a href=(site.link("/orders")) { (site.say("Your orders", "我的订单")) }
+                    }
                 }
             },
         );
     };
+    let view = &reviewed.view;
     let is_short = view.lines.iter().any(|line| line.available < i64::from(line.quantity));
-    site.page(
-        title,
+    site.own_page(
         title,
         html! {
             div.wide.columns {
                 section {
                     h1 { (title) }
                     @if let Some(notice) = notice { (notice) }
+                    (differences::list(site.say("Not as it was when you chose it:", "与加入购物车时相比："), &differences::since_chosen(site, reviewed)))
+                    (mine::waiting_notice(site))
                     ul.lines { @for line in &view.lines { (line_row(site, line)) } }
                 }
                 aside {
                     h2 { (site.say("Total", "合计")) }
                     (codes(site, view))
                     (summary::totals(site, &view.totals, &view.taxes))
-                    @if view.totals.shipping.is_none() { p.hint { (site.say("Delivery is added at the checkout.", "运费将在结算时计算。")) } }
+                    @if view.totals.shipping.is_none() { p.hint { (site.say("Delivery is calculated at the checkout.", "运费将在结算时计算。")) } }
                     @if is_short {
-                        p.alert { (site.say("Some of it is not available as often as you want it. Please lower the quantities marked.", "部分商品库存不足，请减少标记商品的数量。")) }
+                        p.alert { (site.say("Some of it is not in stock in this quantity. Please reduce the quantities marked.", "部分商品库存不足，请减少已标记商品的数量。")) }
                     } @else {
                         a.button.full href=(site.link("/checkout")) { (site.say("Check out", "去结算")) }
                     }
@@ -163,12 +261,12 @@ fn render(site: &Site, view: Option<&View>, notice: Option<Markup>) -> Markup {
 }
 
 fn line_row(site: &Site, line: &Line) -> Markup {
-    let link = site.link(&format!("/p/{}?sku={}", line.product, line.sku));
+    let link = site.variant(&line.product, &line.sku);
     let field = format!("quantity-{}", line.id);
     let short = line.available < i64::from(line.quantity);
     html! {
         li {
-            a.thumb href=(link) tabindex="-1" aria-hidden="true" { (picture(line.image.as_ref(), true)) }
+            a.thumb href=(link) tabindex="-1" aria-hidden="true" { (picture(line.image.as_ref(), &line.title, Loading::Later)) }
             div {
                 h2 { a href=(link) { (line.title) } }
                 @if !line.variant_title.is_empty() { p.sub { (line.variant_title) } }

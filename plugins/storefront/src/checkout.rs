@@ -3,16 +3,19 @@
 //! leads back there.
 
 use maud::{Markup, html};
-use souk_sdk::commerce::cart::{self, Contact, View};
+use souk_sdk::commerce::cart::{self, Contact};
+use souk_sdk::commerce::cart_review::Reviewed;
+use souk_sdk::commerce::catalog;
 use souk_sdk::commerce::checkout::{self, AddressField, CartError, Country, Details, Error};
 use souk_sdk::commerce::payment::{self, Method};
 use souk_sdk::commerce::types::{Address, FieldError};
-use souk_sdk::config;
 use souk_sdk::web::{self, Fields, Problem, Request, Response};
+use souk_sdk::{config, entry};
 
-use crate::basket::{self, alert, personal};
+use crate::basket::{self, Current, alert, personal};
+use crate::differences::{self, Seen};
 use crate::layout::Site;
-use crate::summary;
+use crate::{mine, summary};
 
 /// Longer input is a mistake; the form's own limits are checked by `checkout`.
 const INPUT_CHARS_MAX: usize = 500;
@@ -21,37 +24,42 @@ fn to(site: &Site, path: &str) -> Response {
     web::redirect(&site.link(path))
 }
 
-fn filled(site: &Site) -> Result<View, Response> {
-    basket::view(site).filter(|view| !view.lines.is_empty()).ok_or_else(|| to(site, "/cart"))
+/// Who goes back after ordering is led to the order.
+fn filled(site: &Site) -> Result<Box<Reviewed>, Response> {
+    match basket::current(site) {
+        Current::Open(reviewed) if !reviewed.view.lines.is_empty() => Ok(reviewed),
+        Current::Ordered(token) => Err(to(site, &format!("/orders/{token}"))),
+        Current::Open(_) | Current::None => Err(to(site, "/cart")),
+    }
 }
 
-fn details_form(site: &Site, view: &View, typed: &Details, countries: &[Country], errors: &[FieldError]) -> Markup {
+fn details_form(site: &Site, reviewed: &Reviewed, typed: &Details, countries: &[Country], errors: &[FieldError]) -> Markup {
     let title = site.say("Delivery address", "收货信息");
     let form = checkout::address_form(&typed.shipping_address.country, site.locale);
     step(
         site,
         title,
         1,
-        view,
+        reviewed,
         html! {
             @if !errors.is_empty() {
                 div.alert role="alert" tabindex="-1" autofocus {
-                    p { (site.say("Please look at these fields again:", "请检查以下内容：")) }
+                    p { (site.say("Please check these fields:", "请检查以下内容：")) }
                     ul { @for error in errors { li { a href=(format!("#{}", short(&error.field))) { (error.message) } } } }
                 }
             }
             form.stacked method="post" action=(site.link("/checkout")) {
-                (input(site, "email", site.say("E-mail", "电子邮箱"), &typed.contact.email, errors, true, "email", "email", "", "", 254))
+                (input(site, "email", site.say("E-mail", "电子邮箱"), &typed.contact.email, errors, true, "email", "", 254))
                 div.field {
                     label for="country" { (site.say("Country or region", "国家或地区")) }
                     select #country name="country" autocomplete="country" data-change {
                         @for country in countries { option value=(country.code) selected[country.code == typed.shipping_address.country] { (country.name) } }
                     }
                     (mistake("country", errors))
-                    button.plain name="change" value="1" formnovalidate { (site.say("Show the fields of this country", "切换国家或地区")) }
+                    button.plain name="change" value="1" formnovalidate { (site.say("Update the form for this country", "切换国家或地区")) }
                 }
                 @for field in &form { (address_input(site, field, &typed.shipping_address, errors)) }
-                button.full { (site.say("On to delivery", "下一步：选择配送方式")) }
+                button.full { (site.say("Continue to delivery", "下一步：选择配送方式")) }
             }
         },
     )
@@ -60,8 +68,7 @@ fn details_form(site: &Site, view: &View, typed: &Details, countries: &[Country]
 fn address_input(site: &Site, field: &AddressField, address: &Address, errors: &[FieldError]) -> Markup {
     let value = part(address, &field.name);
     if field.subdivisions.is_empty() {
-        let kind = if field.name == "phone" { "tel" } else { "text" };
-        return input(site, &field.name, &field.label, value, errors, field.required, kind, &field.autocomplete, &field.pattern, &field.example, field.length_max);
+        return input(site, &field.name, &field.label, value, errors, field.required, &field.autocomplete, &field.example, field.length_max);
     }
     html! {
         div.field {
@@ -77,13 +84,19 @@ fn address_input(site: &Site, field: &AddressField, address: &Address, errors: &
 }
 
 #[allow(clippy::too_many_arguments)] // One for each attribute of the element.
-fn input(site: &Site, name: &str, label: &str, value: &str, errors: &[FieldError], required: bool, kind: &str, autocomplete: &str, pattern: &str, example: &str, length_max: u32) -> Markup {
+fn input(site: &Site, name: &str, label: &str, value: &str, errors: &[FieldError], required: bool, autocomplete: &str, example: &str, length_max: u32) -> Markup {
     let wrong = described(name, errors);
+    // Browsers judge before anything is made plain: no `pattern`, and text where they would refuse full-width signs.
+    let (kind, keyboard) = match name {
+        "phone" => ("tel", "tel"),
+        "email" => ("text", "email"),
+        _ => ("text", "text"),
+    };
     html! {
         div.field {
             label for=(name) { (label) @if !required { " " small { (site.say("(optional)", "（选填）")) } } }
-            input id=(name) name=(name) type=(kind) value=(value) required[required] autocomplete=(autocomplete) maxlength=(length_max)
-                pattern=[(!pattern.is_empty()).then_some(pattern)] placeholder=[(!example.is_empty()).then_some(example)]
+            input id=(name) name=(name) type=(kind) inputmode=(keyboard) value=(value) required[required] autocomplete=(autocomplete) maxlength=(length_max)
+                placeholder=[(!example.is_empty()).then_some(example)]
                 aria-describedby=[wrong.as_deref()] aria-invalid=[wrong.is_some().then_some("true")];
             (mistake(name, errors))
         }
@@ -118,10 +131,11 @@ fn part<'a>(address: &'a Address, name: &str) -> &'a str {
 
 pub fn details(request: &Request) -> Result<Response, Problem> {
     let site = Site::of(request);
-    let view = match filled(&site) {
-        Ok(view) => view,
+    let reviewed = match filled(&site) {
+        Ok(reviewed) => reviewed,
         Err(back) => return Ok(back),
     };
+    let view = &reviewed.view;
     let countries = checkout::countries(site.locale);
     if request.method != "POST" {
         let home = config::shop().country;
@@ -131,17 +145,20 @@ pub fn details(request: &Request) -> Result<Response, Problem> {
             shipping_address: view.shipping_address.clone().unwrap_or_else(|| empty_address(first.unwrap_or_default())),
             billing_address: None,
         };
-        return Ok(personal(details_form(&site, &view, &typed, &countries, &[])));
+        return Ok(personal(details_form(&site, &reviewed, &typed, &countries, &[])));
     }
     let form = request.form()?;
     let typed = typed(&form)?;
     if form.get("change").is_some() {
-        return Ok(personal(details_form(&site, &view, &typed, &countries, &[])));
+        return Ok(personal(details_form(&site, &reviewed, &typed, &countries, &[])));
     }
     match checkout::set_details(&view.id, &typed, site.locale) {
         Ok(()) => Ok(to(&site, "/checkout/shipping")),
-        Err(Error::Invalid(errors) | Error::Cart(CartError::Invalid(errors))) => {
-            Ok(personal(details_form(&site, &view, &typed, &countries, &errors)).with_status(422))
+        Err(Error::Invalid(errors)) => Ok(personal(details_form(&site, &reviewed, &typed, &countries, &errors)).with_status(422)),
+        Err(Error::Cart(CartError::Invalid(errors))) => {
+            // The cart does not know in which language it is read.
+            let errors: Vec<FieldError> = errors.iter().map(|error| entry::mistake(&error.field, &error.code, site.locale)).collect();
+            Ok(personal(details_form(&site, &reviewed, &typed, &countries, &errors)).with_status(422))
         }
         Err(_) => Ok(to(&site, "/cart")),
     }
@@ -173,11 +190,12 @@ fn typed(form: &Fields) -> Result<Details, Problem> {
 
 pub fn shipping(request: &Request) -> Result<Response, Problem> {
     let site = Site::of(request);
-    let view = match filled(&site) {
-        Ok(view) if view.shipping_address.is_none() => return Ok(to(&site, "/checkout")),
-        Ok(view) => view,
+    let reviewed = match filled(&site) {
+        Ok(reviewed) if reviewed.view.shipping_address.is_none() => return Ok(to(&site, "/checkout")),
+        Ok(reviewed) => reviewed,
         Err(back) => return Ok(back),
     };
+    let view = &reviewed.view;
     if request.method == "POST" {
         let form = request.form()?;
         if let Some(method) = form.optional_text("method", INPUT_CHARS_MAX)?
@@ -193,29 +211,29 @@ pub fn shipping(request: &Request) -> Result<Response, Problem> {
         &site,
         title,
         2,
-        &view,
+        &reviewed,
         html! {
-            @if request.method == "POST" { (alert(site.say("Choose how it shall be delivered.", "请选择配送方式。"))) }
+            @if request.method == "POST" { (alert(site.say("Choose a delivery method.", "请选择配送方式。"))) }
             @if methods.is_empty() {
-                p.alert { (site.say("We have no way to send this there: it may be too heavy. Change the address or the cart.", "暂无可用的配送方式，可能是商品过重。请修改地址或购物车。")) }
-                p { a href=(site.link("/checkout")) { (site.say("Change the address", "修改地址")) } }
+                p.alert { (site.say("We cannot deliver this to your address: it may be too heavy. Edit the address or the cart.", "暂无可用的配送方式，可能是商品过重。请修改地址或购物车。")) }
+                p { a href=(site.link("/checkout")) { (site.say("Edit the address", "修改地址")) } }
             } @else {
                 form.stacked method="post" action=(site.link("/checkout/shipping")) {
                     fieldset {
-                        legend { (site.say("How shall it be delivered?", "请选择配送方式")) }
+                        legend { (site.say("How should we deliver it?", "请选择配送方式")) }
                         ul.options {
                             @for method in &methods {
                                 li {
                                     label {
                                         input type="radio" name="method" value=(method.id) required checked[chosen.as_ref() == Some(&method.id)];
                                         span { b { (method.name) } @if !method.description.is_empty() { br; small { (method.description) } } }
-                                        span.price { @if method.price.amount == 0 { (site.say("free", "免运费")) } @else { (method.price.format(site.locale)) } }
+                                        span.price { @if method.price.amount == 0 { (site.say("Free", "免运费")) } @else { (method.price.format(site.locale)) } }
                                     }
                                 }
                             }
                         }
                     }
-                    button.full { (site.say("On to payment", "下一步：确认并支付")) }
+                    button.full { (site.say("Continue to payment", "下一步：确认订单")) }
                 }
             }
         },
@@ -225,40 +243,44 @@ pub fn shipping(request: &Request) -> Result<Response, Problem> {
 
 pub fn payment(request: &Request) -> Result<Response, Problem> {
     let site = Site::of(request);
-    Ok(review(&site, None).unwrap_or_else(|back| back))
+    Ok(review(&site, None, None).unwrap_or_else(|back| back))
 }
 
 /// The last look at everything before it is bought.
-fn review(site: &Site, notice: Option<&str>) -> Result<Response, Response> {
-    let view = filled(site)?;
+fn review(site: &Site, notice: Option<&str>, seen: Option<&Seen>) -> Result<Response, Response> {
+    let reviewed = filled(site)?;
+    let view = &reviewed.view;
     let (Some(contact), Some(address)) = (&view.contact, &view.shipping_address) else { return Err(to(site, "/checkout")) };
     let Some(method) = &view.shipping_method else { return Err(to(site, "/checkout/shipping")) };
     let total = &view.totals.total;
     let is_free = total.amount == 0;
     let methods = if is_free { Vec::new() } else { payment::methods(total, site.locale) };
-    let title = site.say("Check and pay", "确认订单");
+    let title = site.say("Review and pay", "确认订单");
     let page = step(
         site,
         title,
         3,
-        &view,
+        &reviewed,
         html! {
             @if let Some(notice) = notice { (alert(notice)) }
+            @if let Some(seen) = seen { (differences::list(site.say("What is different now:", "变化如下："), &seen.against(site, view, |sku| title_of(site, sku)))) }
+            (differences::list(site.say("Not as it was when you chose it:", "与加入购物车时相比："), &differences::since_chosen(site, &reviewed)))
             div.facts-pair {
                 section {
-                    h2 { (site.say("Sent to", "收货信息")) }
+                    h2 { (site.say("Ship to", "收货信息")) }
                     (summary::address(site, address))
                     p { (contact.email) }
-                    p { a href=(site.link("/checkout")) { (site.say("Change the address", "修改地址")) } }
+                    p { a href=(site.link("/checkout")) { (site.say("Edit the address", "修改地址")) } }
                 }
                 section {
                     h2 { (site.say("Delivery", "配送方式")) }
                     p { (method.name) }
-                    p { a href=(site.link("/checkout/shipping")) { (site.say("Change the delivery", "修改配送方式")) } }
+                    p { a href=(site.link("/checkout/shipping")) { (site.say("Edit the delivery", "修改配送方式")) } }
                 }
             }
             form.stacked method="post" action=(site.link("/checkout/place")) {
                 input type="hidden" name="fingerprint" value=(view.fingerprint);
+                (Seen::inputs(view))
                 @if !is_free { (method_choice(site, &methods)) }
                 @if is_free || !methods.is_empty() {
                     button.full { (if is_free { site.say("Order now", "提交订单").to_owned() } else { pay_label(site, &total.format(site.locale)) }) }
@@ -269,6 +291,12 @@ fn review(site: &Site, notice: Option<&str>) -> Result<Response, Response> {
     Ok(personal(page).with_status(if notice.is_some() { 409 } else { 200 }))
 }
 
+/// Of what is not in the cart any more.
+fn title_of(site: &Site, sku: &str) -> String {
+    let sold = catalog::sellables(&[sku.to_owned()], site.locale).into_iter().flatten().next();
+    sold.map_or_else(|| sku.to_owned(), |sellable| sellable.title)
+}
+
 fn pay_label(site: &Site, total: &str) -> String {
     if site.is_chinese() { format!("提交订单并支付 {total}") } else { format!("Order and pay {total}") }
 }
@@ -277,7 +305,7 @@ pub fn method_choice(site: &Site, methods: &[Method]) -> Markup {
     html! {
         fieldset {
             legend { (site.say("How would you like to pay?", "请选择支付方式")) }
-            @if methods.is_empty() { p.alert { (site.say("No way to pay is available now. Please try again in a while.", "暂时没有可用的支付方式，请稍后再试。")) } }
+            @if methods.is_empty() { p.alert { (site.say("No payment method is available right now. Please try again in a few minutes.", "暂时没有可用的支付方式，请稍后再试。")) } }
             ul.options {
                 @for (place, method) in methods.iter().enumerate() {
                     li {
@@ -297,33 +325,46 @@ pub fn place(request: &Request) -> Result<Response, Problem> {
     let form = request.form()?;
     let method = form.optional_text("method", INPUT_CHARS_MAX)?.unwrap_or_default();
     let fingerprint = form.text("fingerprint", INPUT_CHARS_MAX)?;
-    let Some(id) = basket::id() else { return Ok(to(&site, "/cart")) };
-    let again = |notice: &str| review(&site, Some(notice)).unwrap_or_else(|back| back);
+    let Some(id) = basket::id() else { return Ok(before(&site, fingerprint).unwrap_or_else(|| to(&site, "/cart"))) };
+    let seen = Seen::of(&form);
+    let again = |notice: &str| review(&site, Some(notice), seen.as_ref()).unwrap_or_else(|back| back);
     Ok(match checkout::place(&id, method, Some(fingerprint), site.locale) {
         Ok(placed) => {
-            basket::forget();
-            Response { await_effects: true, ..to(&site, &format!("/orders/{}?pay=1", placed.token)) }
+            // The cart stays the session's: sent again, the form leads to the same order.
+            mine::remember(&placed.token, fingerprint);
+            Response { await_effects: true, ..to_order(&site, &placed.token) }
         }
         Err(Error::Invalid(errors)) if errors.iter().all(|error| error.field == "shipping-method") => to(&site, "/checkout/shipping"),
         Err(Error::Invalid(_)) => to(&site, "/checkout"),
         Err(Error::Shortage(_)) => basket::with_alert(
             &site,
-            site.say("Somebody was faster: not all of it is left. Please lower the quantities marked.", "部分商品刚刚被买走，库存不足，请减少标记商品的数量。"),
+            site.say("Some of it sold out while you were ordering. Please reduce the quantities marked below.", "部分商品刚刚售出，库存不足，请减少已标记商品的数量。"),
         ),
         Err(Error::DiscountsGone(_)) => {
-            again(site.say("A discount has just been used up by others. Please look at the new total.", "有优惠刚刚被领完，请确认新的总额。"))
+            again(site.say("A discount has just been used up by others. Please check the new total.", "有优惠刚刚被领完，请确认新的总额。"))
         }
-        Err(Error::Changed) => again(site.say("The total has changed since you saw it. Please look at it again.", "订单总额已变化，请重新确认。")),
+        Err(Error::Changed) => before(&site, fingerprint)
+            .unwrap_or_else(|| again(site.say("The order is not what you saw. Please look at it again before you pay.", "订单内容与您看到的不同，请重新确认后再支付。"))),
         Err(Error::UnknownPaymentMethod(_)) => again(site.say("Choose how you would like to pay.", "请选择支付方式。")),
-        Err(Error::Empty | Error::Cart(_)) => to(&site, "/cart"),
+        Err(Error::Empty | Error::Cart(_)) => before(&site, fingerprint).unwrap_or_else(|| to(&site, "/cart")),
     })
 }
 
+/// To the order that this form placed when it was sent before: another cart
+/// may have been begun since.
+fn before(site: &Site, fingerprint: &str) -> Option<Response> {
+    mine::placed_with(fingerprint).map(|token| to_order(site, &token))
+}
+
+fn to_order(site: &Site, token: &str) -> Response {
+    to(site, &format!("/orders/{token}?pay=1"))
+}
+
 /// One of three, beside what is bought.
-fn step(site: &Site, title: &str, number: u32, view: &View, main: Markup) -> Markup {
+fn step(site: &Site, title: &str, number: u32, reviewed: &Reviewed, main: Markup) -> Markup {
     let names = [site.say("Address", "收货信息"), site.say("Delivery", "配送方式"), site.say("Payment", "确认支付")];
-    site.page(
-        title,
+    let view = &reviewed.view;
+    site.own_page(
         title,
         html! {
             div.wide.columns {
@@ -335,8 +376,11 @@ fn step(site: &Site, title: &str, number: u32, view: &View, main: Markup) -> Mar
                 aside {
                     h2 { (site.say("Your order", "订单明细")) }
                     (summary::lines(site, &view.lines))
+                    @if !view.rejected.is_empty() {
+                        ul.codes { @for rejected in &view.rejected { li.refused { span { b { (rejected.code) } " " (rejected.reason) } } } }
+                    }
                     (summary::totals(site, &view.totals, &view.taxes))
-                    p { a href=(site.link("/cart")) { (site.say("Change the cart", "返回购物车修改")) } }
+                    p { a href=(site.link("/cart")) { (site.say("Edit the cart", "返回购物车修改")) } }
                 }
             }
         },

@@ -6,6 +6,7 @@ use souk_sdk::web::Request;
 use souk_sdk::{assets, config};
 
 use crate::texts::{self, Texts};
+use crate::{content, url};
 
 /// What a page needs to know of the request and the shop.
 pub struct Site<'a> {
@@ -13,12 +14,22 @@ pub struct Site<'a> {
     pub locale: &'a str,
     /// `/zh`
     pub prefix: &'a str,
-    pub path: &'a str,
+    /// Encoded, without the prefix.
+    pub path: String,
+    /// What of the query makes another page of it, with its question mark.
+    pub page_query: String,
     pub shop_name: String,
     pub base_url: String,
     locales: Vec<String>,
     css: String,
     script: String,
+}
+
+/// Whether search engines and other languages are told of a page.
+enum Audience {
+    Everyone,
+    /// Carts, orders, what was found: nobody else's address.
+    Shopper,
 }
 
 impl<'a> Site<'a> {
@@ -28,7 +39,8 @@ impl<'a> Site<'a> {
             texts: texts::of(&request.locale),
             locale: &request.locale,
             prefix: &request.locale_prefix,
-            path: &request.path,
+            path: url::path(&request.path),
+            page_query: String::new(),
             shop_name: shop.name,
             base_url: shop.base_url,
             locales: shop.locales,
@@ -46,8 +58,21 @@ impl<'a> Site<'a> {
         if self.is_chinese() { chinese } else { english }
     }
 
+    /// `path` is encoded already.
     pub fn link(&self, path: &str) -> String {
         format!("{}{path}", self.prefix)
+    }
+
+    pub fn product(&self, handle: &str) -> String {
+        format!("{}/p/{}", self.prefix, url::part(handle))
+    }
+
+    pub fn variant(&self, handle: &str, sku: &str) -> String {
+        format!("{}?sku={}", self.product(handle), url::part(sku))
+    }
+
+    pub fn category(&self, handle: &str) -> String {
+        format!("{}/c/{}", self.prefix, url::part(handle))
     }
 
     fn home(&self) -> &str {
@@ -57,14 +82,23 @@ impl<'a> Site<'a> {
     /// The same page in each language: locale and URL path. A shop mounts a
     /// language under its first part.
     fn alternates(&self) -> Vec<(String, String)> {
-        let prefix = |locale: &String| format!("/{}", locale.split('-').next().unwrap_or(locale).to_ascii_lowercase());
-        self.locales.iter().map(|locale| (locale.clone(), format!("{}{}", prefix(locale), if self.path == "/" { "" } else { self.path }))).collect()
+        let path = if self.path == "/" { "" } else { &self.path };
+        self.locales.iter().map(|locale| (locale.clone(), format!("{}{path}{}", prefix(locale), self.page_query))).collect()
     }
 
+    /// A page that is the same for everyone.
     pub fn page(&self, title: &str, summary: &str, main: Markup) -> Markup {
+        self.whole(title, summary, Audience::Everyone, main)
+    }
+
+    /// A page of one shopper, or of what one asked for.
+    pub fn own_page(&self, title: &str, main: Markup) -> Markup {
+        self.whole(title, title, Audience::Shopper, main)
+    }
+
+    fn whole(&self, title: &str, summary: &str, audience: Audience, main: Markup) -> Markup {
         let t = self.texts;
         let alternates = self.alternates();
-        let canonical = alternates.iter().find(|(locale, _)| locale == self.locale).map_or("", |(_, path)| path);
         html! {
             (DOCTYPE)
             html lang=(t.lang) {
@@ -72,10 +106,9 @@ impl<'a> Site<'a> {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     title { (title) " · " (self.shop_name) }
-                    meta name="description" content=(summary);
-                    link rel="canonical" href=(format!("{}{canonical}", self.base_url));
-                    @for (locale, path) in &alternates {
-                        link rel="alternate" hreflang=(locale) href=(format!("{}{path}", self.base_url));
+                    @match audience {
+                        Audience::Everyone => (self.for_engines(summary, &alternates)),
+                        Audience::Shopper => meta name="robots" content="noindex";,
                     }
                     link rel="stylesheet" href=(self.css);
                     script src=(self.script) defer {}
@@ -83,29 +116,74 @@ impl<'a> Site<'a> {
                 }
                 body {
                     a.skip href="#content" { (t.skip) }
-                    header.top {
-                        div.wide {
-                            a.brand href=(self.home()) { (self.shop_name) }
-                            form.find role="search" method="get" action=(self.link("/search")) {
-                                label.hidden for="find" { (self.say("Search the shop", "搜索商品")) }
-                                input #find type="search" name="q" maxlength="200" autocomplete="off" list="suggestions" data-suggest=(self.link("/search/suggest"))
-                                    placeholder=(self.say("Search", "搜索商品"));
-                                datalist #suggestions {}
-                                button.plain { (self.say("Search", "搜索")) }
-                            }
-                            nav aria-label=(t.categories) {
-                                a href=(self.link("/products")) { (t.all_products) }
-                                a href=(self.link("/cart")) { (self.say("Cart", "购物车")) " " span.badge data-count=(self.link("/cart/count")) hidden {} }
-                                @for (locale, path) in &alternates {
-                                    @if locale != self.locale {
-                                        a href=(path) lang=(locale) hreflang=(locale) { (t.other_language) }
-                                    }
-                                }
+                    (self.head(&alternates))
+                    main #content { (main) }
+                    (self.foot())
+                }
+            }
+        }
+    }
+
+    fn for_engines(&self, summary: &str, alternates: &[(String, String)]) -> Markup {
+        let canonical = alternates.iter().find(|(locale, _)| locale == self.locale).map_or("", |(_, path)| path);
+        let path = if self.path == "/" { "/" } else { &self.path };
+        html! {
+            meta name="description" content=(summary);
+            link rel="canonical" href=(format!("{}{canonical}", self.base_url));
+            @for (locale, path) in alternates {
+                link rel="alternate" hreflang=(locale) href=(format!("{}{path}", self.base_url));
+            }
+            // Without a language in it, an address leads to the reader's own.
+            link rel="alternate" hreflang="x-default" href=(format!("{}{path}{}", self.base_url, self.page_query));
+        }
+    }
+
+    fn head(&self, alternates: &[(String, String)]) -> Markup {
+        let t = self.texts;
+        html! {
+            header.top {
+                div.wide {
+                    a.brand href=(self.home()) { (self.shop_name) }
+                    nav.links aria-label=(self.say("Shop", "店铺导航")) {
+                        a href=(self.link("/products")) { (self.say("Products", "全部商品")) }
+                        a href=(self.link("/orders")) { (self.say("Orders", "我的订单")) }
+                        @for (locale, path) in alternates {
+                            @if locale != self.locale {
+                                a href=(path) lang=(locale) hreflang=(locale) { (t.other_language) }
                             }
                         }
                     }
-                    main #content { (main) }
-                    footer.bottom { div.wide { p { (t.footer) } p { "© " (self.shop_name) } } }
+                    form.find role="search" method="get" action=(self.link("/search")) {
+                        label.hidden for="find" { (self.say("Search the shop", "搜索商品")) }
+                        input #find type="search" name="q" maxlength="200" autocomplete="off" list="suggestions" data-suggest=(self.link("/search/suggest"))
+                            placeholder=(self.say("Search products", "搜索商品"));
+                        datalist #suggestions {}
+                        button { (self.say("Search", "搜索")) }
+                    }
+                    a.cart href=(self.link("/cart")) {
+                        (self.say("Cart", "购物车"))
+                        span.badge data-count=(self.link("/cart/count")) hidden {}
+                        noscript { img.count src=(self.link("/cart/badge.svg")) alt="" width="32" height="24"; }
+                    }
+                }
+            }
+        }
+    }
+
+    fn foot(&self) -> Markup {
+        let t = self.texts;
+        let written = content::links(self.locale);
+        html! {
+            footer.bottom {
+                div.wide {
+                    nav aria-label=(self.say("About the shop", "关于本店")) {
+                        ul {
+                            @for (name, title) in &written { li { a href=(self.link(&format!("/pages/{name}"))) { (title) } } }
+                            li { a href=(self.link("/orders")) { (self.say("Your orders", "我的订单")) } }
+                        }
+                    }
+                    p { (t.footer) }
+                    p { "© " (self.shop_name) }
                 }
             }
         }
@@ -129,25 +207,31 @@ impl<'a> Site<'a> {
         }
     }
 
-    pub fn grid(&self, products: &[ProductSummary]) -> Markup {
+    /// Under a heading of the page, or under one of its parts.
+    pub fn grid(&self, products: &[ProductSummary], under: Under) -> Markup {
+        html! {
+            @if products.is_empty() { p.empty { (self.texts.nothing_here) } }
+            ul.grid { @for (place, product) in products.iter().enumerate() { (self.card(product, under, place < SEEN_AT_ONCE)) } }
+        }
+    }
+
+    fn card(&self, product: &ProductSummary, under: Under, at_once: bool) -> Markup {
         let t = self.texts;
         html! {
-            @if products.is_empty() { p.empty { (t.nothing_here) } }
-            ul.grid {
-                @for product in products {
-                    li.card {
-                        a href=(self.link(&format!("/p/{}", product.handle))) {
-                            (picture(product.image.as_ref(), true))
-                            h3 { (product.title) }
-                        }
-                        p.sub { (product.subtitle) }
-                        p.price {
-                            @let from = product.price_min.format(self.locale);
-                            @if product.price_min == product.price_max { (from) } @else { (t.price_from(&from)) }
-                            @if let Some(former) = &product.compare_at {
-                                " " span.hidden { (t.former_price) } " " s { (former.format(self.locale)) }
-                            }
-                        }
+            li.card {
+                a href=(self.product(&product.handle)) {
+                    (picture(product.image.as_ref(), &product.title, if at_once { Loading::AtOnce } else { Loading::Later }))
+                    @match under {
+                        Under::Page => h2 { (product.title) },
+                        Under::Part => h3 { (product.title) },
+                    }
+                }
+                p.sub { (product.subtitle) }
+                p.price {
+                    @let from = product.price_min.format(self.locale);
+                    @if product.price_min == product.price_max { (from) } @else { (t.price_from(&from)) }
+                    @if let Some(former) = &product.compare_at {
+                        " " span.hidden { (t.former_price) } " " s { (former.format(self.locale)) }
                     }
                 }
             }
@@ -156,11 +240,11 @@ impl<'a> Site<'a> {
 
     pub fn category_tiles(&self, categories: &[&Category]) -> Markup {
         html! {
-            ul.tiles {
+            ul.tiles class=(rows_without_orphans(categories.len())) {
                 @for category in categories {
                     li {
-                        a href=(self.link(&format!("/c/{}", category.handle))) {
-                            (picture(category.image.as_ref(), true))
+                        a href=(self.category(&category.handle)) {
+                            (picture(category.image.as_ref(), &category.name, Loading::Later))
                             span { (category.name) }
                             small { (self.texts.product_count(category.product_count)) }
                         }
@@ -171,14 +255,57 @@ impl<'a> Site<'a> {
     }
 }
 
-/// With its size, so that nothing moves when it arrives. Beside a title that
-/// says the same it is decoration.
-pub fn picture(image: Option<&Image>, decoration: bool) -> Markup {
+/// What a list of products stands under: headings go down by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Under {
+    Page,
+    Part,
+}
+
+/// Above the fold of a phone: to wait for these would be seen.
+const SEEN_AT_ONCE: usize = 4;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loading {
+    AtOnce,
+    Later,
+}
+
+/// `/zh`
+pub fn prefix(locale: &str) -> String {
+    format!("/{}", locale.split('-').next().unwrap_or(locale).to_ascii_lowercase())
+}
+
+/// How many stand beside each other, wide and narrow, so that the last row is
+/// full, or as full as can be.
+fn rows_without_orphans(count: usize) -> String {
+    let fullest = |columns: &[usize]| {
+        let missing = |columns: &usize| (columns - count % columns) % columns;
+        columns.iter().copied().min_by_key(missing).unwrap_or(3)
+    };
+    format!("wide-{} narrow-{}", fullest(&[6, 5, 4]), fullest(&[3, 2]))
+}
+
+/// Beside a title that says the same: decoration. With its size, so that
+/// nothing moves when it arrives; without one, the title's first letter.
+pub fn picture(image: Option<&Image>, title: &str, loading: Loading) -> Markup {
     html! {
         @match image {
-            Some(image) => img src=(image.url) alt=(if decoration { "" } else { &image.alt }) width=(image.width) height=(image.height)
-                loading=[decoration.then_some("lazy")] decoding="async";,
-            None => span.blank aria-hidden="true" {},
+            Some(image) => img src=(image.url) alt="" width=(image.width) height=(image.height)
+                loading=[(loading == Loading::Later).then_some("lazy")] decoding="async";,
+            None => span.blank aria-hidden="true" { (title.trim().chars().next().unwrap_or('·')) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_row_of_tiles_is_full_where_it_can_be() {
+        for (count, classes) in [(10, "wide-5 narrow-2"), (12, "wide-6 narrow-3"), (8, "wide-4 narrow-2"), (9, "wide-5 narrow-3"), (3, "wide-4 narrow-3"), (0, "wide-6 narrow-3")] {
+            assert_eq!(rows_without_orphans(count), classes, "{count}");
         }
     }
 }

@@ -4,61 +4,98 @@
 
 mod basket;
 mod checkout;
+mod content;
+mod differences;
 mod layout;
+mod mine;
 mod order;
 mod pages;
 mod search;
+mod sitemap;
 mod summary;
 mod texts;
+mod url;
 
 use layout::Site;
 use maud::Markup;
 use pages::{ProductsPage, SORTS};
 use souk_sdk::commerce::types::Page;
 use souk_sdk::commerce::{catalog, inventory};
-use souk_sdk::config;
-use souk_sdk::web::{self, Problem, Request, Response};
+use souk_sdk::host::command_handler;
+use souk_sdk::web::{self, Fields, Problem, Request, Response};
 
 const PAGE_SIZE: u32 = 24;
-const NEWEST: u32 = 8;
-/// Stock moves without the catalogue: shown at most so much too late.
+/// Full rows of two, three and four.
+const NEWEST: u32 = 12;
+/// What is on a page drops it when it changes, so this is a bound and no delay.
 const PAGE_TTL_S: u32 = 60;
-const SITEMAP_URLS_MAX: usize = 50_000;
+/// Kept pages have so many tags at most; a product of more variants is kept for
+/// a second, which is as old as stock may look.
+const STOCK_TAGS_MAX: usize = 56;
+const MANY_VARIANTS_TTL_S: u32 = 1;
 
 struct Storefront;
 
 impl web::Guest for Storefront {
     fn handle(request: Request) -> Response {
-        web::answer(|| match request.route.as_str() {
+        let answered = match request.route.as_str() {
             "home" => Ok(home(&request)),
-            "products" => products(&request, None),
-            "category" => products(&request, Some(request.param("handle"))),
+            "products" => Ok(products(&request, None)),
+            "category" => Ok(products(&request, Some(request.param("handle")))),
             "product" => Ok(product(&request)),
+            "written" => Ok(written(&request)),
             "search" => Ok(search::page(&request)),
-            "suggest" => search::suggest(&request),
+            // Asked for by scripts, not by people.
+            "suggest" => return web::answer(|| search::suggest(&request)),
             "cart" => Ok(basket::page(&request)),
             "cart-count" => Ok(basket::count()),
+            "cart-badge" => Ok(basket::badge()),
             "cart-add" => basket::add(&request),
             "cart-quantity" | "cart-code" | "cart-code-remove" => basket::change(&request),
             "checkout" => checkout::details(&request),
             "checkout-shipping" => checkout::shipping(&request),
             "checkout-payment" => checkout::payment(&request),
             "checkout-place" => checkout::place(&request),
+            "orders" => Ok(mine::page(&request)),
+            "order-find" => mine::find(&request),
             "order" => Ok(order::page(&request)),
             "order-retry" => order::retry(&request),
             "order-check" => Ok(order::check(&request)),
             "order-cancel" => Ok(order::cancel(&request)),
-            "robots" => Ok(robots()),
-            "sitemap" => Ok(sitemap()),
+            "order-change" => Ok(mine::change(&request)),
+            "robots" => Ok(sitemap::robots()),
+            "sitemap" => Ok(sitemap::index()),
+            "sitemap-part" => Ok(sitemap::part(&request).unwrap_or_else(|| not_found(&request))),
             _ => Ok(not_found(&request)),
-        })
+        };
+        answered.unwrap_or_else(|problem| for_people(&request, problem))
     }
 }
 
-souk_sdk::export!(Storefront: web::handler);
+impl command_handler::Guest for Storefront {
+    fn run(name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>, String> {
+        let dry_run = arguments.iter().any(|(name, value)| name == "dry-run" && value != "false");
+        match name.as_str() {
+            "import-pages" => content::import(&input, dry_run),
+            other => Err(format!("storefront has no command `{other}`")),
+        }
+    }
+}
+
+souk_sdk::export!(Storefront: web::handler, host::command_handler);
+
+/// A problem as a page: these addresses are opened by people.
+fn for_people(request: &Request, problem: Problem) -> Response {
+    let page = basket::personal(pages::problem(&Site::of(request), &problem)).with_status(problem.status);
+    match problem.retry_after {
+        Some(seconds) => page.with_header("retry-after", seconds.to_string()),
+        None => page,
+    }
+}
 
 fn page(markup: Markup, tags: impl IntoIterator<Item = String>) -> Response {
-    web::html(markup.into_string()).cached(PAGE_TTL_S, std::iter::once("catalog".to_owned()).chain(tags))
+    let always = ["catalog".to_owned(), content::TAG.to_owned()];
+    web::html(markup.into_string()).cached(PAGE_TTL_S, always.into_iter().chain(tags))
 }
 
 fn home(request: &Request) -> Response {
@@ -68,22 +105,33 @@ fn home(request: &Request) -> Response {
     page(pages::home(&site, &categories, &newest.products), [])
 }
 
-fn products(request: &Request, category: Option<&str>) -> Result<Response, Problem> {
-    let site = Site::of(request);
+/// From 1; none where the address asks for something else than a page.
+fn page_number(query: &Fields) -> Option<u32> {
+    query.get("page").map_or(Some(1), |text| text.parse().ok().filter(|number| *number > 0))
+}
+
+fn products(request: &Request, category: Option<&str>) -> Response {
+    let mut site = Site::of(request);
     let categories = catalog::categories(site.locale);
-    let chosen = match category {
-        Some(handle) => match categories.iter().find(|c| c.handle == handle) {
-            Some(category) => Some(category),
-            None => return Ok(not_found(request)),
-        },
-        None => None,
-    };
+    let chosen = category.map(|handle| categories.iter().find(|c| c.handle == handle));
+    if chosen == Some(None) {
+        return not_found(request);
+    }
     let query = request.query();
     let sort = query.get("sort").and_then(|name| SORTS.iter().find(|(known, _)| *known == name)).map_or(catalog::Sort::Position, |(_, sort)| *sort);
-    let number = query.number_or::<u32>("page", 1)?.clamp(1, 10_000);
-    let listing = catalog::browse(category, site.locale, sort, Page { offset: (number - 1) * PAGE_SIZE, limit: PAGE_SIZE });
-    let shown = ProductsPage { category: chosen, categories: &categories, listing: &listing, sort, page: number, page_size: PAGE_SIZE };
-    Ok(page(pages::products(&site, &shown), category.map(|handle| format!("category:{handle}"))))
+    let Some((number, offset)) = page_number(&query).and_then(|number| Some((number, (number - 1).checked_mul(PAGE_SIZE)?))) else {
+        return not_found(request);
+    };
+    let listing = catalog::browse(category, site.locale, sort, Page { offset, limit: PAGE_SIZE });
+    let pages = listing.total.div_ceil(PAGE_SIZE).max(1);
+    if number > pages {
+        return not_found(request);
+    }
+    if number > 1 {
+        site.page_query = format!("?page={number}");
+    }
+    let shown = ProductsPage { category: chosen.flatten(), categories: &categories, listing: &listing, sort, page: number, pages };
+    page(pages::products(&site, &shown), category.map(|handle| format!("category:{handle}")))
 }
 
 fn product(request: &Request) -> Response {
@@ -96,39 +144,26 @@ fn product(request: &Request) -> Response {
     let in_stock = || product.variants.iter().zip(&available).find(|(_, n)| **n > 0).map(|(v, _)| v);
     let Some(chosen) = asked.or_else(in_stock).or(product.variants.first()) else { return not_found(request) };
     let categories = catalog::categories(site.locale);
-    page(pages::product(&site, &product, &categories, chosen, &available), [format!("product:{}", product.handle)])
+    let markup = pages::product(&site, &product, &categories, chosen, &available);
+    let mut tags = vec![format!("product:{}", product.handle)];
+    if skus.len() > STOCK_TAGS_MAX {
+        let page = page(markup, tags);
+        return Response { cache: page.cache.map(|policy| web::CachePolicy { ttl_s: MANY_VARIANTS_TTL_S, ..policy }), ..page };
+    }
+    tags.extend(skus.iter().map(|sku| format!("stock:{sku}")));
+    page(markup, tags)
+}
+
+fn written(request: &Request) -> Response {
+    let site = Site::of(request);
+    match content::page(&site, request.param("name")) {
+        Some(markup) => page(markup, []),
+        None => not_found(request),
+    }
 }
 
 fn not_found(request: &Request) -> Response {
     web::html(pages::not_found(&Site::of(request)).into_string()).with_status(404)
-}
-
-fn robots() -> Response {
-    let text = format!("User-agent: *\nAllow: /\nSitemap: {}/sitemap.xml\n", config::shop().base_url);
-    web::response(200, "text/plain; charset=utf-8", text.into_bytes()).cached(3_600, ["catalog"])
-}
-
-fn sitemap() -> Response {
-    let shop = config::shop();
-    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<urlset xmlns=\"http://www.sitemaps.org/schemas/sitemap/0.9\">\n");
-    let prefixes: Vec<String> = shop.locales.iter().map(|l| l.split('-').next().unwrap_or(l).to_ascii_lowercase()).collect();
-    let (mut after, mut urls) = (None, 0);
-    loop {
-        let handles = catalog::handles(after.as_deref(), 500);
-        for handle in &handles {
-            for prefix in &prefixes {
-                // Handles are made of letters, digits and hyphens.
-                xml.push_str(&format!("<url><loc>{}/{prefix}/p/{handle}</loc></url>\n", shop.base_url));
-                urls += 1;
-            }
-        }
-        after = handles.last().cloned();
-        if after.is_none() || urls + 500 * prefixes.len() > SITEMAP_URLS_MAX {
-            break;
-        }
-    }
-    xml.push_str("</urlset>\n");
-    web::response(200, "application/xml", xml.into_bytes()).cached(3_600, ["catalog"])
 }
 
 #[cfg(test)]
@@ -191,6 +226,24 @@ mod tests {
         assert!(page.contains("Only 3 left") && page.contains("\"price\":\"68.00\""), "{page}");
         assert!(page.contains("schema.org/InStock") && page.contains("schema.org/OutOfStock"));
         assert!(page.contains("href=\"/en/p/tea?sku=T-100\""));
+    }
+
+    #[test]
+    fn what_enters_an_address_is_encoded_once() {
+        let request = Request { path: "/p/龙井".into(), ..request("en", "/en") };
+        let mut tea = tea();
+        tea.handle = "龙井".into();
+        tea.variants[1].sku = "T+&#%100".into();
+        tea.images = vec![image("/media/a.webp"), image("https://cdn.example/b.jpg")];
+        let page = pages::product(&Site::of(&request), &tea, &[], &tea.variants[0], &[3, 5]).into_string();
+        assert!(page.contains("href=\"/en/p/%E9%BE%99%E4%BA%95?sku=T%2B%26%23%25100\""), "{page}");
+        assert!(page.contains("rel=\"canonical\" href=\"https://shop.example/en/p/%E9%BE%99%E4%BA%95\""), "{page}");
+        assert!(page.contains("\"image\":[\"https://shop.example/media/a.webp\",\"https://cdn.example/b.jpg\"]"), "{page}");
+        assert_eq!(page.matches("id=\"picture-").count(), 2, "every picture is shown");
+    }
+
+    fn image(url: &str) -> catalog::Image {
+        catalog::Image { url: url.into(), alt: String::new(), width: 640, height: 640 }
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub fn retry(request: &Request) -> Result<Response, Problem> {
     let form = request.form()?;
     let method = form.text("method", 128)?;
     if payment::retry(&last.id, method, site.locale).is_err() {
-        let notice = site.say("This way to pay is not possible now. The order's state is below.", "目前无法使用该支付方式，请查看下方订单状态。");
+        let notice = site.say("This payment method is not available right now. You see the state of your order below.", "目前无法使用该支付方式，请查看下方订单状态。");
         return Ok(show(&site, &order, Some(&last), Some(notice)).with_status(409));
     }
     let next = web::redirect(&site.link(&format!("/orders/{token}?pay=1")));
@@ -57,12 +57,17 @@ pub fn check(request: &Request) -> Response {
 pub fn cancel(request: &Request) -> Response {
     let site = Site::of(request);
     let token = request.param("token");
-    let Some(order) = orders::by_token(token) else { return crate::not_found(request) };
     if !orders::cancel(token, "by the shopper") {
         let notice = site.say("The order is paid and can no longer be cancelled here.", "订单已支付，无法在此取消。");
-        return show(&site, &order, payment::latest(token).as_ref(), Some(notice)).with_status(409);
+        return with_notice(&site, token, notice).unwrap_or_else(|| crate::not_found(request));
     }
     Response { await_effects: true, ..web::redirect(&site.link(&format!("/orders/{token}"))) }
+}
+
+/// The page of an order, and above it why something was not done.
+pub fn with_notice(site: &Site, token: &str, notice: &str) -> Option<Response> {
+    let order = orders::by_token(token)?;
+    Some(show(site, &order, payment::latest(token).as_ref(), Some(notice)).with_status(409))
 }
 
 fn show(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<&str>) -> Response {
@@ -76,7 +81,7 @@ fn show(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<&s
 }
 
 /// Heading and sentence.
-fn state(site: &Site, order: &Order, payment: Option<&Payment>) -> (&'static str, &'static str) {
+pub fn state(site: &Site, order: &Order, payment: Option<&Payment>) -> (&'static str, &'static str) {
     match (order.status, payment.map(|payment| payment.status)) {
         (Status::PaymentPending, Some(Paying::Declined)) => (
             site.say("The payment was declined", "支付未成功"),
@@ -91,21 +96,21 @@ fn state(site: &Site, order: &Order, payment: Option<&Payment>) -> (&'static str
             site.say("If you have just paid, this page will say so in a moment.", "如果您刚刚完成支付，此页面稍后会更新。"),
         ),
         (Status::PaymentPending, _) => (
-            site.say("Your payment is being started", "正在处理支付"),
-            site.say("We are asking the payment provider. This page looks again by itself.", "正在联系支付服务商，此页面会自动更新。"),
+            site.say("We are starting your payment", "正在处理支付"),
+            site.say("We are contacting the payment provider. This page updates by itself.", "正在联系支付服务商，此页面会自动更新。"),
         ),
         (Status::Placed, _) => {
-            (site.say("Thank you for your order", "下单成功，感谢惠顾"), site.say("It is paid, and we are packing it.", "订单已支付，我们正在备货。"))
+            (site.say("Thank you for your order", "下单成功，感谢惠顾"), site.say("Your payment has arrived, and we are packing your order.", "我们已收到您的付款，正在为您备货。"))
         }
-        (Status::Fulfilled, _) => (site.say("Your order is on its way", "订单已发货"), site.say("It has left our shelves.", "商品已出库，请留意收货。")),
+        (Status::Fulfilled, _) => (site.say("Your order is on its way", "订单已发货"), site.say("It has left our warehouse.", "商品已出库，请留意收货。")),
         (Status::Cancelled, _) => {
-            (site.say("The order was cancelled", "订单已取消"), site.say("Nothing will be sent, and nothing is owed.", "订单不会发货，您也无需付款。"))
+            (site.say("The order was cancelled", "订单已取消"), site.say("Nothing will be sent, and you owe nothing.", "订单不会发货，您也无需付款。"))
         }
         (Status::Refunding, _) => (
-            site.say("Your money is on its way back", "退款处理中"),
-            site.say("The payment came too late for the goods. All of it goes back the way it came.", "付款到账时商品已无法保留，款项将原路全额退回。"),
+            site.say("Your refund is on its way", "退款处理中"),
+            site.say("The payment came too late for the goods. We are refunding all of it the way you paid.", "付款到账时商品已无法保留，款项将原路全额退回。"),
         ),
-        (Status::Refunded, _) => (site.say("Your money was sent back", "已退款"), site.say("All of it went back the way it came.", "款项已原路全额退回。")),
+        (Status::Refunded, _) => (site.say("You were refunded", "已退款"), site.say("All of it went back the way you paid.", "款项已原路全额退回。")),
     }
 }
 
@@ -129,8 +134,7 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
     let asks = pending && payment.is_some_and(|payment| matches!(payment.status, Paying::ActionRequired | Paying::Unknown));
     let may_choose = pending && payment.is_some_and(|payment| matches!(payment.status, Paying::Declined | Paying::Cancelled | Paying::ActionRequired));
     let methods = if may_choose { payment::methods(&order.totals.total, site.locale) } else { Vec::new() };
-    site.page(
-        title,
+    site.own_page(
         title,
         html! {
             div.wide.columns {
@@ -143,7 +147,7 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
                     @if asks {
                         div.order-actions {
                             @if let Some(url) = pay_url { a.button href=(url) { (site.say("Go to the payment", "前往支付")) } }
-                            form method="post" action=(link("/check")) { button.plain { (site.say("I have paid: ask the provider", "我已支付，查询结果")) } }
+                            form method="post" action=(link("/check")) { button.plain { (site.say("I have paid: check now", "我已完成支付")) } }
                         }
                     }
                     @if may_choose {
@@ -153,19 +157,26 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
                         }
                     }
                     @if pending {
-                        form.order-actions method="post" action=(link("/cancel")) { button.plain { (site.say("Cancel the order", "取消订单")) } }
+                        div.order-actions {
+                            form method="post" action=(link("/change")) { button.plain { (site.say("Change the order", "修改订单")) } }
+                            form method="post" action=(link("/cancel")) { button.plain { (site.say("Cancel the order", "取消订单")) } }
+                        }
+                        p.hint { (site.say("To change it, this order is given up, and all of it is put into your cart again.", "修改订单会取消当前订单，商品将放回购物车。")) }
                     }
                     div.facts-pair {
-                        section { h2 { (site.say("Sent to", "收货信息")) } (summary::address(site, &order.shipping_address)) p { (order.contact.email) } }
+                        section { h2 { (site.say("Ship to", "收货信息")) } (summary::address(site, &order.shipping_address)) p { (order.contact.email) } }
                         section { h2 { (site.say("Delivery", "配送方式")) } p { (order.shipping_method.name) } }
                     }
-                    h2 { (site.say("What has happened", "订单进度")) }
+                    h2 { (site.say("Order history", "订单进度")) }
                     ol.timeline {
                         @for entry in &order.timeline {
                             @if let Some(what) = happened(site, &entry.kind) { li { time datetime=(iso(entry.at_ms)) { (spoken(entry.at_ms)) } " " (what) } }
                         }
                     }
-                    p.hint { (site.say("Keep this page's address: it shows the order tomorrow as well.", "请保存此页面的网址，之后仍可查看订单。")) }
+                    p.hint {
+                        (site.say("This browser remembers the order. Elsewhere it is found by its number and your e-mail address or phone number:", "此浏览器会记住该订单。在其他设备上，可用订单号和邮箱或手机号查询："))
+                        " " a href=(site.link("/orders")) { (site.say("your orders", "我的订单")) }
+                    }
                 }
                 aside {
                     h2 { (site.say("Your order", "订单明细")) }
@@ -178,13 +189,13 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
 }
 
 /// `2026-11-24T15:30:00Z`
-fn iso(at_ms: u64) -> String {
+pub fn iso(at_ms: u64) -> String {
     let at = OffsetDateTime::from_unix_timestamp((at_ms / 1_000) as i64).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     at.format(&Rfc3339).unwrap_or_default()
 }
 
 /// A script turns it into the reader's own time.
-fn spoken(at_ms: u64) -> String {
+pub fn spoken(at_ms: u64) -> String {
     let iso = iso(at_ms);
     format!("{} {} UTC", iso.get(..10).unwrap_or_default(), iso.get(11..16).unwrap_or_default())
 }

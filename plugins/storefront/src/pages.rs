@@ -3,11 +3,16 @@
 use maud::{Markup, PreEscaped, html};
 use serde_json::json;
 use souk_sdk::commerce::catalog::{Category, Listing, Product, ProductSummary, Sort, Variant};
+use souk_sdk::web::Problem;
 
-use crate::layout::{Site, picture};
+use crate::layout::{Site, Under};
+use crate::url;
 
-/// Below this, a page tells how many are left.
-const FEW: i64 = 10;
+/// Below this, a page tells how many are left. `inventory` drops kept pages when
+/// a count moves there (`wit/commerce/selling.wit`), so no other count is shown.
+pub const FEW: i64 = 10;
+/// What a cart holds of one thing at most.
+const QUANTITY_MAX: i64 = 999;
 
 pub fn home(site: &Site, categories: &[Category], newest: &[ProductSummary]) -> Markup {
     let t = site.texts;
@@ -22,7 +27,7 @@ pub fn home(site: &Site, categories: &[Category], newest: &[ProductSummary]) -> 
                 a.button href=(site.link("/products")) { (t.browse) }
             } }
             section.wide { h2 { (t.categories) } (site.category_tiles(&top)) }
-            section.wide { h2 { (t.newest) } (site.grid(newest)) }
+            section.wide { h2 { (t.newest) } (site.grid(newest, Under::Part)) }
         },
     )
 }
@@ -35,7 +40,7 @@ pub struct ProductsPage<'a> {
     pub sort: Sort,
     /// From 1.
     pub page: u32,
-    pub page_size: u32,
+    pub pages: u32,
 }
 
 pub const SORTS: [(&str, Sort); 4] =
@@ -49,20 +54,21 @@ pub fn products(site: &Site, shown: &ProductsPage) -> Markup {
         Some(category) => shown.categories.iter().filter(|c| c.parent.as_ref() == Some(&category.handle)).collect(),
         None => shown.categories.iter().filter(|c| c.parent.is_none()).collect(),
     };
-    let pages = shown.listing.total.div_ceil(shown.page_size).max(1);
+    let pages = shown.pages;
     let sort_name = SORTS.iter().find(|(_, sort)| *sort == shown.sort).map_or("position", |(name, _)| name);
-    let to_page = |page: u32| format!("{}?sort={sort_name}&page={page}", site.link(site.path));
+    let to_page = |page: u32| format!("{}?sort={sort_name}&page={page}", site.link(&site.path));
     let trail = trail(site, shown.categories, shown.category, title);
     let labels = [t.sort_position, t.sort_newest, t.sort_price_up, t.sort_price_down];
     site.page(
-        title,
+        &if shown.page > 1 { format!("{title} · {}", t.page_of(shown.page, pages)) } else { title.to_owned() },
         summary,
         html! {
             div.wide {
                 (site.breadcrumb(&trail))
                 h1 { (title) }
                 @if let Some(category) = shown.category { p.lead { (category.description) } }
-                @if !below.is_empty() { (site.category_tiles(&below)) }
+                // Further on, whoever pages through has seen them.
+                @if !below.is_empty() && shown.page == 1 { (site.category_tiles(&below)) }
                 div.bar {
                     p { (t.product_count(shown.listing.total)) }
                     form method="get" {
@@ -72,10 +78,10 @@ pub fn products(site: &Site, shown: &ProductsPage) -> Markup {
                                 option value=(name) selected[*sort == shown.sort] { (label) }
                             }
                         }
-                        button { (t.apply) }
+                        button.plain { (t.apply) }
                     }
                 }
-                (site.grid(&shown.listing.products))
+                (site.grid(&shown.listing.products, Under::Page))
                 @if pages > 1 {
                     nav.pages aria-label=(t.pages) {
                         @if shown.page > 1 { a rel="prev" href=(to_page(shown.page - 1)) { (t.previous) } }
@@ -94,7 +100,7 @@ fn trail(site: &Site, categories: &[Category], category: Option<&Category>, titl
     // A tree has no more levels than categories, whatever the data says.
     for _ in 0..categories.len() {
         let Some(above) = parent.and_then(|handle| categories.iter().find(|c| c.handle == *handle)) else { break };
-        trail.insert(0, (above.name.clone(), Some(site.link(&format!("/c/{}", above.handle)))));
+        trail.insert(0, (above.name.clone(), Some(site.category(&above.handle))));
         parent = above.parent.as_ref();
     }
     trail.push((title.to_owned(), None));
@@ -108,7 +114,7 @@ pub fn product(site: &Site, product: &Product, categories: &[Category], chosen: 
     let category = categories.iter().find(|c| c.handle == product.category);
     let mut way = category.map_or_else(Vec::new, |c| trail(site, categories, Some(c), &c.name));
     if let (Some(last), Some(category)) = (way.last_mut(), category) {
-        last.1 = Some(site.link(&format!("/c/{}", category.handle)));
+        last.1 = Some(site.category(&category.handle));
     }
     way.push((product.title.clone(), None));
     let stock = product.variants.iter().position(|v| v.sku == chosen.sku).and_then(|i| available.get(i)).copied().unwrap_or(0);
@@ -119,33 +125,18 @@ pub fn product(site: &Site, product: &Product, categories: &[Category], chosen: 
             div.wide {
                 (site.breadcrumb(&way))
                 article.product {
-                    div.shot { (picture(product.images.first(), false)) }
+                    (gallery(site, product))
                     div.facts {
-                        p.maker { (product.brand) }
+                        @if !product.brand.is_empty() { p.maker { (product.brand) } }
                         h1 { (product.title) }
-                        p.lead { (product.subtitle) }
+                        @if !product.subtitle.is_empty() { p.lead { (product.subtitle) } }
                         p.price.big {
                             span.hidden { (t.price) " " } (chosen.price.format(site.locale))
                             @if let Some(former) = &chosen.compare_at {
                                 " " span.hidden { (t.former_price) " " } s { (former.format(site.locale)) }
                             }
                         }
-                        @for (index, option) in product.options.iter().enumerate() {
-                            fieldset {
-                                legend { (option.name) }
-                                ul.choices {
-                                    @for value in &option.values {
-                                        @let this = chosen.options.get(index) == Some(&value.id);
-                                        li {
-                                            @match variant_with(product, chosen, index, &value.id) {
-                                                Some(variant) => a href=(format!("{}?sku={}", site.link(site.path), variant.sku)) aria-current=[this.then_some("true")] { (value.name) },
-                                                None => span { (value.name) },
-                                            }
-                                        }
-                                    }
-                                }
-                            }
-                        }
+                        @for (index, option) in product.options.iter().enumerate() { (choice(site, product, chosen, index, &option.name)) }
                         p.stock.gone[stock <= 0] {
                             @if stock <= 0 { (t.sold_out) } @else if stock < FEW { (t.only_left(stock)) } @else { (t.in_stock) }
                         }
@@ -153,16 +144,18 @@ pub fn product(site: &Site, product: &Product, categories: &[Category], chosen: 
                             form.buy method="post" action=(site.link("/cart/lines")) {
                                 input type="hidden" name="sku" value=(chosen.sku);
                                 label for="quantity" { (site.say("Quantity", "数量")) }
-                                input.number #quantity type="number" name="quantity" min="1" max=(stock.min(999)) value="1" required;
+                                input.number #quantity type="number" name="quantity" min="1" max=(if stock < FEW { stock } else { QUANTITY_MAX }) value="1" required;
                                 button { (site.say("Add to cart", "加入购物车")) }
                             }
                         }
-                        h2 { (t.description) }
-                        @for paragraph in product.description.split("\n\n").filter(|p| !p.trim().is_empty()) { p { (paragraph) } }
+                        @if !product.description.trim().is_empty() {
+                            h2 { (t.description) }
+                            @for paragraph in product.description.split("\n\n").filter(|p| !p.trim().is_empty()) { p { (paragraph) } }
+                        }
                         h2 { (t.details) }
                         dl.details {
                             @for attribute in &product.attributes { div { dt { (attribute.name) } dd { (attribute.value) } } }
-                            div { dt { "SKU" } dd { (chosen.sku) } }
+                            div { dt { (site.say("Item number", "商品编号")) } dd { (chosen.sku) } }
                         }
                     }
                 }
@@ -170,6 +163,58 @@ pub fn product(site: &Site, product: &Product, categories: &[Category], chosen: 
             }
         },
     )
+}
+
+/// All pictures, side by side under the finger; below them small ones that lead
+/// to each. Neither needs a script.
+fn gallery(site: &Site, product: &Product) -> Markup {
+    let several = product.images.len() > 1;
+    let label = site.say("Pictures of the product", "商品图片");
+    html! {
+        div.shot {
+            @if product.images.is_empty() {
+                span.blank.large aria-hidden="true" { (product.title.trim().chars().next().unwrap_or('·')) }
+            } @else {
+                // What scrolls can be reached by the keyboard.
+                div.gallery role=[several.then_some("region")] aria-label=[several.then_some(label)] tabindex=[several.then_some("0")] {
+                    @for (place, image) in product.images.iter().enumerate() {
+                        img id=(format!("picture-{}", place + 1)) src=(image.url) alt=(if image.alt.is_empty() { &product.title } else { &image.alt })
+                            width=(image.width) height=(image.height) loading=[(place > 0).then_some("lazy")] decoding="async";
+                    }
+                }
+            }
+            @if several {
+                ul.thumbs {
+                    @for (place, image) in product.images.iter().enumerate() {
+                        li { a href=(format!("#picture-{}", place + 1)) aria-label=(site.texts.picture_of(place + 1, product.images.len())) {
+                            img src=(image.url) alt="" width="80" height="80" loading="lazy" decoding="async";
+                        } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One of the product's options: each value is a link to the variant with it.
+fn choice(site: &Site, product: &Product, chosen: &Variant, index: usize, name: &str) -> Markup {
+    let values = product.options.get(index).map(|option| option.values.as_slice()).unwrap_or_default();
+    html! {
+        div.choice role="group" aria-labelledby=(format!("option-{index}")) {
+            p id=(format!("option-{index}")) { (name) }
+            ul.choices {
+                @for value in values {
+                    @let this = chosen.options.get(index) == Some(&value.id);
+                    li {
+                        @match variant_with(product, chosen, index, &value.id) {
+                            Some(variant) => a href=(site.variant(&product.handle, &variant.sku)) aria-current=[this.then_some("true")] { (value.name) },
+                            None => span { (value.name) },
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// The variant that has this value and otherwise what is chosen now.
@@ -180,25 +225,30 @@ fn variant_with<'p>(product: &'p Product, chosen: &Variant, index: usize, value:
 
 /// schema.org: prices and availability are those that the page shows.
 fn structured_data(site: &Site, product: &Product, available: &[i64]) -> Markup {
+    let base = &site.base_url;
     let offer = |(index, variant): (usize, &Variant)| {
         let state = if available.get(index).is_some_and(|n| *n > 0) { "InStock" } else { "OutOfStock" };
         json!({
             "@type": "Offer",
             "sku": variant.sku,
+            "url": url::absolute(base, &site.variant(&product.handle, &variant.sku)),
             "price": variant.price.to_decimal(),
             "priceCurrency": variant.price.currency,
             "availability": format!("https://schema.org/{state}"),
         })
     };
-    let data = json!({
+    let mut data = json!({
         "@context": "https://schema.org",
         "@type": "Product",
         "name": product.title,
+        "url": url::absolute(base, &site.product(&product.handle)),
         "description": product.description,
-        "brand": { "@type": "Brand", "name": product.brand },
-        "image": product.images.iter().map(|image| format!("{}{}", site.base_url, image.url)).collect::<Vec<_>>(),
+        "image": product.images.iter().map(|image| url::absolute(base, &image.url)).collect::<Vec<_>>(),
         "offers": product.variants.iter().enumerate().map(offer).collect::<Vec<_>>(),
     });
+    if !product.brand.is_empty() {
+        data["brand"] = json!({ "@type": "Brand", "name": product.brand });
+    }
     // Nothing in the data may end the element.
     let text = data.to_string().replace('<', "\\u003c");
     html! { script type="application/ld+json" { (PreEscaped(text)) } }
@@ -206,14 +256,40 @@ fn structured_data(site: &Site, product: &Product, available: &[i64]) -> Markup 
 
 pub fn not_found(site: &Site) -> Markup {
     let t = site.texts;
-    site.page(
-        t.not_found,
-        t.not_found_hint,
+    lost(site, t.not_found, html! { p { (t.not_found_hint) } })
+}
+
+/// What a program would get as a problem document.
+pub fn problem(site: &Site, problem: &Problem) -> Markup {
+    let (title, hint) = match problem.status {
+        400..=499 => (
+            site.say("That could not be read", "无法处理您的请求"),
+            site.say("Go back, check what you entered, and send it again. Nothing was changed.", "请返回检查所填内容后重新提交，内容尚未更改。"),
+        ),
+        _ => (
+            site.say("That did not work just now", "暂时无法完成操作"),
+            site.say("Nothing was changed. Please try again in a moment.", "内容尚未更改，请稍后再试。"),
+        ),
+    };
+    let fields = problem.errors.iter().map(|error| error.field.as_str()).filter(|field| !field.is_empty());
+    let fields = fields.collect::<Vec<_>>().join(", ");
+    lost(site, title, html! {
+        p { (hint) }
+        @if !fields.is_empty() { p.hint { (site.say("It concerns:", "相关内容：")) " " (fields) } }
+    })
+}
+
+fn lost(site: &Site, title: &str, text: Markup) -> Markup {
+    site.own_page(
+        title,
         html! {
             div.wide.lost {
-                h1 { (t.not_found) }
-                p { (t.not_found_hint) }
-                p { a.button href=(site.link("/products")) { (t.all_products) } }
+                h1 { (title) }
+                (text)
+                p.order-actions {
+                    a.button href=(site.link("/products")) { (site.texts.all_products) }
+                    a href=(site.link("/cart")) { (site.say("Your cart", "购物车")) }
+                }
             }
         },
     )

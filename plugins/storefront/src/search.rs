@@ -8,7 +8,7 @@ use souk_sdk::money::{self, Money};
 use souk_sdk::web::{Fields, Problem, Request, Response};
 use souk_sdk::{config, web};
 
-use crate::layout::Site;
+use crate::layout::{Site, Under};
 
 const PAGE_SIZE: u32 = 24;
 const PAGES_MAX: u32 = 100;
@@ -44,7 +44,7 @@ impl Asked {
             price_min: number("price-min"),
             price_max: number("price-max"),
             sort: sort.map_or(SORTS[0].0, |(name, _)| name),
-            page: number("page").unwrap_or(1).clamp(1, PAGES_MAX),
+            page: number("page").unwrap_or(1).clamp(1, PAGES_MAX + 1),
         }
     }
 
@@ -87,6 +87,8 @@ pub fn page(request: &Request) -> Response {
     let asked = Asked::of(&request.query());
     let currency = config::shop().currency;
     let page = match product_finder::search(&asked.query(&currency), site.locale) {
+        // Where there is nothing there is one page, which says so.
+        Ok(results) if asked.page > pages_of(&results).max(1) => return crate::not_found(request),
         Ok(results) => web::html(render(&site, &asked, &results, &currency).into_string()),
         Err(product_finder::Error::Preparing) => web::html(preparing(&site).into_string()).with_status(503).retry_after(RETRY_AFTER_S),
     };
@@ -102,10 +104,14 @@ pub fn suggest(request: &Request) -> Result<Response, Problem> {
     }
 }
 
+fn pages_of(results: &Results) -> u32 {
+    u32::try_from(results.total.div_ceil(u64::from(PAGE_SIZE))).map_or(PAGES_MAX, |pages| pages.min(PAGES_MAX))
+}
+
 fn preparing(site: &Site) -> Markup {
     let title = site.say("The search is being prepared", "搜索功能正在准备中");
     let text = site.say("Please try again in a moment. Everything else works: you can look through all products.", "请稍后再试。其他功能不受影响，您可以先浏览全部商品。");
-    site.page(title, text, html! {
+    site.own_page(title, html! {
         div.wide.lost {
             h1 { (title) }
             p.notice role="status" { (text) }
@@ -117,20 +123,26 @@ fn preparing(site: &Site) -> Markup {
 fn render(site: &Site, asked: &Asked, results: &Results, currency: &str) -> Markup {
     let t = site.texts;
     let total = u32::try_from(results.total).unwrap_or(u32::MAX);
-    let pages = total.div_ceil(PAGE_SIZE).clamp(1, PAGES_MAX);
+    let pages = pages_of(results).max(1);
     let title = match (asked.text.as_str(), site.is_chinese()) {
         ("", _) => t.all_products.to_owned(),
         (text, true) => format!("“{text}”的搜索结果"),
         (text, false) => format!("Results for “{text}”"),
     };
-    site.page(
-        &title,
+    site.own_page(
         &title,
         html! {
             div.wide.finder {
-                form.filters method="get" action=(site.link("/search")) {
+                div.found {
+                    h1 { (title) }
+                    p role="status" { (t.product_count(total)) " " a.to-filters href="#filters" { (site.say("Filters and sorting", "筛选与排序")) } }
+                    @if results.corrected && !results.products.is_empty() {
+                        p.notice { (site.say("No exact matches. These are the closest.", "没有完全匹配的结果，已为您显示最相近的商品。")) }
+                    }
+                }
+                form.filters #filters method="get" action=(site.link("/search")) {
                     input type="hidden" name="q" value=(asked.text);
-                    h2 { (site.say("Narrow down", "筛选")) }
+                    h2 { (site.say("Filters", "筛选")) }
                     (categories(site, asked, &results.categories))
                     (brands(site, asked, &results.brands))
                     fieldset {
@@ -146,19 +158,14 @@ fn render(site: &Site, asked: &Asked, results: &Results, currency: &str) -> Mark
                             @for (name, _) in SORTS { option value=(name) selected[name == asked.sort] { (sort_label(site, name)) } }
                         }
                     }
-                    button.full { (site.say("Show", "应用筛选")) }
+                    button.full { (site.say("Show results", "查看结果")) }
                 }
-                section {
-                    h1 { (title) }
-                    p role="status" { (t.product_count(total)) }
-                    @if results.corrected && !results.products.is_empty() {
-                        p.notice { (site.say("Nothing is spelled exactly like that: this is what comes closest.", "没有完全匹配的结果，已为您显示最相近的商品。")) }
-                    }
+                section.results {
                     @if results.products.is_empty() {
-                        p.empty { (site.say("Nothing was found. Try other words, or fewer filters.", "没有找到相关商品，请尝试其他关键词或减少筛选条件。")) }
+                        p.empty { (site.say("No products found. Try other words or fewer filters.", "没有找到相关商品，请尝试其他关键词或减少筛选条件。")) }
                         p { a.button href=(site.link("/products")) { (t.all_products) } }
                     } @else {
-                        (site.grid(&results.products))
+                        (site.grid(&results.products, Under::Page))
                     }
                     @if pages > 1 {
                         nav.pages aria-label=(t.pages) {

@@ -7,14 +7,14 @@ use souk_sdk::commerce::tax::TaxLine;
 use souk_sdk::commerce::types::Address;
 use souk_sdk::money::Money;
 
-use crate::layout::{Site, picture};
+use crate::layout::{Loading, Site, picture};
 
 pub fn lines(site: &Site, lines: &[Line]) -> Markup {
     html! {
         ul.lines.short {
             @for line in lines {
                 li {
-                    div.thumb { (picture(line.image.as_ref(), true)) }
+                    div.thumb { (picture(line.image.as_ref(), &line.title, Loading::Later)) }
                     div {
                         p { b { (line.title) } }
                         @if !line.variant_title.is_empty() { p.sub { (line.variant_title) } }
@@ -40,17 +40,17 @@ pub fn totals(site: &Site, totals: &Totals, taxes: &[TaxLine]) -> Markup {
     let row = |label: &str, amount: &Money, sign: &str| html! { div { dt { (label) } dd { (sign) (amount.format(site.locale)) } } };
     html! {
         dl.totals {
-            (row(site.say("Goods", "商品金额"), &totals.subtotal, ""))
+            (row(site.say("Subtotal", "商品金额"), &totals.subtotal, ""))
             @if totals.discount.amount > 0 { (row(site.say("Discount", "优惠"), &totals.discount, "−")) }
             @if let Some(shipping) = &totals.shipping {
                 @if shipping.amount == 0 {
-                    div { dt { (site.say("Delivery", "运费")) } dd { (site.say("free", "免运费")) } }
+                    div { dt { (site.say("Delivery", "运费")) } dd { (site.say("Free", "免运费")) } }
                 } @else {
                     (row(site.say("Delivery", "运费"), shipping, ""))
                 }
             }
             @for (name, amount) in tax_sums(taxes, false) { (row(&name, &amount, "")) }
-            div.sum { dt { (site.say("To pay", "应付总额")) } dd { (totals.total.format(site.locale)) } }
+            div.sum { dt { (site.say("Total", "应付总额")) } dd { (totals.total.format(site.locale)) } }
             @for (name, amount) in tax_sums(taxes, true) {
                 div.contained { dt { (if site.is_chinese() { format!("其中{name}") } else { format!("of which {name}") }) } dd { (amount.format(site.locale)) } }
             }
@@ -71,17 +71,24 @@ fn tax_sums(taxes: &[TaxLine], included: bool) -> Vec<(String, Money)> {
     sums
 }
 
-/// As a parcel's label has it, the largest part first in Chinese.
+/// As a parcel's label has it: in the order of its country, and where it is
+/// written in Chinese or Japanese signs, without signs between its parts.
 pub fn address(site: &Site, address: &Address) -> Markup {
-    let form = checkout::address_form(&address.country, site.locale);
-    let regions = form.iter().find(|field| field.name == "region").map(|field| field.subdivisions.as_slice()).unwrap_or_default();
-    let region = regions.iter().find(|known| known.code == address.region).map_or(address.region.as_str(), |known| known.name.as_str());
-    let place = if site.is_chinese() {
-        [region, &address.city, &address.district, &address.street].concat()
-    } else {
-        let parts = [&address.street, &address.district, &address.city, region, &address.postal_code];
-        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
-    };
+    let written = [&address.city, &address.district, &address.street].iter().any(|part| part.chars().any(is_han));
+    // The province of a Chinese address in its own signs, whoever reads it.
+    let form = checkout::address_form(&address.country, if written { "zh-CN" } else { site.locale });
+    let parts = form.iter().filter_map(|field| {
+        let text = match field.name.as_str() {
+            "region" => field.subdivisions.iter().find(|known| known.code == address.region).map_or(address.region.as_str(), |known| known.name.as_str()),
+            "city" => &address.city,
+            "district" => &address.district,
+            "street" => &address.street,
+            "postal-code" => &address.postal_code,
+            _ => return None,
+        };
+        (!text.is_empty()).then_some(text)
+    });
+    let place = joined(&parts.collect::<Vec<_>>());
     let country = checkout::countries(site.locale).into_iter().find(|country| country.code == address.country).map(|country| country.name);
     html! {
         address {
@@ -89,7 +96,43 @@ pub fn address(site: &Site, address: &Address) -> Markup {
             @if !address.company.is_empty() { (address.company) br; }
             (place) br;
             (country.unwrap_or_else(|| address.country.clone()))
-            @if site.is_chinese() && !address.postal_code.is_empty() { " " (address.postal_code) }
+        }
+    }
+}
+
+fn is_han(character: char) -> bool {
+    ('\u{4e00}'..='\u{9fff}').contains(&character)
+}
+
+/// Between two parts in Han signs nothing, beside a number a blank, else a comma.
+fn joined(parts: &[&str]) -> String {
+    let mut text = String::new();
+    for part in parts {
+        let (last, first) = (text.chars().next_back(), part.chars().next());
+        match (last, first) {
+            (Some(last), Some(first)) if is_han(last) && is_han(first) => {}
+            (Some(last), Some(first)) if is_han(last) || is_han(first) => text.push(' '),
+            (Some(_), _) => text.push_str(", "),
+            (None, _) => {}
+        }
+        text.push_str(part);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::joined;
+
+    #[test]
+    fn parts_are_joined_as_their_script_has_it() {
+        for (parts, text) in [
+            (&["浙江省", "杭州市", "西湖区", "龙井路 1 号"][..], "浙江省杭州市西湖区龙井路 1 号"),
+            (&["100-0001", "東京都", "千代田区千代田1-1"], "100-0001 東京都千代田区千代田1-1"),
+            (&["1 Infinite Loop", "Cupertino", "California", "95014"], "1 Infinite Loop, Cupertino, California, 95014"),
+            (&[], ""),
+        ] {
+            assert_eq!(joined(parts), text);
         }
     }
 }

@@ -39,15 +39,15 @@ pub static EN: Texts = Texts {
     skip: "Skip to the content",
     all_products: "All products",
     categories: "Categories",
-    newest: "Just in",
+    newest: "New arrivals",
     tagline: "Good things for every day.",
-    intro: "Tea and kitchenware, books and toys, things to wear and things to grow: chosen with care, sent from our own shelves.",
-    browse: "See everything",
+    intro: "Tea and kitchenware, books and toys, clothes and plants: chosen with care, shipped from our own warehouse.",
+    browse: "Browse all products",
     home: "Home",
     breadcrumb: "You are here",
     other_language: "中文",
     sort: "Sort by",
-    sort_position: "Our choice",
+    sort_position: "Featured",
     sort_newest: "Newest",
     sort_price_up: "Price, lowest first",
     sort_price_down: "Price, highest first",
@@ -55,16 +55,16 @@ pub static EN: Texts = Texts {
     previous: "Previous page",
     next: "Next page",
     pages: "Pages",
-    nothing_here: "There is nothing here yet.",
+    nothing_here: "There are no products here yet.",
     in_stock: "In stock",
     sold_out: "Sold out",
-    former_price: "Former price",
+    former_price: "Was",
     price: "Price",
     details: "Details",
-    description: "About it",
+    description: "Description",
     not_found: "This page does not exist",
-    not_found_hint: "The address may be mistyped, or the product is no longer sold. All that we have is one step away.",
-    footer: "Prices include VAT. Sent from Shanghai.",
+    not_found_hint: "The address may be mistyped, or the product is no longer sold.",
+    footer: "Prices include VAT. Ships from Shanghai.",
 };
 
 pub static ZH: Texts = Texts {
@@ -74,8 +74,8 @@ pub static ZH: Texts = Texts {
     categories: "商品分类",
     newest: "新品上架",
     tagline: "日日好物，用心挑选。",
-    intro: "茶与厨房、书与玩具、穿的与种的：每一件都经过挑选，从自有仓库发出。",
-    browse: "逛逛全部商品",
+    intro: "茶叶厨具、图书玩具、服饰绿植，每一件都用心挑选，自有仓库直接发货。",
+    browse: "浏览全部商品",
     home: "首页",
     breadcrumb: "当前位置",
     other_language: "English",
@@ -96,8 +96,8 @@ pub static ZH: Texts = Texts {
     details: "商品参数",
     description: "商品介绍",
     not_found: "没有找到这个页面",
-    not_found_hint: "网址可能有误，或商品已下架。您可以看看全部商品。",
-    footer: "价格已含增值税，由上海发货。",
+    not_found_hint: "网址可能有误，或商品已下架。",
+    footer: "商品价格含增值税，上海仓发货。",
 };
 
 pub fn of(locale: &str) -> &'static Texts {
@@ -119,6 +119,10 @@ impl Texts {
 
     pub fn only_left(&self, count: i64) -> String {
         if self.lang == "en" { format!("Only {count} left") } else { format!("仅剩 {count} 件") }
+    }
+
+    pub fn picture_of(&self, place: usize, count: usize) -> String {
+        if self.lang == "en" { format!("Picture {place} of {count}") } else { format!("第 {place} 张图片，共 {count} 张") }
     }
 
     pub fn page_of(&self, page: u32, pages: u32) -> String {
