@@ -18,6 +18,8 @@ pub struct Site<'a> {
     pub path: String,
     /// What of the query makes another page of it, with its question mark.
     pub page_query: String,
+    /// All of it, as sent.
+    query: &'a str,
     pub shop_name: String,
     pub base_url: String,
     locales: Vec<String>,
@@ -41,6 +43,7 @@ impl<'a> Site<'a> {
             prefix: &request.locale_prefix,
             path: url::path(&request.path),
             page_query: String::new(),
+            query: &request.query,
             shop_name: shop.name,
             base_url: shop.base_url,
             locales: shop.locales,
@@ -83,7 +86,7 @@ impl<'a> Site<'a> {
     /// language under its first part.
     fn alternates(&self) -> Vec<(String, String)> {
         let path = if self.path == "/" { "" } else { &self.path };
-        self.locales.iter().map(|locale| (locale.clone(), format!("{}{path}{}", prefix(locale), self.page_query))).collect()
+        self.locales.iter().map(|locale| (locale.clone(), format!("{}{path}", prefix(locale)))).collect()
     }
 
     /// A page that is the same for everyone.
@@ -129,9 +132,9 @@ impl<'a> Site<'a> {
         let path = if self.path == "/" { "/" } else { &self.path };
         html! {
             meta name="description" content=(summary);
-            link rel="canonical" href=(format!("{}{canonical}", self.base_url));
+            link rel="canonical" href=(format!("{}{canonical}{}", self.base_url, self.page_query));
             @for (locale, path) in alternates {
-                link rel="alternate" hreflang=(locale) href=(format!("{}{path}", self.base_url));
+                link rel="alternate" hreflang=(locale) href=(format!("{}{path}{}", self.base_url, self.page_query));
             }
             // Without a language in it, an address leads to the reader's own.
             link rel="alternate" hreflang="x-default" href=(format!("{}{path}{}", self.base_url, self.page_query));
@@ -149,7 +152,9 @@ impl<'a> Site<'a> {
                         a href=(self.link("/orders")) { (self.say("Orders", "我的订单")) }
                         @for (locale, path) in alternates {
                             @if locale != self.locale {
-                                a href=(path) lang=(locale) hreflang=(locale) { (t.other_language) }
+                                // What was searched for or chosen stays so.
+                                @let query = if self.query.is_empty() { String::new() } else { format!("?{}", self.query) };
+                                a href=(format!("{path}{query}")) lang=(locale) hreflang=(locale) { (t.other_language) }
                             }
                         }
                     }
