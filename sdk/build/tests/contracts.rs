@@ -112,3 +112,30 @@ fn a_change_that_breaks_them_is_seen_and_one_that_adds_is_not() {
         }
     }
 }
+
+/// What an operator is asked when a plugin calls one of the shop's services: nothing is left to a function's name.
+#[test]
+fn each_function_of_the_shops_services_is_in_a_group_that_says_what_it_means() {
+    let mut resolve = Resolve::default();
+    resolve.push_path(wit().join("commerce")).unwrap();
+    let mut functions: BTreeSet<String> = BTreeSet::new();
+    for (id, interface) in resolve.interfaces.iter() {
+        let name = resolve.id_of(id).unwrap();
+        functions.extend(interface.functions.keys().map(|function| format!("{}.{function}", name.split('@').next().unwrap())));
+    }
+    let mut grouped = BTreeSet::new();
+    for plugin in fs::read_dir(wit().join("../plugins")).unwrap().flatten() {
+        let Ok(text) = fs::read_to_string(plugin.path().join("plugin.toml")) else { continue };
+        let manifest: toml::Table = text.parse().unwrap();
+        for service in manifest.get("services").and_then(|services| services.as_array()).into_iter().flatten() {
+            for (group, of) in service["groups"].as_table().unwrap() {
+                for locale in ["en", "zh-CN"] {
+                    assert!(of["words"].get(locale).is_some(), "{}: {group} says nothing in {locale}", plugin.path().display());
+                }
+                let names = of["functions"].as_array().unwrap().iter().map(|function| function.as_str().unwrap());
+                grouped.extend(names.map(|function| format!("{}.{function}", service["interface"].as_str().unwrap())));
+            }
+        }
+    }
+    assert_eq!(grouped, functions);
+}
