@@ -245,7 +245,7 @@ impl<'a> Site<'a> {
 
     pub fn category_tiles(&self, categories: &[&Category]) -> Markup {
         html! {
-            ul.tiles class=(rows_without_orphans(categories.len())) {
+            ul class={ "tiles " (rows_without_orphans(categories.len())) } {
                 @for category in categories {
                     li {
                         a href=(self.category(&category.handle)) {

@@ -247,6 +247,17 @@ mod tests {
     }
 
     #[test]
+    fn no_element_has_an_attribute_twice() {
+        let request = request("en", "/en");
+        let category = |handle: &str| catalog::Category { handle: handle.into(), name: "Tea".into(), description: String::new(), parent: None, image: None, product_count: 1 };
+        let page = pages::home(&Site::of(&request), &[category("a"), category("b")], &[]).into_string();
+        assert!(page.contains("<ul class=\"tiles wide-4 narrow-2\">"), "{page}");
+        for element in page.split('<').map(|rest| rest.split('>').next().unwrap_or_default()) {
+            assert!(element.matches(" class=").count() < 2, "{element}");
+        }
+    }
+
+    #[test]
     fn a_page_speaks_one_language() {
         let request = request("zh-CN", "/zh");
         let tea = tea();
