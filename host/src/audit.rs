@@ -9,6 +9,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -104,7 +105,7 @@ impl Audit {
             return Ok(());
         }
         let shown = || self.0.display().to_string();
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&self.0).with_context(shown)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&self.0).with_context(shown)?;
         // The server and a command may have something to tell at once.
         file.lock().with_context(shown)?;
         let End { mut digest, is_torn } = last_line(&mut file).with_context(shown)?;

@@ -1,10 +1,10 @@
-//! Files that are there whole or not at all, and copies of folders.
+//! Files that are there whole or not at all, copies of folders, and who may read them.
 
 use std::fs;
 use std::io::Write;
 #[cfg(target_os = "linux")]
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -58,20 +58,69 @@ pub fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
+/// What a group and others may do.
+const OTHERS: u32 = 0o077;
+
+/// Whatever this process makes from now on is for its own user, unless it says otherwise: people's
+/// orders lie in a shop's folder. The second line; the first are modes given where files are made.
+pub fn make_for_own_user() {
+    // SAFETY: takes and gives a plain number.
+    unsafe { libc::umask(OTHERS as libc::mode_t) };
+}
+
+/// A folder, and those above it that are missing, for this user alone.
+pub fn create_private_folder(path: &Path) -> Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| path.display().to_string())
+}
+
+/// A file that is not there yet, for this user alone.
+pub fn create_private_file(path: &Path) -> Result<fs::File> {
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(|| path.display().to_string())
+}
+
+/// Takes from other users what they may do with `path` and all below it: how many files and folders
+/// that concerned. What is not there concerns none; links are left alone.
+pub fn close_to_others(path: &Path) -> Result<usize> {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(0) };
+    if metadata.is_symlink() {
+        return Ok(0);
+    }
+    let mode = metadata.permissions().mode();
+    let mut closed = usize::from(mode & OTHERS != 0);
+    if closed > 0 {
+        let refused = || format!("{}: other users may read it, and its mode cannot be changed. Give it to the user that runs the shop (chown), or run: chmod go= {0}", path.display());
+        fs::set_permissions(path, fs::Permissions::from_mode(mode & !OTHERS & 0o7777)).with_context(refused)?;
+    }
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path).with_context(|| path.display().to_string())? {
+            closed += close_to_others(&entry?.path())?;
+        }
+    }
+    Ok(closed)
+}
+
+/// Whose modes a copy has.
+#[derive(Clone, Copy, PartialEq)]
+enum Modes {
+    Same,
+    /// Without what others may do.
+    Private,
+}
+
 /// Folders and plain files, with their modes; on disk when this returns, so that
 /// the copy can be renamed to what it replaces.
 pub fn copy_folder(from: &Path, to: &Path) -> Result<()> {
-    copy(from, to, &|file| file.sync_all())
+    copy(from, to, Modes::Same, &|file| file.sync_all())
 }
 
-/// The same of many files: one wait for the whole file system, which is too much
-/// for a swap, and not one for each of them.
+/// The same of many files, for this user alone: one wait for the whole file system, which is too
+/// much for a swap, and not one for each of them.
 pub fn copy_large_folder(from: &Path, to: &Path) -> Result<()> {
     #[cfg(not(target_os = "linux"))]
-    return copy_folder(from, to);
+    return copy(from, to, Modes::Private, &|file| file.sync_all());
     #[cfg(target_os = "linux")]
     {
-        copy(from, to, &|_| Ok(()))?;
+        copy(from, to, Modes::Private, &|_| Ok(()))?;
         let copied = fs::File::open(to)?;
         // SAFETY: takes and gives plain numbers.
         let synced = unsafe { libc::syncfs(copied.as_raw_fd()) };
@@ -80,21 +129,35 @@ pub fn copy_large_folder(from: &Path, to: &Path) -> Result<()> {
     }
 }
 
-fn copy(from: &Path, to: &Path, sync: &dyn Fn(&fs::File) -> std::io::Result<()>) -> Result<()> {
-    fs::create_dir_all(to).with_context(|| to.display().to_string())?;
-    fs::set_permissions(to, fs::Permissions::from_mode(fs::metadata(from)?.permissions().mode()))?;
+fn copy(from: &Path, to: &Path, modes: Modes, sync: &dyn Fn(&fs::File) -> std::io::Result<()>) -> Result<()> {
+    create_private_folder(to)?;
+    if modes == Modes::Same {
+        fs::set_permissions(to, fs::Permissions::from_mode(fs::metadata(from)?.permissions().mode()))?;
+    }
     for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
         let entry = entry?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            copy(&source, &target, sync)?;
+            copy(&source, &target, modes, sync)?;
         } else if kind.is_file() {
-            fs::copy(&source, &target).with_context(|| source.display().to_string())?;
+            match modes {
+                Modes::Same => _ = fs::copy(&source, &target).with_context(|| source.display().to_string())?,
+                Modes::Private => copy_private(&source, &target)?,
+            }
             sync(&fs::File::open(&target)?)?;
         }
     }
     sync(&fs::File::open(to)?).with_context(|| to.display().to_string())
+}
+
+/// One file, which others may not read at any moment.
+pub fn copy_private(from: &Path, to: &Path) -> Result<()> {
+    let mut source = fs::File::open(from).with_context(|| from.display().to_string())?;
+    let mut target = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to).with_context(|| to.display().to_string())?;
+    // One that was there keeps its mode when it is opened.
+    target.set_permissions(fs::Permissions::from_mode(0o600))?;
+    std::io::copy(&mut source, &mut target).map(drop).with_context(|| to.display().to_string())
 }
 
 #[cfg(test)]
@@ -102,6 +165,24 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn what_lies_open_is_closed_and_copies_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, copied) = (folder.path().join("data"), folder.path().join("copy"));
+        fs::create_dir_all(data.join("deeper")).unwrap();
+        fs::write(data.join("deeper/journal"), "an address").unwrap();
+        for (path, mode) in [(data.join("deeper/journal"), 0o644), (data.join("deeper"), 0o755), (data.clone(), 0o711)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        copy_large_folder(&data, &copied).unwrap();
+        assert_eq!((mode(&copied), mode(&copied.join("deeper/journal"))), (0o700, 0o600));
+        assert_eq!(close_to_others(&data).unwrap(), 3);
+        assert_eq!((mode(&data), mode(&data.join("deeper")), mode(&data.join("deeper/journal"))), (0o700, 0o700, 0o600));
+        assert_eq!(close_to_others(&data).unwrap(), 0);
+        assert_eq!(close_to_others(&folder.path().join("nothing")).unwrap(), 0);
+    }
 
     #[test]
     fn a_flipped_bit_of_a_table_is_told_or_does_no_harm() {

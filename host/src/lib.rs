@@ -13,6 +13,7 @@ pub mod cli;
 pub mod engine;
 mod files;
 pub mod front;
+mod printable;
 pub mod runtime;
 pub mod shop;
 pub mod store;

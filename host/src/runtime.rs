@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::capability::Services;
 use crate::engine::{self, Code, Engine};
+use crate::files::{self, create_private_folder};
 use crate::front::page_cache::PageCache;
 use crate::front::{Answer, Application, Call, Failure, FrontOptions, Site};
 use crate::shop::Shop;
@@ -45,7 +46,8 @@ impl Runtime {
     /// On an engine of one's own choice.
     pub async fn open_on(folder: StoreFolder, settings: Settings, code: Code, engine: engine::Options) -> Result<Arc<Self>> {
         let settings = Arc::new(settings);
-        std::fs::create_dir_all(folder.data()).with_context(|| folder.data().display().to_string())?;
+        create_private_folder(&folder.data())?;
+        close_to_others(&folder)?;
         let store = Store::open_with_cache(&folder.documents(), settings.storage.engine.into(), settings.storage.cache_bytes_max)?;
         let engine = Engine::new(engine).map_err(|error| anyhow::anyhow!("the wasm engine does not start: {error:#}"))?;
         Self::over(store, engine, Options::default().now, folder, settings, code).await
@@ -101,6 +103,22 @@ impl Runtime {
 const BACKGROUND_INSTANCES: usize = 16;
 /// Each may come to have dozens of memories, of whose addresses there are 47 bits.
 const INSTANCES_MAX: usize = 512;
+
+/// What holds people's data, or says what plugins may do. `secrets.toml`, which others may have read
+/// already, is refused instead: see `capability::secrets`.
+const PRIVATE: [&str; 5] = ["data", "cache", "audit.jsonl", "plugins/grants.toml", "plugins/policies.toml"];
+
+/// Shops of earlier versions, and copies made by other means, lie open to all users of the machine.
+fn close_to_others(folder: &StoreFolder) -> Result<()> {
+    for name in PRIVATE {
+        let path = folder.0.join(name);
+        let closed = files::close_to_others(&path)?;
+        if closed > 0 {
+            tracing::warn!("{}: other users of this machine could read {closed} files and folders there; now only the shop's own can", path.display());
+        }
+    }
+    Ok(())
+}
 
 /// Files of the operator's that a new shop does not have, and that matter once they are there.
 const MISSED: [&str; 3] = ["audit.jsonl", "secrets.toml", "plugins/policies.toml"];

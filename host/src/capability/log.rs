@@ -4,19 +4,11 @@ use crate::engine::GuestState;
 use crate::engine::bindings::Caller;
 use crate::engine::bindings::named_imports::souk::host::log::Host;
 use crate::engine::bindings::souk::host::log::Level;
+use crate::printable;
 use crate::work::rehearsal::LogLine;
 
 /// Of one line; what comes after them is left out.
 const FIELDS_MAX: usize = 32;
-
-/// Line breaks and terminal sequences of a guest must not look like other lines.
-fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
-}
 
 impl Host for GuestState {
     fn write(&mut self, caller: Caller, level: Level, message: String, mut fields: Vec<(String, String)>) {
@@ -34,9 +26,10 @@ impl Host for GuestState {
             rehearsal.log.push(LogLine { plugin: caller.name().to_owned(), level, message, fields });
             return;
         }
-        let mut line = printable(&message);
+        // Line breaks and terminal sequences of a guest must not look like other lines.
+        let mut line = printable::line(&message).into_owned();
         for (name, value) in &fields {
-            line.push_str(&format!(" {}={}", printable(name), printable(value)));
+            line.push_str(&format!(" {}={}", printable::line(name), printable::line(value)));
         }
         let plugin = caller.name();
         match level {
@@ -45,13 +38,5 @@ impl Host for GuestState {
             Level::Warn => tracing::warn!(target: "plugin", plugin, behalf_of, request, "{line}"),
             Level::Error => tracing::error!(target: "plugin", plugin, behalf_of, request, "{line}"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_line_stays_one_line() {
-        assert_eq!(super::printable("a\nb\u{1b}[31m茶"), "a\\nb\\u{1b}[31m茶");
     }
 }

@@ -14,6 +14,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::engine::Code;
+use crate::files::create_private_file;
+use crate::printable;
 use crate::runtime::Runtime;
 use crate::shop::PluginReport;
 use crate::shop::settings::{Settings, StoreFolder};
@@ -170,7 +172,7 @@ fn ensure_not_live(runtime: &Runtime, plugin: &str) -> Result<()> {
 fn export_data(store: &Store, plugin: &str, file: &std::path::Path) -> Result<u64> {
     use std::io::Write;
     let at = || file.display().to_string();
-    let mut out = std::io::BufWriter::new(std::fs::File::create_new(file).with_context(at)?);
+    let mut out = std::io::BufWriter::new(create_private_file(file)?);
     let count = data::export(store, plugin, &mut out)?;
     out.flush().with_context(at)?;
     out.get_ref().sync_all().with_context(at)?;
@@ -199,7 +201,7 @@ fn dead_letters(runtime: &Runtime) -> Result<String> {
     if letters.is_empty() {
         return Ok("none".into());
     }
-    let line = |l: &crate::work::dead::DeadLetter| format!("{}  {}  {:?}: {}", l.id, l.plugin, l.work, l.error);
+    let line = |l: &crate::work::dead::DeadLetter| printable::line(&format!("{}  {}  {:?}: {}", l.id, l.plugin, l.work, l.error)).into_owned();
     Ok(letters.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 

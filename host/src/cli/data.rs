@@ -77,6 +77,6 @@ pub async fn run(command: DataCommand) -> Result<()> {
         DataCommand::Migrate { store, plugin, to } => (store, Question::Migrate { plugin, to }),
     };
     let Answer::Text(said) = control::ask(&store.folder(), question).await? else { return Err(out_of_place()) };
-    say!("{said}");
+    super::print_lines(&said);
     Ok(())
 }

@@ -1,10 +1,17 @@
 //! The `souk` command: parses, opens a [`Runtime`](crate::runtime::Runtime) or
 //! asks the server that has the store open, and prints.
 
-/// `println!`, but for a reader that has gone: see [`print_line`].
+/// One line on standard output, whatever is in it: see [`print_line`].
 macro_rules! say {
     ($($line:tt)*) => {
-        $crate::cli::print_line(format_args!($($line)*))
+        $crate::cli::print_line(&format!($($line)*))
+    };
+}
+
+/// The same on standard error, where what follows its first line is set in.
+macro_rules! complain {
+    ($($line:tt)*) => {
+        eprintln!("{}", $crate::printable::complaint(&format!($($line)*)))
     };
 }
 
@@ -22,8 +29,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 use crate::audit::{Audit, Entry};
+use crate::engine::worker;
+use crate::files;
+use crate::printable;
 use crate::shop::settings::StoreFolder;
 use control::{Answer, Question};
 pub use store::feed;
@@ -109,28 +122,42 @@ enum DeadCommand {
 }
 
 pub fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|first| first == worker::ARGUMENT) {
+        return worker::work();
+    }
+    worker::use_own_executable();
     let Arguments { command } = Arguments::parse();
     let told = audited(&command);
+    if !is_for_developers(&command) {
+        files::make_for_own_user();
+    }
     let is_serving = matches!(command, Command::Serve { .. } | Command::Dev { .. });
     if told.is_none() && !is_serving {
         end_with_the_reader();
     }
     let filter = tracing_subscriber::EnvFilter::try_from_env("SOUK_LOG").unwrap_or_else(|_| usual_log(&command).into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
+    let coloured = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(coloured).fmt_fields(log_fields()).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("souk: {error}");
+            complain!("souk: {error}");
             return ExitCode::FAILURE;
         }
     };
     match runtime.block_on(run(command, told)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("souk: {error:#}");
+            complain!("souk: {error:#}");
             if error.is::<serve::MustRestart>() { ExitCode::from(serve::MustRestart::EXIT_CODE) } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Makes nothing in a shop, and things that others may well read: projects, bundles.
+fn is_for_developers(command: &Command) -> bool {
+    use plugin::PluginCommand::{Build, Check, New, Pack, Schema, Test};
+    matches!(command, Command::Plugin(New { .. } | Build { .. } | Check { .. } | Pack { .. } | Schema { .. } | Test(_)))
 }
 
 /// What changes no shop ends with whom it prints for, as other tools do in a pipe (`souk plugin top | head`).
@@ -140,10 +167,58 @@ fn end_with_the_reader() {
 }
 
 /// Where nobody reads any more, what the command changes is still done to its end, and told of in the audit trail.
-fn print_line(line: std::fmt::Arguments) {
-    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+fn print_line(line: &str) {
+    print_raw(format_args!("{}\n", printable::line(line)));
+}
+
+/// For a failure, if the terminal has colours.
+fn print_red(line: &str, coloured: bool) {
+    let (begin, end) = if coloured { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+    print_raw(format_args!("{begin}{}{end}\n", printable::line(line)));
+}
+
+/// Several lines that the program itself has put below each other.
+fn print_lines(text: &str) {
+    text.split('\n').for_each(print_line);
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    print_raw(format_args!("{}\n", printable::json(&serde_json::to_string_pretty(value)?)));
+    Ok(())
+}
+
+/// What a plugin's command has answered: as it is into a file or a pipe, and without its tricks onto a terminal. JSON
+/// means the same either way.
+fn print_document(document: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout();
+    if let Ok(text) = std::str::from_utf8(document)
+        && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+    {
+        print_raw(format_args!("{}", printable::json(text)));
+        return Ok(());
+    }
+    if out.is_terminal() {
+        print_raw(format_args!("{}", printable::document(document)));
+        return Ok(());
+    }
+    out.write_all(document).context("it is done, but its answer could not be written")
+}
+
+/// The one place that writes to standard output.
+fn print_raw(text: std::fmt::Arguments) {
+    if let Err(error) = write!(std::io::stdout(), "{text}") {
         assert!(error.kind() == ErrorKind::BrokenPipe, "what is to be printed cannot be written: {error}");
     }
+}
+
+/// A guest's words in the log: none begins a line or moves the cursor.
+fn log_fields() -> impl for<'writer> FormatFields<'writer> {
+    let field = |out: &mut Writer<'_>, field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+        let value = format!("{value:?}");
+        let value = printable::line(&value);
+        if field.name() == "message" { write!(out, "{value}") } else { write!(out, "{}={value}", field.name()) }
+    };
+    debug_fn(field).delimited(" ")
 }
 
 /// What a rehearsed shop does is nothing to tell a developer of.
@@ -186,7 +261,7 @@ async fn carry_out(command: Command) -> Result<()> {
         Command::Store(command) => store::run(command).await,
         Command::Dead(DeadCommand::List { store }) => {
             let Answer::Text(text) = control::ask(&store.folder(), Question::DeadLetters).await? else { return Err(out_of_place()) };
-            say!("{text}");
+            print_lines(&text);
             Ok(())
         }
         Command::Dead(DeadCommand::Replay { store, id }) => control::ask(&store.folder(), Question::Replay(id)).await.map(drop),
@@ -199,7 +274,7 @@ fn show_audit(store: &StoreFolder, plugin: Option<&str>, json: bool) -> Result<(
     let mut trail = Audit::of(&store.0).read()?;
     trail.entries.retain(|entry| plugin.is_none() || entry.plugin.as_deref() == plugin);
     if json {
-        say!("{}", serde_json::to_string_pretty(&trail.entries)?);
+        print_json(&trail.entries)?;
     } else {
         for Entry { at, by, what, plugin, detail, failed } in &trail.entries {
             say!("{}  {by:<24} {what:<16} {:<18} {detail}", at.strftime("%F %T"), plugin.as_deref().unwrap_or_default());
@@ -215,7 +290,7 @@ fn show_audit(store: &StoreFolder, plugin: Option<&str>, json: bool) -> Result<(
 /// Whether whoever is at the terminal says yes.
 fn confirm(question: &str) -> Result<bool> {
     ensure!(std::io::stdin().is_terminal(), "nobody is here to answer: look at the above, and say --yes");
-    print!("{question} [y/N] ");
+    print!("{} [y/N] ", printable::line(question));
     std::io::stdout().flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;

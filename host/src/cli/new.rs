@@ -63,10 +63,13 @@ pub fn new(folder: &Path, kind: Kind) -> Result<()> {
         fs::write(&path, filled(file)?).with_context(|| path.display().to_string())?;
     }
     fs::write(folder.join(".gitignore"), "/target\n")?;
-    say!(
-        "{0} is ready.\n\n  cargo test --manifest-path {0}/Cargo.toml     its test, natively\n  souk plugin build {0}                         the component, into {0}/target/souk\n  souk plugin test {0}                          its scenarios, as a shop runs it\n  souk plugin pack {0}/target/souk/{name}   one file for a shop",
-        folder.display()
-    );
+    let at = folder.display();
+    say!("{at} is ready.");
+    say!("");
+    say!("  cargo test --manifest-path {at}/Cargo.toml     its test, natively");
+    say!("  souk plugin build {at}                         the component, into {at}/target/souk");
+    say!("  souk plugin test {at}                          its scenarios, as a shop runs it");
+    say!("  souk plugin pack {at}/target/souk/{name}   one file for a shop");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 //! a server that has it open takes the change up by itself.
 
 use std::collections::BTreeSet;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use clap::{Subcommand, ValueEnum};
 use souk_build::Build;
 
 use super::control::{self, Answer, Question};
-use super::{Audited, StoreArgument, call, confirm, data, new, out_of_place, store};
+use super::{Audited, StoreArgument, call, confirm, data, new, out_of_place, print_document, print_json, store};
 use crate::engine::{Mode, TrialReport, without_version};
 use crate::files::write_whole;
 use crate::shop::PluginReport;
@@ -267,7 +267,7 @@ pub async fn run(command: PluginCommand) -> Result<()> {
     match command {
         PluginCommand::List { store, json } => {
             let Answer::Plugins(plugins) = control::ask(&store.folder(), Question::Plugins).await? else { return Err(out_of_place()) };
-            if json { say!("{}", serde_json::to_string_pretty(&plugins)?) } else { print_plugins(&plugins) }
+            if json { print_json(&plugins)? } else { print_plugins(&plugins) }
             Ok(())
         }
         PluginCommand::Top { store, every, times } => top(&store.folder(), Duration::from_secs(every), times).await,
@@ -328,7 +328,7 @@ pub async fn run(command: PluginCommand) -> Result<()> {
         PluginCommand::Test(arguments) => call::test(arguments).await,
         PluginCommand::Key { file } => {
             say!("{}", bundle::written(&bundle::make_secret_key(&file)?.verifying_key()));
-            eprintln!("Keep {} secret. Shops that trust you write into souk.toml:\n[plugins.publishers]\nyour-name = \"the line above\"", file.display());
+            complain!("Keep {} secret. Shops that trust you write into souk.toml:\n[plugins.publishers]\nyour-name = \"the line above\"", file.display());
             Ok(())
         }
         PluginCommand::Pack { folder, out, key } => pack(&folder, out, key.as_deref()),
@@ -395,7 +395,7 @@ async fn run_command(folder: &StoreFolder, command: String, input: Option<PathBu
         None => Vec::new(),
     };
     let output = store::run_command(folder, command, arguments, input).await?;
-    std::io::stdout().write_all(&output).context("it is done, but its answer could not be written")
+    print_document(&output)
 }
 
 fn granted(plugins: &Path) -> Result<Grants> {
@@ -447,7 +447,8 @@ fn agree(grants: &mut Grants, offers: &Offers, files: &Files, publisher: &str, c
     let show = |title: String, powers: &mut dyn Iterator<Item = &Power>| {
         let lines: Vec<String> = powers.map(|power| format!("  {} {}  [{power}]", if denied.contains(power) { "✗" } else { "·" }, power.in_plain_words(offers))).collect();
         if !lines.is_empty() {
-            say!("{title}\n{}", lines.join("\n"));
+            say!("{title}");
+            lines.iter().for_each(|line| say!("{line}"));
         }
     };
     match before {
@@ -515,13 +516,16 @@ async fn trial(folder: &StoreFolder, plugin: &str, end: bool, json: bool) -> Res
         }
     }
     if json {
-        say!("{}", serde_json::to_string_pretty(&report.trial)?);
+        print_json(&report.trial)?;
         return Ok(());
     }
     let Some(trial) = report.trial else { bail!("{}", report.trial_problem.unwrap_or_else(|| format!("no version of `{plugin}` is on trial"))) };
     say!("{} {}", trial_line(&trial), if end { "(ended)" } else { "" });
     for example in &trial.examples {
-        say!("\n{} asked  {}\n  {}  {}\n  {}  {}", example.function, example.asked, report.version, example.live, trial.version, example.trial);
+        say!("");
+        say!("{} asked  {}", example.function, example.asked);
+        say!("  {}  {}", report.version, example.live);
+        say!("  {}  {}", trial.version, example.trial);
     }
     Ok(())
 }

@@ -42,7 +42,7 @@ pub async fn serve(folder: StoreFolder, sources: Option<&Path>) -> Result<()> {
     let watcher = runtime.shop.watch()?;
     let building = sources.map(|sources| build_on_change(sources, runtime.folder.plugins())).transpose()?;
     for plugin in runtime.shop.report().iter().filter(|plugin| plugin.problem.is_some()) {
-        eprintln!("! {}: {}", plugin.name, plugin.problem.as_deref().unwrap_or_default());
+        complain!("! {}: {}", plugin.name, plugin.problem.as_deref().unwrap_or_default());
     }
     say!("{} is open: {base_url}  (after {} ms)", runtime.settings.shop.name, begun.elapsed().as_millis());
     if let Some(ops) = server.ops_address {
@@ -55,17 +55,17 @@ pub async fn serve(folder: StoreFolder, sources: Option<&Path>) -> Result<()> {
         _ = terminate.recv() => None,
         reason = disk_has_failed_and_is_back(&runtime) => Some(MustRestart(reason)),
     };
-    eprintln!("finishing what is in hand; once more to stop at once");
+    complain!("finishing what is in hand; once more to stop at once");
     let finish = async {
         drop((watcher, building, control));
         if !server.drain().await {
-            eprintln!("some requests did not end in time (server.limits.drain-timeout-ms)");
+            complain!("some requests did not end in time (server.limits.drain-timeout-ms)");
         }
         runtime.close().await;
     };
     tokio::select! {
         () = finish => {}
-        _ = interrupt.recv() => eprintln!("stopped at once; the next start recovers"),
+        _ = interrupt.recv() => complain!("stopped at once; the next start recovers"),
         _ = terminate.recv() => {}
     }
     must_restart.map_or(Ok(()), |restart| Err(restart.into()))
@@ -144,8 +144,8 @@ fn build_on_change(sources: &Path, out: PathBuf) -> Result<notify::RecommendedWa
                 // One plugin alone has no name in a workspace.
                 let only: Vec<String> = plugins.into_iter().flatten().collect();
                 match (Build { only: &only, quick: true, ..Build::new(&root, &out) }.run()) {
-                    Ok(()) => eprintln!("· built in {} ms", begun.elapsed().as_millis()),
-                    Err(error) => eprintln!("! {error:#}; the shop keeps the last good one"),
+                    Ok(()) => complain!("· built in {} ms", begun.elapsed().as_millis()),
+                    Err(error) => complain!("! {error:#}; the shop keeps the last good one"),
                 }
             });
             let _ = built.await;

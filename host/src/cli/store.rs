@@ -1,6 +1,5 @@
 //! `souk store`: make, fill, check and copy stores.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,7 +9,7 @@ use serde::Deserialize;
 use super::control::{Answer, Question, ask};
 use super::{Audited, StoreArgument, out_of_place};
 use crate::engine::Code;
-use crate::files::{copy_large_folder, write_whole};
+use crate::files::{copy_large_folder, copy_private, create_private_folder, write_whole};
 use crate::runtime::Runtime;
 use crate::shop::settings::{Settings, StoreFolder};
 
@@ -90,12 +89,12 @@ pub async fn run(command: StoreCommand) -> Result<()> {
             let output = run_command(&store.folder(), format!("export-{kind}"), Vec::new(), Vec::new()).await?;
             match out {
                 Some(path) => write_whole(&path, &output),
-                None => Ok(std::io::stdout().write_all(&output)?),
+                None => super::print_document(&output),
             }
         }
         StoreCommand::Verify { store } => {
             let Answer::Text(report) = ask(&store.folder(), Question::Verify).await? else { return Err(out_of_place()) };
-            say!("{report}");
+            super::print_lines(&report);
             Ok(())
         }
         StoreCommand::Backup { store, destination } => backup(&store.folder(), &destination).await,
@@ -114,7 +113,7 @@ async fn import(folder: &StoreFolder, command: &str, input: Vec<u8>, dry_run: bo
     });
     let outputs = if dry_run || refused { looked } else { run(false).await? };
     for (command, output) in outputs {
-        say!("{command}: {}", String::from_utf8_lossy(&output));
+        super::print_lines(&format!("{command}: {}", String::from_utf8_lossy(&output)));
     }
     ensure!(!refused, "some rows are refused, so nothing was imported");
     Ok(())
@@ -153,7 +152,7 @@ struct Step {
 }
 
 async fn init(folder: &StoreFolder, from: &Path) -> Result<()> {
-    std::fs::create_dir_all(&folder.0)?;
+    create_private_folder(&folder.0)?;
     let (unfinished, has_settings) = (folder.unfinished(), folder.0.join("souk.toml").exists());
     if is_left_by(&unfinished, INIT)? {
         if has_settings {
@@ -246,7 +245,7 @@ pub async fn feed(runtime: &Runtime, from: &Path) -> Result<()> {
             format!("import.toml: no live plugin has a command `{}` {}", step.command, problems.join("; "))
         })?;
         runtime.runner.command(&plugin, step.command.clone(), Vec::new(), input).await.with_context(|| format!("import.toml: `{}`", step.command))?;
-        eprintln!("· {}", step.command);
+        complain!("· {}", step.command);
     }
     Ok(())
 }
@@ -281,7 +280,7 @@ async fn backup(folder: &StoreFolder, destination: &Path) -> Result<()> {
     Settings::read(&folder.0)?;
     ensure!(!destination.exists(), "{} exists already: give a new folder", destination.display());
     let destination = StoreFolder(std::path::absolute(destination)?);
-    std::fs::create_dir_all(destination.data())?;
+    create_private_folder(&destination.data())?;
     ask(folder, Question::Backup { destination: destination.documents() }).await?;
     for part in [folder.plugins(), folder.media(), folder.data().join("keys")] {
         if part.is_dir() {
@@ -292,7 +291,7 @@ async fn backup(folder: &StoreFolder, destination: &Path) -> Result<()> {
     // The settings come last: without them it is no backup.
     for file in ["audit.jsonl", "secrets.toml", "souk.toml"] {
         if folder.0.join(file).exists() {
-            std::fs::copy(folder.0.join(file), destination.0.join(file))?;
+            copy_private(&folder.0.join(file), &destination.0.join(file))?;
             std::fs::File::open(destination.0.join(file))?.sync_all()?;
         }
     }
@@ -304,7 +303,7 @@ async fn backup(folder: &StoreFolder, destination: &Path) -> Result<()> {
 fn restore(folder: &StoreFolder, backup: &Path) -> Result<()> {
     let backup = StoreFolder(backup.to_owned());
     Settings::read(&backup.0).context("this is not a whole backup")?;
-    std::fs::create_dir_all(&folder.0).with_context(|| folder.0.display().to_string())?;
+    create_private_folder(&folder.0)?;
     let unfinished = folder.unfinished();
     if is_left_by(&unfinished, RESTORE)? {
         for entry in std::fs::read_dir(&folder.0)? {

@@ -15,10 +15,12 @@ use super::bindings::exports::souk::host::job_handler::Job;
 use super::bindings::exports::souk::web::handler::{Request, Response};
 use super::bindings::named_imports::souk as capabilities;
 use super::clock::{self, CallClock, ProcessorTime, TimeUp};
+use super::code::{Compiled, Room};
 use super::extension::{self, Providers};
 use super::instance::{Pool, Warm};
 use super::link::{self, EXTENSION_PACKAGE, LinkError, without_version};
 use super::state::{MemoryLimits, Meter, at_tick};
+use super::worker::Guest;
 use super::{CallError, CallErrorKind, Code, Engine, GuestState, PluginStats};
 use crate::capability::Services;
 use crate::chance;
@@ -68,6 +70,7 @@ pub(super) struct Inner {
     pub(super) pre: InstancePre<GuestState>,
     /// Slower code that was there sooner.
     baseline: bool,
+    _room: Room,
     entries: Vec<Entry>,
     by_name: HashMap<String, usize>,
     /// Name of a core module → the plugin that it is of.
@@ -113,17 +116,14 @@ impl Graph {
         let unusable = |error: wasmtime::Error| LinkError::Unusable(format!("{error:#}"));
         // Composing and compiling take long enough to be kept off the runtime.
         let blocking = engine.clone();
-        let (plugins, composition, compiled) = chance::aside(move || {
-            let composition = link::compose(&plugins, blocking.metered)?;
-            let compiled = blocking.compilers.compile(&composition.component, code).map_err(unusable)?;
-            Ok((plugins, composition, compiled))
-        })
-        .await
-        .map_err(|error| LinkError::Unusable(error.to_string()))??;
+        let guests = plugins.iter().map(guest).collect();
+        let compiled = chance::aside(move || blocking.compilers.build(guests, blocking.metered, code))
+            .await
+            .map_err(|error| LinkError::Unusable(error.to_string()))??;
 
-        let component = compiled.component;
+        let Compiled { component, parts, baseline, room } = compiled;
         let mut linker = Linker::new(component.engine());
-        for ((plugin, _), part) in plugins.iter().zip(&composition.parts) {
+        for ((plugin, _), part) in plugins.iter().zip(&parts) {
             for (label, interface) in &part.imports {
                 if interface.starts_with(EXTENSION_PACKAGE) {
                     extension::add_to_linker(&mut linker, &component, label, interface, plugin, providers.clone())
@@ -141,7 +141,7 @@ impl Graph {
         })?;
         let entries = plugins
             .iter()
-            .zip(&composition.parts)
+            .zip(&parts)
             .map(|((plugin, _), part)| entry(&component, plugin, part, stats(plugin.name())))
             // What an earlier call has left in an instance would be counted.
             .map(|entry| entry.map(|entry| Entry { fresh: entry.fresh || engine.metered, ..entry }))
@@ -149,10 +149,11 @@ impl Graph {
         let provider = plugins.iter().all(|(plugin, _)| plugin.manifest.kind == Kind::Provider);
         let (places, places_max) = if provider { &engine.providers } else { &engine.services };
         let limits = || plugins.iter().map(|(plugin, _)| &plugin.manifest.limits);
-        let modules = modules(&composition.parts);
+        let modules = modules(&parts);
         let graph = Graph(Arc::new(Inner {
             pre,
-            baseline: compiled.baseline,
+            baseline,
+            _room: room,
             by_name: entries.iter().enumerate().map(|(index, e)| (e.plugin.name().to_owned(), index)).collect(),
             meter: Arc::new(Meter {
                 owners: modules.iter().map(|(name, index)| (name.clone(), entries[*index].stats.clone())).collect(),
@@ -436,6 +437,11 @@ impl Inner {
         let index = frames.iter().find_map(|frame| self.modules.get(frame.module().name()?))?;
         Some(&self.entries[*index])
     }
+}
+
+fn guest((plugin, component): &(Arc<Plugin>, Arc<[u8]>)) -> Guest {
+    let points = plugin.manifest.extension_points.iter().map(|point| without_version(&point.interface).to_owned());
+    Guest { name: plugin.name().to_owned(), points: points.collect(), component: component.clone() }
 }
 
 /// Calls a function whose type [`Graph::check`] has compared.

@@ -17,16 +17,20 @@
 //! the types allow, so that a plugin which was built against an older or a newer
 //! one runs as long as it uses what is there.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
 
+use parking_lot::Mutex;
 use semver::Version;
+use serde::{Deserialize, Serialize};
 use wac_graph::types::{ItemKind, Package, Types};
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
 use wasmparser::{KnownCustom, Name, Parser, Payload};
 
 use super::bindings::OFFERED;
-use crate::shop::plugin::Plugin;
+use super::wasi;
+use super::worker::{Done, Guest, Job, Task};
 
 /// Tells a service who calls it.
 pub(super) const CALLER: &str = "souk:host/caller";
@@ -34,7 +38,7 @@ const HANDLER_PACKAGES: [&str; 2] = ["souk:host/", "souk:web/"];
 pub(super) const EXTENSION_PACKAGE: &str = "souk:extend/";
 
 /// Why plugins do not fit together. Nothing has changed when it is returned.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum LinkError {
     #[error("plugin `{plugin}`: not a component that Souk can load: {reason}. docs/plugins.md says how one is built.")]
     NotAComponent { plugin: String, reason: String },
@@ -52,7 +56,7 @@ pub enum LinkError {
         "plugin `{plugin}` was built against `{interface}`, and this host has {package} {offered}. Build the plugin with the contracts of this Souk, \
          or use it with a Souk that has these."
     )]
-    OtherLine { plugin: String, interface: String, package: &'static str, offered: &'static str },
+    OtherLine { plugin: String, interface: String, package: Cow<'static, str>, offered: Cow<'static, str> },
     #[error("plugin `{plugin}` calls the extension point `{interface}`, but its manifest does not list it under [[extension-points]].")]
     UndeclaredExtensionPoint { plugin: String, interface: String },
     #[error("plugin `{plugin}` exports `{interface}` other than the host expects it: {reason}")]
@@ -71,6 +75,10 @@ pub enum LinkError {
          Build it with the contracts of this Souk, or use it with a Souk that has it."
     )]
     Undecided { plugin: String, interface: String },
+    #[error("plugin `{plugin}`: {reason}. The shop goes on without this version of it.")]
+    TooCostly { plugin: String, reason: String },
+    #[error("plugin `{plugin}`: with its code that of all plugins takes {needed_mib} MiB; at most {max_mib} MiB are allowed. Remove another one first.")]
+    NoRoom { plugin: String, needed_mib: u64, max_mib: u64 },
     #[error("the linked shop cannot run: {0}")]
     Unusable(String),
 }
@@ -82,7 +90,7 @@ pub(super) struct Composition {
     pub parts: Vec<Part>,
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct Part {
     /// Import name in the component → interface, capabilities and extension points.
     pub imports: BTreeMap<String, String>,
@@ -125,7 +133,7 @@ fn known_line(plugin: &str, interface: &str) -> Result<(), LinkError> {
     if line(interface) == line(&format!("{}@{offered}", without_version(interface))) {
         return Ok(());
     }
-    Err(LinkError::OtherLine { plugin: plugin.to_owned(), interface: interface.to_owned(), package, offered })
+    Err(LinkError::OtherLine { plugin: plugin.to_owned(), interface: interface.to_owned(), package: package.into(), offered: offered.into() })
 }
 
 fn functions(types: &Types, kind: ItemKind) -> Vec<String> {
@@ -157,21 +165,64 @@ pub(super) struct Registered {
     pub(super) exports: Vec<(String, ItemKind)>,
 }
 
+/// What was found of so many components, also that one cannot be read: each reload asks again.
+static KNOWN: LazyLock<Mutex<HashMap<[u8; 32], Result<Interfaces, LinkError>>>> = LazyLock::new(Mutex::default);
+const KNOWN_MAX: usize = 256;
+const KNOWN_BYTES_MAX: usize = 64 << 10;
+
 /// What a component needs and gives, interfaces of types alone left out.
+#[derive(Clone, Serialize, Deserialize)]
 pub struct Interfaces {
     pub imports: Vec<Interface>,
     pub exports: Vec<Interface>,
+    /// Answers web requests by the standard handler, and expects an instance for
+    /// each, as servers of `wasi:http` give it: JavaScript's can answer no second.
+    pub is_for_one_request: bool,
 }
 
 /// Of an import the functions that the component can call: it is wired to no other.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interface {
     pub name: String,
     pub functions: Vec<String>,
 }
 
+impl Interface {
+    fn bytes(&self) -> usize {
+        self.name.len() + self.functions.iter().map(String::len).sum::<usize>()
+    }
+}
+
 impl Interfaces {
+    /// As a worker finds them, with the adapters that a shop puts around the component.
+    /// Takes a while the first time: not for the threads of the runtime.
     pub fn of(plugin: &str, component: &[u8]) -> Result<Self, LinkError> {
+        let key = blake3::Hasher::new().update(plugin.as_bytes()).update(b"\0").update(component).finalize();
+        if let Some(known) = KNOWN.lock().get(key.as_bytes()) {
+            return known.clone();
+        }
+        let found = Self::found(plugin, component);
+        let is_small = found.as_ref().map_or(0, |found| found.imports.iter().chain(&found.exports).map(Interface::bytes).sum::<usize>()) <= KNOWN_BYTES_MAX;
+        // What the machine could not do now it may do later.
+        if is_small && !matches!(found, Err(LinkError::Unusable(_))) {
+            let mut known = KNOWN.lock();
+            if known.len() >= KNOWN_MAX {
+                known.clear();
+            }
+            known.insert(*key.as_bytes(), found.clone());
+        }
+        found
+    }
+
+    fn found(plugin: &str, component: &[u8]) -> Result<Self, LinkError> {
+        let guest = Guest { name: plugin.to_owned(), points: Vec::new(), component: component.into() };
+        match (Job { task: Task::Describe, guests: vec![guest] }).perform()? {
+            (Done::Described(interfaces), _) => Ok(interfaces),
+            _ => Err(LinkError::Unusable("the compile worker gave another kind of answer".into())),
+        }
+    }
+
+    pub(super) fn read(plugin: &str, component: &[u8], is_for_one_request: bool) -> Result<Self, LinkError> {
         let mut graph = CompositionGraph::new();
         let Registered { imports, exports, .. } = register(&mut graph, plugin, component)?;
         let types = graph.types();
@@ -179,15 +230,16 @@ impl Interfaces {
             let interfaces = items.into_iter().map(|(name, kind)| Interface { name, functions: functions(types, kind) });
             interfaces.filter(|interface| !interface.functions.is_empty()).collect()
         };
-        Ok(Self { imports: called(imports), exports: called(exports) })
+        Ok(Self { imports: called(imports), exports: called(exports), is_for_one_request })
     }
 }
 
 /// With `services_too` their functions come out beside the handlers, for the host
 /// to call; a shop has no use for that.
-pub(super) fn compose(plugins: &[(Arc<Plugin>, Arc<[u8]>)], services_too: bool) -> Result<Composition, LinkError> {
+pub(super) fn compose(plugins: &[Guest], services_too: bool) -> Result<Composition, LinkError> {
     let mut graph = CompositionGraph::new();
-    let registered = plugins.iter().map(|(plugin, bytes)| register(&mut graph, plugin.name(), bytes)).collect::<Result<Vec<_>, _>>()?;
+    let adapted = plugins.iter().map(|guest| Ok(wasi::adapt(&guest.name, &guest.component)?.component)).collect::<Result<Vec<_>, LinkError>>()?;
+    let registered = plugins.iter().zip(&adapted).map(|(guest, bytes)| register(&mut graph, &guest.name, bytes)).collect::<Result<Vec<_>, _>>()?;
     let providers = providers(graph.types(), &registered)?;
     let order = order(graph.types(), &registered, &providers)?;
 
@@ -205,7 +257,7 @@ pub(super) fn compose(plugins: &[(Arc<Plugin>, Arc<[u8]>)], services_too: bool) 
         composer.export(index, services_too)?;
     }
     let Composer { mut parts, graph, .. } = composer;
-    for (part, (_, bytes)) in parts.iter_mut().zip(plugins) {
+    for (part, bytes) in parts.iter_mut().zip(&adapted) {
         part.modules = module_names(bytes);
     }
     let component = graph.encode(EncodeOptions::default()).map_err(|error| LinkError::Unusable(chain(&error)))?;
@@ -214,7 +266,7 @@ pub(super) fn compose(plugins: &[(Arc<Plugin>, Arc<[u8]>)], services_too: bool) 
 
 struct Composer<'a> {
     graph: CompositionGraph,
-    plugins: &'a [(Arc<Plugin>, Arc<[u8]>)],
+    plugins: &'a [Guest],
     registered: &'a [Registered],
     providers: &'a Services<'a>,
     parts: Vec<Part>,
@@ -267,10 +319,8 @@ impl Composer<'_> {
     /// One import of the composed component for each plugin, so that the host knows whose call it is.
     fn import(&mut self, index: usize, caller: Option<usize>, interface: &str, kind: ItemKind) -> Result<NodeId, LinkError> {
         let this = &self.registered[index];
-        let manifest = &self.plugins[index].0.manifest;
-        if interface.starts_with(EXTENSION_PACKAGE)
-            && !manifest.extension_points.iter().any(|p| without_version(&p.interface) == without_version(interface))
-        {
+        let points = &self.plugins[index].points;
+        if interface.starts_with(EXTENSION_PACKAGE) && !points.iter().any(|point| point == without_version(interface)) {
             return Err(LinkError::UndeclaredExtensionPoint { plugin: this.name.clone(), interface: interface.to_owned() });
         }
         let mut label = format!("{}-{}", this.name, short_name(interface));

@@ -5,6 +5,7 @@
 //! nothing of stores on disk, HTTP or what a plugin sells.
 
 pub mod bindings;
+mod bounds;
 mod breaker;
 mod clock;
 mod code;
@@ -19,7 +20,8 @@ mod state;
 mod stats;
 mod trial;
 pub mod values;
-pub mod wasi;
+mod wasi;
+pub mod worker;
 #[cfg(test)]
 mod tests;
 
@@ -41,6 +43,7 @@ pub use rehearsal::{Rehearsed, Role};
 pub use state::GuestState;
 pub use stats::{PluginStats, fails_too_often};
 pub use trial::{Mode, Tallies, Trial, TrialReport, UnitMaker, canary_has};
+pub use wasi::may_be_standard;
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -148,7 +151,7 @@ impl Engine {
         let optimising = wasmtime::Engine::new(&config)?;
         tick(&optimising)?;
         Ok(Self {
-            compilers: Arc::new(Compilers::new(optimising, options.code_cache, options.baseline)),
+            compilers: Arc::new(Compilers::new(optimising, options.metered, options.code_cache, options.baseline)),
             services: places(options.service_instances_max),
             providers: places(options.provider_instances_max),
             metered: options.metered,
@@ -169,6 +172,16 @@ fn config() -> wasmtime::Config {
         .memory_reservation(4 << 30)
         .memory_guard_size(32 << 20);
     config
+}
+
+/// Makes code for engines of the same settings; instantiates nothing, so that it needs no pool.
+fn compiler(metered: bool, baseline: bool) -> wasmtime::Result<wasmtime::Engine> {
+    let mut config = config();
+    config.consume_fuel(metered);
+    if baseline {
+        config.strategy(wasmtime::Strategy::Winch);
+    }
+    wasmtime::Engine::new(&config)
 }
 
 fn places(max: u32) -> (Arc<Semaphore>, u32) {

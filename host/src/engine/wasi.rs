@@ -2,14 +2,17 @@
 //!
 //! The host links none of them. Where a component imports some, or answers
 //! requests by `wasi:http/incoming-handler`, adapters are put around it when it
-//! is loaded: components that make those interfaces of Souk's capabilities
+//! is composed: components that make those interfaces of Souk's capabilities
 //! (`host/adapters`). What comes out is a plugin as any other, with the powers
 //! that its capabilities ask for, and no other. Called by `shop::load`.
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
 
 use semver::Version;
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
-use super::link::{LinkError, Registered, chain, register};
+use super::link::{Interfaces, LinkError, Registered, chain, register};
 
 /// What `host/build.rs` found.
 mod adapters {
@@ -21,25 +24,45 @@ const KEY_VALUE: &str = "wasi:keyvalue/";
 const HANDLER: &str = "wasi:http/incoming-handler@";
 const WEB_HANDLER: &str = "souk:web/handler@";
 
-pub struct Adapted {
+pub(super) struct Adapted<'a> {
     /// As it was where it needs no adapters.
-    pub component: Vec<u8>,
-    /// Answers web requests by the standard handler, and expects an instance for
-    /// each, as servers of `wasi:http` give it: JavaScript's can answer no second.
+    pub component: Cow<'a, [u8]>,
+    /// See [`Interfaces`].
     pub is_for_one_request: bool,
 }
 
-pub fn adapt(plugin: &str, component: Vec<u8>) -> Result<Adapted, LinkError> {
-    let as_it_is = |component| Ok(Adapted { component, is_for_one_request: false });
-    // Names stand in a component as they are written.
-    if !component.windows(STANDARD.len()).any(|bytes| bytes == STANDARD.as_bytes()) {
-        return as_it_is(component);
+/// Whether it may need adapters: names stand in a component as they are written.
+pub fn may_be_standard(component: &[u8]) -> bool {
+    component.windows(STANDARD.len()).any(|bytes| bytes == STANDARD.as_bytes())
+}
+
+/// Changes with any of the adapters.
+pub(super) fn adapters_digest() -> &'static [u8; 32] {
+    static DIGEST: OnceLock<[u8; 32]> = OnceLock::new();
+    DIGEST.get_or_init(|| {
+        let mut hasher = blake3::Hasher::new();
+        for adapter in [adapters::BASE, adapters::HTTP_IN, adapters::KEYVALUE] {
+            hasher.update(blake3::hash(adapter.unwrap_or_default()).as_bytes());
+        }
+        *hasher.finalize().as_bytes()
+    })
+}
+
+pub(super) fn describe(plugin: &str, component: &[u8]) -> Result<Interfaces, LinkError> {
+    let adapted = adapt(plugin, component)?;
+    Interfaces::read(plugin, &adapted.component, adapted.is_for_one_request)
+}
+
+pub(super) fn adapt<'a>(plugin: &str, component: &'a [u8]) -> Result<Adapted<'a>, LinkError> {
+    let as_it_is = || Ok(Adapted { component: component.into(), is_for_one_request: false });
+    if !may_be_standard(component) {
+        return as_it_is();
     }
     let mut graph = CompositionGraph::new();
-    let guest = register(&mut graph, plugin, &component)?;
+    let guest = register(&mut graph, plugin, component)?;
     let handler = guest.exports.iter().map(|(name, _)| name).find(|name| name.starts_with(HANDLER));
     if handler.is_none() && !guest.imports.iter().any(|(name, _)| name.starts_with(STANDARD)) {
-        return as_it_is(component);
+        return as_it_is();
     }
     if let Some(handler) = handler
         && guest.exports.iter().any(|(name, _)| name.starts_with(WEB_HANDLER))
@@ -51,7 +74,7 @@ pub fn adapt(plugin: &str, component: Vec<u8>) -> Result<Adapted, LinkError> {
         Failure::Told(error) => error,
         Failure::Graph(reason) => LinkError::NotAComponent { plugin: plugin.into(), reason: format!("adapters do not fit around it: {reason}") },
     })?;
-    Ok(Adapted { component: adapted, is_for_one_request: handler.is_some() })
+    Ok(Adapted { component: adapted.into(), is_for_one_request: handler.is_some() })
 }
 
 enum Failure {
@@ -170,7 +193,7 @@ mod tests {
     #[test]
     fn what_only_has_the_word_in_it_is_left_as_it_is() {
         let component = b"\0asm\x0d\0\x01\0".to_vec();
-        assert_eq!(adapt("demo", component.clone()).unwrap().component, component);
-        assert!(adapt("demo", b"no component, wasi: or other".to_vec()).err().unwrap().to_string().contains("not a component"));
+        assert_eq!(*adapt("demo", &component).unwrap().component, *component);
+        assert!(adapt("demo", b"no component, wasi: or other").err().unwrap().to_string().contains("not a component"));
     }
 }

@@ -11,13 +11,21 @@ use super::manifest::{ExtensionPoint, Isolation, Limits, Manifest, Service, Sett
 use super::offers::Offers;
 use super::plugin::{Plugin, Usage};
 use super::powers::{self, Power};
-use crate::engine::wasi;
+use crate::engine::{Interfaces, may_be_standard};
 use crate::files::sha256_hex;
 use crate::front::assets::{self, Asset};
+use crate::printable::is_printable;
 use crate::work::jobs::check_cron;
 
 const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 const MANIFEST_BYTES_MAX: u64 = 256 << 10;
+/// Of each kind of entry that a manifest lists.
+const ENTRIES_MAX: usize = 200;
+/// Each has a writer's memory while it is filled.
+const INDEXES_MAX: usize = 16;
+const DESCRIPTION_CHARS_MAX: usize = 1_000;
+const WORD_CHARS_MAX: usize = 200;
+const PROBLEMS_SHOWN_MAX: usize = 20;
 const JOBS_MAX: usize = 32;
 const GROUP_WORDS_CHARACTERS_MAX: usize = 120;
 
@@ -31,11 +39,18 @@ pub struct Loaded {
     pub fingerprint: [u8; 32],
 }
 
+impl Loaded {
+    /// What it keeps in memory.
+    pub fn bytes(&self) -> usize {
+        let of_asset = |asset: &Arc<Asset>| [Some(&asset.body), asset.gzip.as_ref(), asset.brotli.as_ref()].into_iter().flatten().map(|bytes| bytes.len()).sum::<usize>();
+        self.component.len() + self.assets.iter().map(of_asset).sum::<usize>()
+    }
+}
+
 /// The files of a version that say what it is, read and checked on their own.
 pub struct Files {
     pub manifest: Manifest,
-    /// With adapters around it where it needs some.
-    pub component: Vec<u8>,
+    pub component: Arc<[u8]>,
     /// Hex SHA-256 of the file, as the manifest's.
     pub component_digest: String,
     pub manifest_digest: String,
@@ -51,11 +66,10 @@ impl Files {
     pub fn of(manifest_text: &[u8], component: Vec<u8>) -> Result<Self> {
         let mut manifest = parse_manifest(manifest_text)?;
         let component_digest = sha256_hex(&component);
-        let adapted = wasi::adapt(&manifest.name, component)?;
-        if adapted.is_for_one_request {
+        if may_be_standard(&component) && Interfaces::of(&manifest.name, &component)?.is_for_one_request {
             manifest.isolation = Isolation::Request;
         }
-        Ok(Self { manifest, component: adapted.component, component_digest, manifest_digest: sha256_hex(manifest_text) })
+        Ok(Self { manifest, component: component.into(), component_digest, manifest_digest: sha256_hex(manifest_text) })
     }
 
     pub fn asked(&self, offers: &Offers) -> Result<BTreeSet<Power>> {
@@ -69,8 +83,14 @@ pub fn read_manifest(folder: &Path) -> Result<Manifest> {
 }
 
 fn parse_manifest(text: &[u8]) -> Result<Manifest> {
-    let manifest: Manifest = toml::from_str(std::str::from_utf8(text).context("plugin.toml is not UTF-8")?).context("plugin.toml")?;
-    let problems = problems(&manifest);
+    let text = std::str::from_utf8(text).context("plugin.toml is not UTF-8")?;
+    let manifest: Manifest = toml::from_str(text).map_err(|error| unreadable(text, &error))?;
+    let mut problems = problems(&manifest);
+    let more = problems.len().saturating_sub(PROBLEMS_SHOWN_MAX);
+    problems.truncate(PROBLEMS_SHOWN_MAX);
+    if more > 0 {
+        problems.push(format!("and {more} more"));
+    }
     ensure!(problems.is_empty(), "plugin.toml: {}", problems.join("; "));
     Ok(manifest)
 }
@@ -104,7 +124,7 @@ pub fn load(folder: &Path, expected: &str, settings: Option<&toml::Table>, grant
         manifest: powers::without(files.manifest, &denied),
         denied,
     };
-    Ok(Loaded { plugin: Arc::new(plugin), component: files.component.into(), assets, fingerprint: *fingerprint.finalize().as_bytes() })
+    Ok(Loaded { plugin: Arc::new(plugin), component: files.component, assets, fingerprint: *fingerprint.finalize().as_bytes() })
 }
 
 fn read_limited(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
@@ -126,9 +146,118 @@ fn is_topic(topic: &str) -> bool {
     topic.len() <= 128 && topic.split('.').all(is_kebab)
 }
 
+/// What the parser says, in one line: the text around it is a stranger's.
+fn unreadable(text: &str, error: &toml::de::Error) -> anyhow::Error {
+    let line = error.span().map_or(1, |span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
+    anyhow::anyhow!("plugin.toml, line {line}: {}", error.message())
+}
+
+/// As `capability::http_client` compares it: `api.example.com`, `*.example.com`, with `http://` before or a port behind it.
+fn is_host(entry: &str) -> bool {
+    let entry = entry.strip_prefix("http://").unwrap_or(entry);
+    if let Some(address) = entry.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return address.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    let (name, port) = entry.rsplit_once(':').map_or((entry, None), |(name, port)| (name, Some(port)));
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_')
+    };
+    let name = name.strip_prefix("*.").unwrap_or(name);
+    name.len() <= 253 && name.split('.').all(is_label) && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+}
+
+fn is_method(method: &str) -> bool {
+    (1..=20).contains(&method.len()) && method.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
+/// Of a route, with its variables.
+fn is_path(path: &str) -> bool {
+    path.starts_with('/') && path.len() <= WORD_CHARS_MAX && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.~{}*@!$'()+,;=:".contains(&byte))
+}
+
+/// What an operator reads before deciding: it says what it is, and nothing that looks like the host's own words.
+fn words(manifest: &Manifest) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut check = |what: String, text: &str, chars_max: usize, lines: bool| {
+        if text.chars().count() > chars_max {
+            problems.push(format!("{what} has more than {chars_max} characters"));
+        } else if let Some(c) = text.chars().find(|c| !is_printable(*c) && !(lines && *c == '\n')) {
+            problems.push(format!("{what} holds {}, which cannot be printed: leave it out", c.escape_unicode()));
+        }
+    };
+    check("the description".into(), &manifest.description, DESCRIPTION_CHARS_MAX, false);
+    check("the license".into(), &manifest.license, WORD_CHARS_MAX, false);
+    check("the version".into(), &manifest.version.to_string(), WORD_CHARS_MAX, false);
+    for command in &manifest.commands {
+        check(format!("the command `{}`: its description", command.name), &command.description, DESCRIPTION_CHARS_MAX, true);
+    }
+    for job in &manifest.jobs {
+        check(format!("the job `{}`: its cron expression", job.name), &job.cron, WORD_CHARS_MAX, false);
+    }
+    for point in &manifest.extension_points {
+        check("the interface of an extension point".into(), &point.interface, WORD_CHARS_MAX, false);
+    }
+    for index in &manifest.indexes {
+        index.fields.iter().for_each(|field| check(format!("the index `{}`: the name of a field", index.name), &field.name, WORD_CHARS_MAX, false));
+    }
+    for (name, setting) in &manifest.config {
+        check("the name of a setting".into(), name, WORD_CHARS_MAX, false);
+        check(format!("the setting `{name}`: its description"), &setting.description, DESCRIPTION_CHARS_MAX, true);
+    }
+    problems
+}
+
+/// What is wrong with the things that it asks for, and how many there are.
+fn subjects(manifest: &Manifest) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (what, entries, max) in [
+        ("routes", manifest.routes.len(), ENTRIES_MAX),
+        ("events", manifest.events.len(), ENTRIES_MAX),
+        ("publishes", manifest.publishes.len(), ENTRIES_MAX),
+        ("commands", manifest.commands.len(), ENTRIES_MAX),
+        ("indexes", manifest.indexes.len(), INDEXES_MAX),
+        ("extension-points", manifest.extension_points.len(), ENTRIES_MAX),
+        ("effects", manifest.effects.len(), ENTRIES_MAX),
+        ("http.hosts", manifest.http.hosts.len(), ENTRIES_MAX),
+        ("secrets", manifest.secrets.len(), ENTRIES_MAX),
+        ("config", manifest.config.len(), ENTRIES_MAX),
+    ] {
+        if entries > max {
+            problems.push(format!("{what} has {entries} entries; at most {max} are allowed"));
+        }
+    }
+    for host in manifest.http.hosts.iter().filter(|host| !is_host(host)) {
+        problems.push(format!("http.hosts, `{host}`: write a host's name in lower case, for instance `api.example.com`, `*.example.com` or `http://api.example.com:8080`"));
+    }
+    for secret in manifest.secrets.iter().filter(|secret| !is_kebab(secret)) {
+        problems.push(format!("secrets, `{secret}`: use 1 to 40 lower-case letters, digits and single hyphens, a letter first"));
+    }
+    for effect in manifest.effects.iter().filter(|effect| *effect != "*" && !is_kebab(effect)) {
+        problems.push(format!("effects, `{effect}`: name a plugin, or write `*` for any"));
+    }
+    for route in &manifest.routes {
+        for method in route.methods.iter().filter(|method| !is_method(method)) {
+            problems.push(format!("the route `{}`: `{method}` is no method; write for instance GET or POST", route.name));
+        }
+        if !is_path(&route.path) {
+            problems.push(format!("the route `{}`: `{}` is no path: begin with `/`, and use letters and digits of ASCII and `-_.~`, at most {WORD_CHARS_MAX} bytes", route.name, route.path));
+        }
+    }
+    for command in &manifest.commands {
+        if let Some(after) = command.after.as_ref().filter(|after| !is_kebab(after)) {
+            problems.push(format!("the command `{}`: `after` names no command: `{after}`", command.name));
+        }
+    }
+    problems
+}
+
 /// What is wrong with a manifest by itself, each naming the entry and what it takes.
 fn problems(manifest: &Manifest) -> Vec<String> {
-    let mut problems = Vec::new();
+    let mut problems = subjects(manifest);
+    problems.extend(words(manifest));
     let mut kebab = |what: &str, name: &str| {
         if !is_kebab(name) {
             problems.push(format!("{what} `{name}`: use 1 to 40 lower-case letters, digits and single hyphens, a letter first"));
@@ -206,7 +335,7 @@ fn service_problems(service: &Service) -> Vec<String> {
         for function in group.functions.iter().filter(|function| !seen.insert(*function)) {
             problems.push(format!("the service `{interface}`: `{}` is in two groups", function.escape_debug()));
         }
-        let is_plain = |words: &String| (1..=GROUP_WORDS_CHARACTERS_MAX).contains(&words.chars().count()) && !words.chars().any(char::is_control);
+        let is_plain = |words: &String| (1..=GROUP_WORDS_CHARACTERS_MAX).contains(&words.chars().count()) && words.chars().all(is_printable);
         if !group.words.contains_key("en") || !group.words.values().all(is_plain) {
             problems.push(format!(
                 "the service `{interface}`, the group `{name}`: give words in `en`, and in each language one line of 1 to {GROUP_WORDS_CHARACTERS_MAX} characters"
@@ -320,6 +449,35 @@ mod tests {
             assert!(told.contains(problem), "{told}");
         }
         assert!(problems(&manifest(&job(0, "0 0 29 2 *"))).is_empty());
+    }
+
+    #[test]
+    fn what_is_asked_for_is_named_in_words_that_can_be_shown() {
+        for host in ["api.example.com", "*.example.com", "api.example.com:8443", "http://localhost:1", "shop.internal", "127.0.0.1", "http://[::ffff:7f00:1]"] {
+            assert!(is_host(host), "{host}");
+        }
+        for host in ["", "*", "a.*.com", "Api.example.com", "a b", "a\u{1b}[2K", "a\n", "a:0", "a:x", "https://a", "-a.example", "a..b", "a/b", "a\u{202e}"] {
+            assert!(!is_host(host), "{host:?}");
+        }
+        for (text, told) in [
+            ("description = \"\\u001b[2J\"", "the description holds \\u{1b}"),
+            ("description = \"a\\nIt asks for nothing.\"", "the description holds \\u{a}"),
+            ("license = \"\\u202e\"", "the license holds"),
+            ("secrets = [\"stripe key\"]", "secrets, `stripe key`"),
+            ("effects = [\"*\", \"a\\u0007\"]", "effects, `a"),
+            ("http.hosts = [\"a.example\\u009b1A\"]", "http.hosts, `a.example"),
+            ("[[routes]]\nname = \"r\"\nmethods = [\"GET\\r\"]\npath = \"/\"", "is no method"),
+            ("[[routes]]\nname = \"r\"\nmethods = [\"GET\"]\npath = \"/\\u001b[1A\"", "is no path"),
+            ("[[jobs]]\nname = \"j\"\ncron = \"0 * * *\\n*\"", "the job `j`: its cron expression holds"),
+            ("[[commands]]\nname = \"c\"\ndescription = \"\\u009b2J\"", "the command `c`: its description holds"),
+            ("[config.\"a\\u200b\"]\ntype = \"string\"\ndefault = \"\"", "the name of a setting holds"),
+        ] {
+            let problems = problems(&manifest(text)).join("\n");
+            assert!(problems.contains(told), "{text}: {problems:?}");
+        }
+        let many: String = (0..=ENTRIES_MAX).map(|n| format!("\"s-{n}\",")).collect();
+        assert!(problems(&manifest(&format!("secrets = [{many}]"))).join("\n").contains("at most 200"));
+        assert!(problems(&manifest("description = \"茶 — thé 🍵\"")).is_empty());
     }
 
     #[test]

@@ -33,6 +33,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::capability::Services;
+use crate::chance;
 use crate::engine::{CallError, CallErrorKind, Code, Engine, Graph, LinkError, PluginStats, Provider, Providers};
 use crate::front::routes::SitePlugin;
 use crate::front::{Site, SiteError};
@@ -54,6 +55,10 @@ const REAP_INTERVAL: Duration = Duration::from_secs(10);
 /// Baseline code is optimised when nothing has changed for so long: whoever is
 /// at work on a plugin would have it done again and again.
 const SETTLED: Duration = Duration::from_millis(500);
+
+const PLUGINS_MAX: usize = 500;
+/// Components and assets, which are kept in memory: of a whole shop a dozen.
+const LOADED_BYTES_MAX: usize = 160 << 20;
 
 pub struct Shop {
     folder: PathBuf,
@@ -187,7 +192,7 @@ impl Shop {
         let live = self.live.load_full();
         let mut reload = Reload::default();
         self.take_up_policies();
-        let (mut wanted, broken) = self.read_folder(&live.loaded);
+        let (mut wanted, broken) = self.read_folder(&live.loaded).await;
         // What does not load stays as it was; what may not be live goes.
         for name in broken.iter().filter(|(_, error)| !error.is::<NotGranted>()).map(|(name, _)| name) {
             if let Some(loaded) = live.loaded.get(name) {
@@ -243,29 +248,44 @@ impl Shop {
     }
 
     /// Reads what has changed; unchanged plugins keep what was loaded.
-    fn read_folder(&self, before: &BTreeMap<String, Loaded>) -> (BTreeMap<String, Loaded>, BTreeMap<String, anyhow::Error>) {
-        let (mut loaded, mut broken) = (BTreeMap::new(), BTreeMap::new());
+    async fn read_folder(&self, before: &BTreeMap<String, Loaded>) -> (BTreeMap<String, Loaded>, BTreeMap<String, anyhow::Error>) {
         let read = self.grants_and_offers().and_then(|grants| Ok((grants, grants::plugin_folders(&self.folder)?)));
         let (grants, folders) = match read {
             Ok(read) => read,
             Err(error) => {
                 tracing::error!(folder = %self.folder.display(), "nothing is changed: {error:#}");
-                return (before.clone(), broken);
+                return (before.clone(), BTreeMap::new());
             }
         };
-        for folder in folders {
-            let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            match load::load(&folder, &name, self.settings.config.get(&name), grants.as_ref()) {
-                Ok(fresh) => {
-                    let unchanged = before.get(&name).filter(|old| old.fingerprint == fresh.fingerprint);
-                    loaded.insert(name, unchanged.cloned().unwrap_or(fresh));
-                }
-                Err(error) => {
-                    broken.insert(name, error);
+        let (known, settings) = (before.clone(), self.settings.clone());
+        let folders = fitting(folders, before);
+        // What was not seen before is described by a worker, which takes its time.
+        let read = chance::aside(move || {
+            let (mut loaded, mut broken) = (BTreeMap::new(), BTreeMap::new());
+            let mut bytes = 0;
+            for folder in folders {
+                let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                match load::load(&folder, &name, settings.config.get(&name), grants.as_ref()) {
+                    Ok(fresh) if bytes + fresh.bytes() > LOADED_BYTES_MAX => {
+                        let (with_it, max) = ((bytes + fresh.bytes()) >> 20, LOADED_BYTES_MAX >> 20);
+                        broken.insert(name, anyhow::anyhow!("with it the plugins and their assets take {with_it} MiB; at most {max} MiB are allowed"));
+                    }
+                    Ok(fresh) => {
+                        bytes += fresh.bytes();
+                        let unchanged = known.get(&name).filter(|old| old.fingerprint == fresh.fingerprint);
+                        loaded.insert(name, unchanged.cloned().unwrap_or(fresh));
+                    }
+                    Err(error) => {
+                        broken.insert(name, error);
+                    }
                 }
             }
-        }
-        (loaded, broken)
+            (loaded, broken)
+        });
+        read.await.unwrap_or_else(|error| {
+            tracing::error!("nothing is changed: {error}");
+            (before.clone(), BTreeMap::new())
+        })
     }
 
     /// With what they are for, in the words of the services.
@@ -516,7 +536,9 @@ impl From<LinkError> for Refusal {
             | LinkError::BadExport { plugin, .. }
             | LinkError::NotAdapted { plugin, .. }
             | LinkError::NoAdapters { plugin }
-            | LinkError::MissingExport { plugin, .. } => vec![plugin.clone()],
+            | LinkError::MissingExport { plugin, .. }
+            | LinkError::TooCostly { plugin, .. }
+            | LinkError::NoRoom { plugin, .. } => vec![plugin.clone()],
             LinkError::Mismatch { plugin, provider, .. } => vec![plugin.clone(), provider.clone()],
             LinkError::TwoProviders { second, .. } => vec![second.clone()],
             LinkError::Cycle { plugins } => plugins.clone(),
@@ -544,6 +566,17 @@ async fn optimise_what_hurried(shop: Weak<Shop>, mut hurried: mpsc::Receiver<()>
         let Some(shop) = shop.upgrade() else { return };
         shop.optimise().await;
     }
+}
+
+/// Those that are live come first, so that none of the others takes their room.
+fn fitting(mut folders: Vec<PathBuf>, live: &BTreeMap<String, Loaded>) -> Vec<PathBuf> {
+    let is_live = |folder: &PathBuf| folder.file_name().is_some_and(|name| live.contains_key(&*name.to_string_lossy()));
+    folders.sort_by_key(|folder| !is_live(folder));
+    if folders.len() > PLUGINS_MAX {
+        tracing::error!("there are {} folders of plugins; {PLUGINS_MAX} are looked at", folders.len());
+        folders.truncate(PLUGINS_MAX);
+    }
+    folders
 }
 
 fn part(loaded: &Loaded) -> (Arc<plugin::Plugin>, Arc<[u8]>) {

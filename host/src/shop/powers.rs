@@ -224,7 +224,7 @@ pub const fn decision_to_call(handler: Handler) -> Decision {
 /// Everything this version asks for. Of services and extension points that is what its component imports, function by
 /// function: it is wired to nothing else.
 pub fn asked(manifest: &Manifest, component: &[u8], offers: &Offers) -> Result<BTreeSet<Power>, LinkError> {
-    let Interfaces { imports, exports } = Interfaces::of(&manifest.name, component)?;
+    let Interfaces { imports, exports, .. } = Interfaces::of(&manifest.name, component)?;
     let mut asked = BTreeSet::new();
     let mut ask = |kind: PowerKind, subject: String| asked.insert(Power::new(kind, subject));
     let unknown = |interface: &str| LinkError::Undecided { plugin: manifest.name.clone(), interface: interface.to_owned() };

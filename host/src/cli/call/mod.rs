@@ -110,7 +110,7 @@ pub async fn call(arguments: CallArguments) -> Result<()> {
         bail!("nothing can be told of where the instructions went: the call was given up while it waited for the host");
     }
     if arguments.json {
-        say!("{}", serde_json::to_string_pretty(&report)?);
+        super::print_json(&report)?;
     } else {
         print::report(&report, std::io::stdout().is_terminal());
     }
@@ -139,7 +139,7 @@ pub async fn test(arguments: TestArguments) -> Result<()> {
             && bless
             && take_as_expected(file, report)?
         {
-            eprintln!("{}: what was seen is expected now", file.display());
+            complain!("{}: what was seen is expected now", file.display());
             outcome = play(&built, file, &with).await;
         }
         let problems = match &outcome {

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::super::{print_lines, print_red};
 use super::report::Report;
 
 const FRAMES_MAX: usize = 12;
@@ -11,22 +12,26 @@ pub fn report(report: &Report, coloured: bool) {
     say!("{} {}: {} {}", report.plugin, report.version, report.interface, report.function);
     match &report.failure {
         Some(failure) => {
-            say!("\n{}", red(&format!("failed ({}): {}", failure.kind, failure.message), coloured));
+            say!("");
+            print_red(&format!("failed ({}): {}", failure.kind, failure.message), coloured);
             failure.stack.iter().take(FRAMES_MAX).for_each(|function| say!("  in {}", short(function)));
         }
-        None => say!("\nanswer\n{}", indented(&report.answer)),
+        None => print_lines(&format!("\nanswer\n{}", indented(&report.answer))),
     }
     if report.failure.is_none() && !report.committed {
-        say!("\nAn answer like this rolls back: nothing is kept.");
+        say!("");
+        say!("An answer like this rolls back: nothing is kept.");
     }
     for (title, part) in [("writes", &report.writes), ("events", &report.events), ("effects", &report.effects), ("jobs", &report.jobs)] {
         let is_empty = part.as_object().is_some_and(|part| part.is_empty()) || part.as_array().is_some_and(|part| part.is_empty());
         if !is_empty {
-            say!("\n{title}\n{}", indented(part));
+            print_lines(&format!("\n{title}\n{}", indented(part)));
         }
     }
     if !report.invalidated.is_empty() {
-        say!("\npages invalidated\n  {}", report.invalidated.join(", "));
+        say!("");
+        say!("pages invalidated");
+        say!("  {}", report.invalidated.join(", "));
     }
     lines("log", &report.log, |line| {
         let fields = line["fields"].as_object().into_iter().flatten().map(|(name, value)| format!(" {name}={}", text(value)));
@@ -37,39 +42,44 @@ pub fn report(report: &Report, coloured: bool) {
         let remedy = if fetch["recorded"] == false { " (not recorded: add it to `http` in the scenario)" } else { "" };
         format!("{} {}  {answer}{remedy}", text(&fetch["method"]), text(&fetch["url"]))
     });
-    say!("\n{:<20} {:>14} {:>14}", "", "took", "limit");
+    say!("");
+    say!("{:<20} {:>14} {:>14}", "", "took", "limit");
     for (name, figure) in report.spent.rows() {
         let row = format!("{name:<20} {:>14} {:>14}{}", amount(name, figure.used), amount(name, figure.limit), if figure.over { "  over" } else { "" });
-        say!("{}", if figure.over { red(&row, coloured) } else { row });
+        if figure.over { print_red(&row, coloured) } else { say!("{row}") }
     }
     if !report.providers.is_empty() {
-        say!("\n{:<20} {:>14} {:>14}", "providers besides", "instructions", "calls");
+        say!("");
+        say!("{:<20} {:>14} {:>14}", "providers besides", "instructions", "calls");
         report.providers.iter().for_each(|provider| {
             say!("{:<20} {:>14} {:>14}", provider.plugin, amount("instructions", provider.instructions), provider.calls);
         });
     }
     if !report.hottest.is_empty() {
         let first = if report.spent.instructions.used.is_none() { " first" } else { "" };
-        say!("\nmost of the{first} {} instructions", amount("instructions", report.sampled));
+        say!("");
+        say!("most of the{first} {} instructions", amount("instructions", report.sampled));
         report.hottest.iter().for_each(|hot| say!("{:>6.1} %  {}", hot.percent, short(&hot.function)));
     }
     if let Some(hint) = &report.hint {
-        say!("\n{hint}");
+        say!("");
+        say!("{hint}");
     }
     if !report.differences.is_empty() {
-        say!("\nnot as expected");
-        report.differences.iter().for_each(|difference| say!("  {}", red(difference, coloured)));
+        say!("");
+        say!("not as expected");
+        report.differences.iter().for_each(|difference| print_red(&format!("  {difference}"), coloured));
     }
 }
 
 /// One scenario among others.
 pub fn line(name: &str, report: Option<&Report>, problems: &[String], coloured: bool) {
-    let verdict = if problems.is_empty() { "pass".to_owned() } else { red("FAIL", coloured) };
     let figures = report.map(|report| {
         let spent = &report.spent;
         format!("{:>14} instructions {:>10}", amount("instructions", spent.instructions.used), amount("memory", spent.memory_bytes.used))
     });
-    say!("{verdict}  {name:<32} {}", figures.unwrap_or_default());
+    let figures = figures.unwrap_or_default();
+    if problems.is_empty() { say!("pass  {name:<32} {figures}") } else { print_red(&format!("FAIL  {name:<32} {figures}"), coloured) }
     problems.iter().for_each(|problem| say!("      {problem}"));
 }
 
@@ -99,8 +109,9 @@ fn thousands(value: u64) -> String {
 fn lines(title: &str, part: &Value, line: impl Fn(&Value) -> String) {
     let part = part.as_array().map_or(&[][..], Vec::as_slice);
     if !part.is_empty() {
-        say!("\n{title}");
-        part.iter().for_each(|item| say!("  {}", printable(&line(item))));
+        say!("");
+        say!("{title}");
+        part.iter().for_each(|item| say!("  {}", line(item)));
     }
 }
 
@@ -119,15 +130,6 @@ fn short(name: &str) -> String {
 
 fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-/// What a guest has written must not move the cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-fn red(text: &str, coloured: bool) -> String {
-    if coloured { format!("\x1b[31m{text}\x1b[0m") } else { text.to_owned() }
 }
 
 #[cfg(test)]
