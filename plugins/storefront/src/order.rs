@@ -163,6 +163,9 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
                         }
                         p.hint { (site.say("To change it, this order is given up, and all of it is put into your cart again.", "修改订单会取消当前订单，商品将放回购物车。")) }
                     }
+                    @if order.status == Status::Cancelled {
+                        form.order-actions method="post" action=(link("/change")) { button.plain { (site.say("Put it into the cart again", "重新加入购物车")) } }
+                    }
                     div.facts-pair {
                         section { h2 { (site.say("Ship to", "收货信息")) } (summary::address(site, &order.shipping_address)) p { (order.contact.email) } }
                         section { h2 { (site.say("Delivery", "配送方式")) } p { (order.shipping_method.name) } }
