@@ -633,6 +633,16 @@ pub(crate) mod capability {
                 Ok(())
             })
         }
+
+        /// Takes back what was asked for under this key.
+        pub fn withdraw(key: &str) -> Result<bool, Error> {
+            with(|state| {
+                writable!(state);
+                let before = state.effects.len();
+                state.effects.retain(|stored| stored.key != key);
+                Ok(state.effects.len() < before)
+            })
+        }
     }
 
     pub mod jobs {

@@ -37,4 +37,11 @@ impl Host for GuestState {
         let Effect { target, kind, key, payload, not_before_ms } = effect;
         Ok(effects::request(&mut unit, caller.name(), effects::Request { target, kind, key, payload, not_before_ms })?)
     }
+
+    fn withdraw(&mut self, caller: Caller, key: String) -> Result<bool, Error> {
+        if !(1..=NAME_BYTES_MAX).contains(&key.len()) || key.contains('\0') {
+            return Err(Error::Invalid(format!("a key has 1 to {NAME_BYTES_MAX} bytes without NUL")));
+        }
+        Ok(effects::withdraw(&mut self.unit.lock(), caller.name(), &key)?)
+    }
 }

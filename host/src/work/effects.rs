@@ -90,6 +90,22 @@ pub(crate) fn request(unit: &mut Unit, requester: &str, effect: Request) -> Resu
     Ok(())
 }
 
+/// Takes an effect back that was not answered. The dispatcher finds its record
+/// gone; a try that is under way conflicts with this unit and leaves no trace.
+pub(crate) fn withdraw(unit: &mut Unit, requester: &str, key: &str) -> Result<bool, UnitError> {
+    unit.charge_effect()?;
+    let key = keys::effect(requester, key);
+    let txn = unit.write()?;
+    let stored = txn.get(&key)?.and_then(|bytes| postcard::from_bytes::<Record>(&bytes).ok());
+    let is_open = stored.is_some_and(|record| record.outcome.is_none());
+    if is_open {
+        txn.delete(&key);
+        // One that this very unit asked for is not to be started at its commit.
+        unit.staged.effects.retain(|staged| staged.key != key);
+    }
+    Ok(is_open)
+}
+
 /// What a unit has asked for, read from what it will commit.
 pub(super) fn asked(record: &[u8]) -> Option<Request> {
     let Record { target, kind, key, payload, due_ms, .. } = postcard::from_bytes(record).ok()?;
