@@ -46,13 +46,30 @@ pub struct Report {
     pub rows: Vec<Row>,
 }
 
-const QUANTITY_COLUMNS: [&str; 4] = ["quantity", "stock", "variant inventory qty", "inventory quantity"];
+/// Of the shelf.
+const QUANTITY_COLUMNS: [&str; 5] = ["on-hand", "quantity", "stock", "variant inventory qty", "inventory quantity"];
+
+/// What a count counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counts {
+    /// All that lies there: what is paid and not sent as well.
+    Shelf,
+    /// What may be sold.
+    Available,
+}
 
 struct Entry {
     line: u64,
     sku: String,
+    counts: Counts,
     /// As written; `None` leaves the sku alone.
     quantity: Option<String>,
+}
+
+/// Of one sku, for a command; without a quantity it only looks whether it can be one.
+pub fn count(sku: &str, quantity: Option<(Counts, &str)>, dry_run: bool) -> Row {
+    let (counts, quantity) = quantity.map_or((Counts::Shelf, None), |(counts, quantity)| (counts, Some(quantity.to_owned())));
+    set(Entry { line: 0, sku: sku.to_owned(), counts, quantity }, dry_run)
 }
 
 /// An `Err` makes the host roll the unit back, so nothing is half applied.
@@ -95,7 +112,7 @@ fn refused(line: u64, sku: &str, field: &str, problem: String, remedy: &str) -> 
     Row { line, sku: sku.into(), outcome: Outcome::Refused, field: field.into(), problem, remedy: remedy.into() }
 }
 
-fn set(Entry { line, sku, quantity }: Entry, dry_run: bool) -> Row {
+fn set(Entry { line, sku, counts, quantity }: Entry, dry_run: bool) -> Row {
     let done = |sku, outcome| Row { line, sku, outcome, field: String::new(), problem: String::new(), remedy: String::new() };
     let Some(text) = quantity else { return done(sku, Outcome::Untouched) };
     if !stock::is_sku(&sku) {
@@ -104,11 +121,17 @@ fn set(Entry { line, sku, quantity }: Entry, dry_run: bool) -> Row {
     let Some(quantity) = text.parse::<i64>().ok().filter(|it| (0..=QUANTITY_MAX).contains(it)) else {
         return refused(line, &sku, "quantity", format!("`{text}` is not a quantity"), "use a whole number from 0 to 10^9");
     };
-    if stock::on_hand(&sku) == quantity {
+    let (on_hand, available) = (stock::on_hand(&sku), stock::available(&sku));
+    if quantity == if counts == Counts::Shelf { on_hand } else { available } {
         return done(sku, Outcome::Unchanged);
     }
-    let held = stock::on_hand(&sku) - stock::available(&sku);
-    let refusal = if dry_run { (quantity < held).then_some(held) } else { stock::set_on_hand(&sku, quantity).err() };
+    let held = on_hand - available;
+    let refusal = match counts {
+        Counts::Shelf if dry_run => (quantity < held).then_some(held),
+        Counts::Shelf => stock::set_on_hand(&sku, quantity).err(),
+        Counts::Available if dry_run => None,
+        Counts::Available => stock::set_available(&sku, quantity).err(),
+    };
     match refusal {
         None => done(sku, Outcome::Updated),
         Some(held) => {
@@ -130,10 +153,14 @@ fn from_json(input: &[u8]) -> Result<Vec<Entry>, String> {
             variants.map(|variant| (variant, "stock")).collect()
         }
     };
-    let entries = rows.into_iter().enumerate().map(|(place, (row, field))| Entry {
-        line: place as u64 + 1,
-        sku: row.get("sku").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        quantity: row.get(field).filter(|value| !value.is_null()).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)),
+    let entries = rows.into_iter().enumerate().map(|(place, (row, field))| {
+        let given = |field: &str| row.get(field).filter(|value| !value.is_null()).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        let shelf = given("on-hand").or_else(|| given(field));
+        let (counts, quantity) = match shelf {
+            None => (Counts::Available, given("available")),
+            shelf => (Counts::Shelf, shelf),
+        };
+        Entry { line: place as u64 + 1, sku: row.get("sku").and_then(Value::as_str).unwrap_or_default().to_owned(), counts, quantity }
     });
     Ok(entries.collect())
 }
@@ -143,8 +170,10 @@ fn from_csv(input: &[u8]) -> Result<Vec<Entry>, String> {
     let header = reader.headers().map_err(|error| unreadable(&error))?.clone();
     let column = |names: &[&str]| header.iter().position(|name| names.iter().any(|wanted| name.trim().eq_ignore_ascii_case(wanted)));
     let sku = column(&["sku", "variant sku"]).ok_or("line 1: there is no column `sku` (Shopify: `Variant SKU` or `SKU`)")?;
-    let quantity = column(&QUANTITY_COLUMNS)
-        .ok_or("line 1: there is no column `quantity` (Shopify: `Variant Inventory Qty` or `Inventory quantity`)")?;
+    let (counts, quantity) = column(&QUANTITY_COLUMNS)
+        .map(|place| (Counts::Shelf, place))
+        .or_else(|| column(&["available"]).map(|place| (Counts::Available, place)))
+        .ok_or("line 1: there is no column `quantity` (of the shelf; Shopify: `Variant Inventory Qty` or `Inventory quantity`) or `available`")?;
     let handle = column(&["handle", "url handle"]);
     let marks: Vec<usize> = [column(&["option1 value"]), column(&["variant price", "price"])].into_iter().flatten().collect();
     let mut variants: BTreeMap<String, u32> = BTreeMap::new();
@@ -165,7 +194,7 @@ fn from_csv(input: &[u8]) -> Result<Vec<Entry>, String> {
             }
         }
         if !sku.is_empty() || quantity.is_some() {
-            entries.push(Entry { line, sku, quantity });
+            entries.push(Entry { line, sku, counts, quantity });
         }
     }
     Ok(entries)

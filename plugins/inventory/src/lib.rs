@@ -6,9 +6,18 @@ mod stock;
 #[cfg(test)]
 mod tests;
 
+use souk_sdk::commerce::commitments::{self, Count};
 use souk_sdk::commerce::inventory::{self, Line, Shortage};
-use souk_sdk::host::command_handler;
-use souk_sdk::jobs;
+use souk_sdk::host::{command_handler, data_migrate};
+use souk_sdk::{config, jobs};
+
+config! {
+    /// What the retailer can change.
+    struct Settings {
+        /// After so long a hold that is not paid ends, however often it is extended.
+        hold_minutes_max: u32 = 120, in 30..=10100;
+    }
+}
 
 struct Inventory;
 
@@ -38,6 +47,26 @@ impl inventory::Guest for Inventory {
     }
 }
 
+impl commitments::Guest for Inventory {
+    fn counts(skus: Vec<String>) -> Vec<Count> {
+        skus.iter().map(|sku| stock::count(sku)).collect()
+    }
+
+    fn ship(id: String) -> bool {
+        stock::ship(&id)
+    }
+
+    fn keep(id: String) -> bool {
+        stock::keep(&id)
+    }
+}
+
+impl data_migrate::Guest for Inventory {
+    fn migrate(cursor: String) -> Result<Option<String>, String> {
+        Ok(stock::migrate(&cursor))
+    }
+}
+
 impl jobs::Guest for Inventory {
     fn run(job: jobs::Job) -> Result<bool, String> {
         match job.name.as_str() {
@@ -61,6 +90,24 @@ impl command_handler::Guest for Inventory {
                 }
                 json
             }
+            "set-stock" => {
+                let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.trim());
+                let sku = argument("sku").ok_or("give sku=SKU")?;
+                let row = match (argument("on-hand"), argument("available")) {
+                    (Some(quantity), None) => import::count(sku, Some((import::Counts::Shelf, quantity)), dry_run),
+                    (None, Some(quantity)) => import::count(sku, Some((import::Counts::Available, quantity)), dry_run),
+                    (None, None) => import::count(sku, None, dry_run),
+                    (Some(_), Some(_)) => return Err("give on-hand=N or available=N, not both".into()),
+                };
+                if !row.problem.is_empty() {
+                    return Err(format!("{}: {}; {}", row.field, row.problem, row.remedy));
+                }
+                let count = stock::count(sku);
+                let shown = serde_json::json!({
+                    "sku": sku, "on-hand": count.on_hand, "reserved": count.reserved, "committed": count.committed, "available": count.available,
+                });
+                serde_json::to_string_pretty(&shown).map_err(|error| error.to_string())?
+            }
             "verify-stock" => serde_json::to_string_pretty(&stock::verify()).map_err(|error| error.to_string())?,
             other => return Err(format!("inventory has no command `{other}`")),
         };
@@ -68,4 +115,4 @@ impl command_handler::Guest for Inventory {
     }
 }
 
-souk_sdk::export!(Inventory: commerce::inventory, host::job_handler, host::command_handler);
+souk_sdk::export!(Inventory: commerce::inventory, commerce::commitments, host::job_handler, host::command_handler, host::data_migrate);

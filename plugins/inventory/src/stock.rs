@@ -1,29 +1,45 @@
 //! Holds and what is on hand. Every movement is in the ledger (`holds` and
 //! `corrections`); the counters are its sums, kept in the same units of work.
+//!
+//! On hand is what lies on the shelf: available, reserved (held and not paid) or
+//! committed (paid and not sent). In documents of the first form nothing is
+//! committed: what is paid has left the books at once ([`Kind::Claimed`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use souk_sdk::commerce::commitments::Count;
 use souk_sdk::commerce::inventory::{Line, Shortage};
 use souk_sdk::storage::{self, Collection, CollectionError, Counter};
-use souk_sdk::{clock, ids, jobs, pages};
+use souk_sdk::{clock, data, ids, jobs, pages};
+
+use crate::Settings;
 
 const AVAILABLE: Counter = Counter::new("available");
-/// Available and held; what is sold has left.
-const ON_HAND: Counter = Counter::new("on-hand");
+/// Available and reserved.
+const UNSOLD: Counter = Counter::new("on-hand");
+/// Paid and not sent.
+const COMMITTED: Counter = Counter::new("committed");
+/// Since which form of the documents there are commitments.
+const FORM_WITH_COMMITMENTS: u32 = 2;
 const HOLDS: Collection<Hold> = Collection::new("holds", &[]);
 const CORRECTIONS: Collection<Correction> = Collection::new("corrections", &[]);
 const EXPIRE: &str = "expire";
 const SCAN_MAX: u32 = 1_000;
 /// Pages show a count below it, as `wit/commerce/selling.wit` says.
 const SHOWN_BELOW: i64 = 10;
+const MIGRATED_AT_ONCE: u32 = 200;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Kind {
     Reserved,
     Released,
+    /// Paid, and off the books: in documents of the first form.
     Claimed,
+    /// Paid, and on the shelf.
+    Committed,
+    Shipped,
     Restocked,
 }
 
@@ -39,6 +55,30 @@ struct Movement {
 struct Hold {
     expires_ms: u64,
     movements: Vec<Movement>,
+}
+
+/// What a movement adds to the counters, for each of its goods.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Step {
+    available: i64,
+    unsold: i64,
+    committed: i64,
+}
+
+impl Kind {
+    /// After `before`, which says where the goods were.
+    fn step(self, before: Option<Self>) -> Step {
+        let step = |available, unsold, committed| Step { available, unsold, committed };
+        match (self, before) {
+            (Self::Reserved, _) => step(-1, 0, 0),
+            (Self::Released, _) => step(1, 0, 0),
+            (Self::Claimed, _) => step(0, -1, 0),
+            (Self::Committed, _) => step(0, -1, 1),
+            (Self::Shipped, _) => step(0, 0, -1),
+            (Self::Restocked, Some(Self::Committed)) => step(1, 1, -1),
+            (Self::Restocked, _) => step(1, 1, 0),
+        }
+    }
 }
 
 impl Hold {
@@ -91,7 +131,7 @@ pub fn available(sku: &str) -> i64 {
 
 pub fn reserve(id: &str, lines: &[Line], expires_ms: u64) -> Result<(), Vec<Shortage>> {
     let mut hold = hold(id).unwrap_or_default();
-    if matches!(hold.state(), Some(Kind::Reserved | Kind::Claimed)) {
+    if matches!(hold.state(), Some(Kind::Reserved | Kind::Claimed | Kind::Committed | Kind::Shipped)) {
         return Ok(());
     }
     let mut wanted: BTreeMap<String, i64> = BTreeMap::new();
@@ -128,6 +168,12 @@ pub fn reserve(id: &str, lines: &[Line], expires_ms: u64) -> Result<(), Vec<Shor
 
 pub fn extend(id: &str, expires_ms: u64) -> bool {
     let Some(mut hold) = hold(id).filter(|hold| hold.state() == Some(Kind::Reserved)) else { return false };
+    let reserved_ms = hold.movements.last().map_or(0, |movement| movement.at_ms);
+    let end_ms = reserved_ms + u64::from(Settings::load().hold_minutes_max) * 60 * 1_000;
+    if end_ms <= clock::now_ms() {
+        return false;
+    }
+    let expires_ms = expires_ms.min(end_ms);
     if hold.expires_ms != expires_ms {
         hold.expires_ms = expires_ms;
         must(HOLDS.put(id, &hold));
@@ -160,16 +206,11 @@ fn give_back(id: &str, mut hold: Hold) {
 }
 
 pub fn claim(id: &str) -> bool {
-    let Some(mut hold) = hold(id) else { return false };
+    let Some(hold) = hold(id) else { return false };
     match hold.state() {
-        Some(Kind::Claimed) => true,
+        Some(Kind::Claimed | Kind::Committed | Kind::Shipped) => true,
         Some(Kind::Reserved) => {
-            let lines = hold.lines();
-            for (sku, quantity) in &lines {
-                must(ON_HAND.add(sku, -quantity));
-            }
-            hold.moved(Kind::Claimed, lines);
-            must(HOLDS.put(id, &hold));
+            move_on(id, hold, if form() >= FORM_WITH_COMMITMENTS { Kind::Committed } else { Kind::Claimed });
             must_job(jobs::cancel(EXPIRE, id));
             true
         }
@@ -177,26 +218,113 @@ pub fn claim(id: &str) -> bool {
     }
 }
 
+pub fn ship(id: &str) -> bool {
+    let Some(hold) = hold(id) else { return false };
+    match hold.state() {
+        Some(Kind::Committed) => {
+            move_on(id, hold, Kind::Shipped);
+            true
+        }
+        // One that left the books when it was paid.
+        Some(Kind::Shipped | Kind::Claimed) => true,
+        _ => false,
+    }
+}
+
+/// Puts a claim of the first form back on the books: it has not been sent.
+pub fn keep(id: &str) -> bool {
+    if form() < FORM_WITH_COMMITMENTS {
+        return false;
+    }
+    if let Some(mut hold) = hold(id)
+        && let Some(last) = hold.movements.last_mut().filter(|last| last.kind == Kind::Claimed)
+    {
+        last.kind = Kind::Committed;
+        for (sku, quantity) in &last.lines {
+            must(COMMITTED.add(sku, *quantity));
+        }
+        must(HOLDS.put(id, &hold));
+    }
+    true
+}
+
 pub fn restock(id: &str) -> bool {
-    let Some(mut hold) = hold(id) else { return false };
+    let Some(hold) = hold(id) else { return false };
     match hold.state() {
         Some(Kind::Restocked) => true,
-        Some(Kind::Claimed) => {
+        Some(Kind::Claimed | Kind::Committed | Kind::Shipped) => {
             let lines = hold.lines();
-            for (sku, quantity) in &lines {
-                must(ON_HAND.add(sku, *quantity));
-            }
-            add_available(&lines);
-            hold.moved(Kind::Restocked, lines);
-            must(HOLDS.put(id, &hold));
+            move_on(id, hold, Kind::Restocked);
+            move_pages(&lines, |sku, _| must(AVAILABLE.peek(sku)));
             true
         }
         _ => false,
     }
 }
 
+/// Moves all of a hold's goods, and the counters with them.
+fn move_on(id: &str, mut hold: Hold, kind: Kind) {
+    let lines = hold.lines();
+    let step = kind.step(hold.state());
+    for (sku, quantity) in &lines {
+        for (counter, by) in [(AVAILABLE, step.available), (UNSOLD, step.unsold), (COMMITTED, step.committed)] {
+            if by != 0 {
+                must(counter.add(sku, by * quantity));
+            }
+        }
+    }
+    hold.moved(kind, lines);
+    must(HOLDS.put(id, &hold));
+}
+
+/// Rewrites one page of holds for a version that knows no commitments.
+pub fn migrate(cursor: &str) -> Option<String> {
+    if form() >= FORM_WITH_COMMITMENTS {
+        // What was claimed before stays off the books, until `keep` says otherwise.
+        return None;
+    }
+    let found = must(HOLDS.scan(&storage::after(Some(cursor).filter(|cursor| !cursor.is_empty())), MIGRATED_AT_ONCE, false));
+    for (id, hold) in &found {
+        if hold.movements.iter().any(|movement| matches!(movement.kind, Kind::Committed | Kind::Shipped)) {
+            if hold.state() == Some(Kind::Committed) {
+                for (sku, quantity) in hold.lines() {
+                    must(COMMITTED.add(&sku, -quantity));
+                }
+            }
+            let mut old = hold.clone();
+            old.movements.retain(|movement| movement.kind != Kind::Shipped);
+            for movement in old.movements.iter_mut().filter(|movement| movement.kind == Kind::Committed) {
+                movement.kind = Kind::Claimed;
+            }
+            must(HOLDS.put(id, &old));
+        }
+    }
+    found.last().filter(|_| found.len() == MIGRATED_AT_ONCE as usize).map(|(id, _)| id.clone())
+}
+
+fn form() -> u32 {
+    must(data::form().map_err(|error| format!("{error:?}")))
+}
+
+/// Units of paid orders that are not sent, as this unit sees them.
+fn committed(sku: &str) -> i64 {
+    must(COMMITTED.get(sku))
+}
+
+/// For showing.
+pub fn count(sku: &str) -> Count {
+    let peek = |counter: Counter| if is_sku(sku) { must(counter.peek(sku)) } else { 0 };
+    let (available, unsold, committed) = (peek(AVAILABLE), peek(UNSOLD), peek(COMMITTED));
+    Count { sku: sku.into(), on_hand: unsold + committed, reserved: unsold - available, committed, available }
+}
+
 fn add_available(lines: &BTreeMap<String, i64>) {
-    let moved: Vec<_> = lines.iter().map(|(sku, quantity)| (sku.as_str(), *quantity, must(AVAILABLE.add(sku, *quantity)))).collect();
+    move_pages(lines, |sku, quantity| must(AVAILABLE.add(sku, quantity)));
+}
+
+/// After `now` tells what is available of each, of which so many more are than before.
+fn move_pages(lines: &BTreeMap<String, i64>, now: impl Fn(&str, i64) -> i64) {
+    let moved: Vec<_> = lines.iter().map(|(sku, quantity)| (sku.as_str(), *quantity, now(sku, *quantity))).collect();
     drop_pages(moved.into_iter().map(|(sku, quantity, now)| (sku, now - quantity, now)));
 }
 
@@ -209,13 +337,22 @@ fn drop_pages<'a>(moved: impl Iterator<Item = (&'a str, i64, i64)>) {
     }
 }
 
+/// On the shelf: what is paid and not sent lies there as well.
 pub fn on_hand(sku: &str) -> i64 {
-    must(ON_HAND.get(sku))
+    must(UNSOLD.get(sku)) + committed(sku)
 }
 
-/// Sets what is on hand. `Err` holds how many are held for orders: fewer cannot be on hand.
+/// The shelf was counted. `Err` holds how many of it are held for orders: fewer cannot be on hand.
 pub fn set_on_hand(sku: &str, quantity: i64) -> Result<(), i64> {
-    let delta = quantity - on_hand(sku);
+    correct(sku, quantity - on_hand(sku))
+}
+
+/// So many may be sold, whatever is held for orders besides.
+pub fn set_available(sku: &str, quantity: i64) -> Result<(), i64> {
+    correct(sku, quantity - must(AVAILABLE.get(sku)))
+}
+
+fn correct(sku: &str, delta: i64) -> Result<(), i64> {
     if delta == 0 {
         return Ok(());
     }
@@ -224,7 +361,7 @@ pub fn set_on_hand(sku: &str, quantity: i64) -> Result<(), i64> {
         Err(storage::Error::BelowFloor(available)) => return Err(on_hand(sku) - available),
         Err(error) => must(Err(error)),
     };
-    must(ON_HAND.add(sku, delta));
+    must(UNSOLD.add(sku, delta));
     must(CORRECTIONS.put(&ids::sortable(), &Correction { sku: sku.into(), delta, at_ms: clock::now_ms() }));
     drop_pages(std::iter::once((sku, left - delta, left)));
     Ok(())
@@ -234,6 +371,7 @@ pub fn set_on_hand(sku: &str, quantity: i64) -> Result<(), i64> {
 pub struct Balance {
     pub available: i64,
     pub on_hand: i64,
+    pub committed: i64,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -260,24 +398,21 @@ pub fn verify() -> Verification {
     let mut holds = 0;
     each(&HOLDS, |hold| {
         holds += 1;
+        let mut before = None;
         for movement in hold.movements {
+            let step = movement.kind.step(before);
             for (sku, quantity) in movement.lines {
                 let balance = balances.entry(sku).or_default();
-                match movement.kind {
-                    Kind::Reserved => balance.available -= quantity,
-                    Kind::Released => balance.available += quantity,
-                    Kind::Claimed => balance.on_hand -= quantity,
-                    Kind::Restocked => {
-                        balance.available += quantity;
-                        balance.on_hand += quantity;
-                    }
-                }
+                balance.available += step.available * quantity;
+                balance.on_hand += (step.unsold + step.committed) * quantity;
+                balance.committed += step.committed * quantity;
             }
+            before = Some(movement.kind);
         }
     });
     let skus: BTreeSet<String> = balances.keys().cloned().collect();
     let differences = balances.into_iter().filter_map(|(sku, ledger)| {
-        let counters = Balance { available: available(&sku), on_hand: on_hand(&sku) };
+        let counters = Balance { available: available(&sku), on_hand: on_hand(&sku), committed: committed(&sku) };
         (counters != ledger).then_some(Difference { sku, ledger, counters })
     });
     Verification { holds, differences: differences.collect(), skus: skus.len() }

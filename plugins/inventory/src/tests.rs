@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use souk_sdk::commerce::commitments::Guest as _;
 use souk_sdk::commerce::inventory::{Guest as _, Line};
 use souk_sdk::{jobs, testing};
 
@@ -38,9 +39,16 @@ enum Step {
     Extend(u8, u64),
     Release(u8),
     Claim(u8),
+    Ship(u8),
+    Keep(u8),
     Restock(u8),
     Pass(u64),
+    /// The shelf.
     Count(u8, i64),
+    /// Sets what may be sold.
+    Sell(u8, i64),
+    /// The operator has the documents rewritten.
+    Form(u32),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -50,9 +58,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (id.clone(), 1..50_u64).prop_map(|(id, ttl)| Step::Extend(id, ttl)),
         2 => id.clone().prop_map(Step::Release),
         2 => id.clone().prop_map(Step::Claim),
+        1 => id.clone().prop_map(Step::Ship),
+        1 => id.clone().prop_map(Step::Keep),
         1 => id.prop_map(Step::Restock),
         2 => (1..40_u64).prop_map(Step::Pass),
         1 => (0..3_u8, 0..30_i64).prop_map(|(sku, quantity)| Step::Count(sku, quantity)),
+        1 => (0..3_u8, 0..30_i64).prop_map(|(sku, quantity)| Step::Sell(sku, quantity)),
+        1 => (1..3_u32).prop_map(Step::Form),
     ]
 }
 
@@ -60,8 +72,23 @@ fn step() -> impl Strategy<Value = Step> {
 enum State {
     Held,
     Free,
+    /// Off the books, as in the first form.
     Sold,
+    Committed,
+    Sent,
     Returned,
+}
+
+impl State {
+    fn is_claimed(self) -> bool {
+        matches!(self, Self::Sold | Self::Committed | Self::Sent)
+    }
+}
+
+type Holds = BTreeMap<u8, (State, BTreeMap<String, i64>, u64)>;
+
+fn of(holds: &Holds, state: State, sku: &str) -> i64 {
+    holds.values().filter(|hold| hold.0 == state).filter_map(|hold| hold.1.get(sku)).sum()
 }
 
 proptest! {
@@ -73,22 +100,21 @@ proptest! {
         for name in on_hand.keys() {
             stock::set_on_hand(name, 10).unwrap();
         }
-        let mut holds: BTreeMap<u8, (State, BTreeMap<String, i64>, u64)> = BTreeMap::new();
-        let held = |holds: &BTreeMap<u8, (State, BTreeMap<String, i64>, u64)>, sku: &str| -> i64 {
-            holds.values().filter(|hold| hold.0 == State::Held).filter_map(|hold| hold.1.get(sku)).sum()
-        };
+        let mut form = 1;
+        let mut holds = Holds::new();
+        let available = |on_hand: &BTreeMap<String, i64>, holds: &Holds, sku: &str| on_hand[sku] - of(holds, State::Held, sku) - of(holds, State::Committed, sku);
         for step in steps {
             let now = souk_sdk::clock::now_ms();
             match step {
                 Step::Reserve(id, wanted, ttl) => {
                     let lines: Vec<Line> = wanted.iter().map(|(number, quantity)| Line { sku: sku(*number), quantity: *quantity }).collect();
                     let done = Inventory::reserve(id.to_string(), lines, now + ttl).is_ok();
-                    let already = holds.get(&id).is_some_and(|hold| matches!(hold.0, State::Held | State::Sold));
+                    let already = holds.get(&id).is_some_and(|hold| hold.0 == State::Held || hold.0.is_claimed());
                     let mut sums: BTreeMap<String, i64> = BTreeMap::new();
                     for (number, quantity) in wanted.iter().filter(|line| line.1 > 0) {
                         *sums.entry(sku(*number)).or_default() += i64::from(*quantity);
                     }
-                    let fits = sums.iter().all(|(sku, quantity)| on_hand[sku] - held(&holds, sku) >= *quantity);
+                    let fits = sums.iter().all(|(sku, quantity)| available(&on_hand, &holds, sku) >= *quantity);
                     prop_assert_eq!(done, already || fits);
                     if done && !already {
                         holds.insert(id, (State::Held, sums, now + ttl));
@@ -109,22 +135,40 @@ proptest! {
                 }
                 Step::Claim(id) => {
                     let claimed = Inventory::claim(id.to_string());
-                    prop_assert_eq!(claimed, holds.get(&id).is_some_and(|hold| matches!(hold.0, State::Held | State::Sold)));
+                    prop_assert_eq!(claimed, holds.get(&id).is_some_and(|hold| hold.0 == State::Held || hold.0.is_claimed()));
                     if let Some(hold) = holds.get_mut(&id).filter(|hold| hold.0 == State::Held) {
-                        hold.0 = State::Sold;
+                        hold.0 = if form == 1 { State::Sold } else { State::Committed };
+                        for (sku, quantity) in hold.1.iter().filter(|_| form == 1) {
+                            *on_hand.get_mut(sku).unwrap() -= quantity;
+                        }
+                    }
+                }
+                Step::Ship(id) => {
+                    prop_assert_eq!(Inventory::ship(id.to_string()), holds.get(&id).is_some_and(|hold| hold.0.is_claimed()));
+                    if let Some(hold) = holds.get_mut(&id).filter(|hold| hold.0 == State::Committed) {
+                        hold.0 = State::Sent;
                         for (sku, quantity) in &hold.1 {
                             *on_hand.get_mut(sku).unwrap() -= quantity;
                         }
                     }
                 }
-                Step::Restock(id) => {
-                    let back = Inventory::restock(id.to_string());
-                    prop_assert_eq!(back, holds.get(&id).is_some_and(|hold| matches!(hold.0, State::Sold | State::Returned)));
-                    if let Some(hold) = holds.get_mut(&id).filter(|hold| hold.0 == State::Sold) {
-                        hold.0 = State::Returned;
+                Step::Keep(id) => {
+                    prop_assert_eq!(Inventory::keep(id.to_string()), form == 2);
+                    if let Some(hold) = holds.get_mut(&id).filter(|hold| form == 2 && hold.0 == State::Sold) {
+                        hold.0 = State::Committed;
                         for (sku, quantity) in &hold.1 {
                             *on_hand.get_mut(sku).unwrap() += quantity;
                         }
+                    }
+                }
+                Step::Restock(id) => {
+                    let back = Inventory::restock(id.to_string());
+                    prop_assert_eq!(back, holds.get(&id).is_some_and(|hold| hold.0.is_claimed() || hold.0 == State::Returned));
+                    if let Some(hold) = holds.get_mut(&id).filter(|hold| hold.0.is_claimed()) {
+                        for (sku, quantity) in hold.1.iter().filter(|_| hold.0 != State::Committed) {
+                            *on_hand.get_mut(sku).unwrap() += quantity;
+                        }
+                        hold.0 = State::Returned;
                     }
                 }
                 Step::Pass(ms) => {
@@ -136,25 +180,83 @@ proptest! {
                 }
                 Step::Count(number, quantity) => {
                     let sku = sku(number);
-                    let fits = quantity >= held(&holds, &sku);
+                    let fits = quantity >= on_hand[&sku] - available(&on_hand, &holds, &sku);
                     prop_assert_eq!(stock::set_on_hand(&sku, quantity).is_ok(), fits);
                     if fits {
                         on_hand.insert(sku, quantity);
                     }
                 }
+                Step::Sell(number, quantity) => {
+                    let sku = sku(number);
+                    prop_assert!(stock::set_available(&sku, quantity).is_ok());
+                    *on_hand.get_mut(&sku).unwrap() += quantity - available(&on_hand, &holds, &sku);
+                }
+                Step::Form(to) => {
+                    form = to;
+                    testing::set_form(to);
+                    prop_assert_eq!(stock::migrate(""), None);
+                    for hold in holds.values_mut().filter(|_| to == 1) {
+                        if hold.0 == State::Committed {
+                            for (sku, quantity) in &hold.1 {
+                                *on_hand.get_mut(sku).unwrap() -= quantity;
+                            }
+                        }
+                        if matches!(hold.0, State::Committed | State::Sent) {
+                            hold.0 = State::Sold;
+                        }
+                    }
+                }
             }
-            for (sku, quantity) in &on_hand {
-                prop_assert!(free(sku) >= 0);
-                prop_assert_eq!(free(sku), quantity - held(&holds, sku));
+            for sku in on_hand.keys() {
+                let count = stock::count(sku);
+                let (held, committed) = (of(&holds, State::Held, sku), of(&holds, State::Committed, sku));
+                prop_assert!(count.available >= 0);
+                prop_assert_eq!((count.on_hand, count.reserved, count.committed), (on_hand[sku], held, committed));
+                prop_assert_eq!(count.on_hand, count.reserved + count.committed + count.available);
+                prop_assert_eq!(free(sku), count.available);
             }
+            prop_assert_eq!(stock::verify().differences, vec![]);
         }
         testing::advance_ms(1_000);
         run_jobs();
-        for (sku, quantity) in &on_hand {
-            prop_assert_eq!(free(sku), *quantity, "a hold outlived its expiry");
+        for sku in on_hand.keys() {
+            prop_assert_eq!(stock::count(sku).reserved, 0, "a hold outlived its expiry");
         }
-        prop_assert_eq!(stock::verify().differences, vec![]);
     }
+}
+
+#[test]
+fn a_hold_is_extended_up_to_its_absolute_end() {
+    stock::set_on_hand("A", 1).unwrap();
+    let began = souk_sdk::clock::now_ms();
+    let minutes = |count: u64| count * 60_000;
+    Inventory::reserve("h".into(), lines(&[("A", 1)]), began + minutes(40)).unwrap();
+    for _ in 0..20 {
+        testing::advance_ms(minutes(15));
+        run_jobs();
+        Inventory::extend("h".into(), souk_sdk::clock::now_ms() + minutes(40));
+        assert_eq!(free("A") == 1, souk_sdk::clock::now_ms() >= began + minutes(120));
+    }
+    assert!(!Inventory::extend("h".into(), u64::MAX));
+}
+
+#[test]
+fn a_count_of_the_shelf_oversells_nothing_that_is_paid_and_not_sent() {
+    testing::set_form(2);
+    let sell = || {
+        run("import-stock", "sku,quantity\nA,10\n").unwrap();
+        Inventory::reserve("h".into(), lines(&[("A", 4)]), u64::MAX).unwrap();
+        Inventory::claim("h".into());
+        // All ten lie there still.
+        run("import-stock", "sku,quantity\nA,10\n").unwrap()
+    };
+    assert_eq!((sell()["unchanged"].as_u64(), free("A")), (Some(1), 6));
+    assert!(run("import-stock", "sku,on-hand\nA,3\n").unwrap_err().contains("4 are held"));
+    run("import-stock", "sku,available\nA,0\n").unwrap();
+    let count = stock::count("A");
+    assert_eq!((count.on_hand, count.committed, count.available), (4, 4, 0));
+    Inventory::ship("h".into());
+    assert_eq!(stock::count("A").on_hand, 0);
 }
 
 #[test]
