@@ -1,11 +1,15 @@
 //! A shopper's programme: the shop's JSON API.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use serde_json::{Value, json};
 
 use crate::Shop;
 
 /// Captures at once, without a page.
 pub const INSTANT: &str = "pay-sandbox/instant";
+
+static SHOPPERS: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Clone)]
 pub struct Api {
@@ -108,10 +112,11 @@ impl Api {
 
 /// What a new cart needs before it can be ordered: methods, paths below the
 /// cart's, bodies.
+/// Each has a shopper of its own: what is limited for one shopper is not for all.
 pub fn filling(sku: &str, quantity: u32) -> [(&'static str, &'static str, Value); 4] {
     [
         ("POST", "lines", json!({ "sku": sku, "quantity": quantity })),
-        ("PUT", "contact", json!({ "email": "li.lei@shop.example", "phone": "" })),
+        ("PUT", "contact", json!({ "email": format!("li.lei.{}@shop.example", SHOPPERS.fetch_add(1, Relaxed)), "phone": "" })),
         ("PUT", "addresses", json!({ "shipping": address() })),
         ("PUT", "shipping-method", json!({ "id": "standard" })),
     ]

@@ -106,13 +106,24 @@ pub fn store() -> TempDir {
     for file in fs::read_dir(&data).unwrap().flatten().filter(|f| f.path().is_file()) {
         fs::copy(file.path(), from.join(file.file_name())).unwrap();
     }
-    fs::write(from.join("souk.toml"), settings()).unwrap();
+    fs::write(from.join("souk.toml"), settings() + ONE_NETWORK).unwrap();
     let store = folder.path().join("store");
     copy(&root().join("target/plugins"), &store.join("plugins"));
     keep_code(&store);
     let made = souk().args(["store", "init", "--from"]).arg(&from).arg("--store").arg(&store).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     folder
+}
+
+/// All shoppers of a test have one address.
+const ONE_NETWORK: &str = "\n[config.orders]\norders-per-network-max = 0\nunits-per-network-max = 0\nsku-percent-per-network-max = 100\n";
+
+/// Replaces what [`store`] gave to `orders`, or gives settings to another plugin.
+pub fn configure(store: &TempDir, plugin: &str, settings: &str) {
+    let path = store.path().join("store/souk.toml");
+    let before = fs::read_to_string(&path).unwrap();
+    let before = if plugin == "orders" { before.replace(ONE_NETWORK, "") } else { before };
+    fs::write(&path, format!("{before}\n[config.{plugin}]\n{settings}\n")).unwrap();
 }
 
 /// The shop's own, on free ports.

@@ -45,7 +45,7 @@ async fn a_paid_order_is_placed_with_its_stock_and_shown_by_its_token() {
     let number = format!("number={}", placed["number"].as_str().unwrap());
     assert_eq!(shop.run("fulfil-order", &[&number])["status"], "fulfilled");
     assert_eq!(api.send("GET", &format!("/orders/{token}"), Value::Null).await.1["status"], "fulfilled");
-    assert_eq!(api.send("POST", &format!("/orders/{token}/cancel"), Value::Null).await.0, 409);
+    assert_eq!(api.send("POST", &format!("/orders/{token}/cancel"), Value::Null).await.0, 409, "it is sent");
     for guess in [&token[..31], "x", placed["number"].as_str().unwrap()] {
         assert_eq!(api.send("GET", &format!("/orders/{guess}"), Value::Null).await.0, 404, "{guess}");
     }

@@ -168,10 +168,14 @@ impl effects::Guest for {Type} {
             "payment.refund" => refund(&effect.key, &effect.json()?)?,
             "payment.cancel" => {
                 let Cancel { payment_id } = effect.json()?;
-                let charge: Charge = ask("POST", &format!("payments/{payment_id}/cancel"), &effect.key, &json!({}))?;
+                let charge: Charge = match ask("POST", &format!("payments/{payment_id}/cancel"), &effect.key, &json!({})) {
+                    // It was given up before it was begun.
+                    Err(Trouble::Unknown) => return Ok(json!({ "status": "cancelled" }).to_string().into_bytes()),
+                    asked => asked?,
+                };
                 match charge.status {
-                    // The shopper was faster.
-                    State::Captured => json!({ "status": "captured" }),
+                    // The shopper was faster. The shop compares the amount.
+                    State::Captured => json!({ "status": "captured", "amount": charge.amount, "currency": charge.currency }),
                     State::Cancelled | State::Declined => json!({ "status": "cancelled" }),
                     other => return Err(effects::Failure::Retry(format!("the payment is {other:?} after it was cancelled"))),
                 }
@@ -203,7 +207,7 @@ fn create(key: &str, create: &Create) -> Result<Value, effects::Failure> {
     PAYMENTS.put(&create.payment_id, &Begun { reference: charge.id.clone() }).map_err(again)?;
     match charge.status {
         State::Open => Ok(json!({ "status": "action-required", "reference": charge.id, "redirect_url": charge.url })),
-        State::Captured => Ok(json!({ "status": "captured", "reference": charge.id })),
+        State::Captured => Ok(json!({ "status": "captured", "reference": charge.id, "amount": charge.amount, "currency": charge.currency })),
         State::Declined | State::Cancelled => Ok(json!({ "status": "declined", "reference": charge.id, "message": charge.message })),
         other => Err(effects::Failure::Refused(format!("a new payment is {other:?}"))),
     }

@@ -24,6 +24,10 @@ pub struct Books {
     orders: BTreeMap<String, Order>,
     /// What the company outside has in its books, by payment.
     provider: BTreeMap<String, Paid>,
+    /// What waits for a person, by payment.
+    tasks: BTreeMap<String, Vec<String>>,
+    /// Payments whose refund was refused.
+    refused: BTreeSet<String>,
     /// Tokens that shoppers were told, and what they were told to pay.
     promised: BTreeMap<String, i64>,
     /// Keys of effects and of work that was given up.
@@ -47,7 +51,7 @@ impl Hold {
     }
 
     fn is_taken(&self) -> bool {
-        ["reserved", "claimed"].contains(&self.state.as_str())
+        ["reserved", "committed", "shipped"].contains(&self.state.as_str())
     }
 }
 
@@ -64,11 +68,14 @@ struct Order {
     /// Ids of discounts.
     applied: Vec<String>,
     paid_by: Option<String>,
+    cancelled_by: Option<String>,
 }
 
 #[derive(Clone)]
 struct Paid {
     number: String,
+    asked: i64,
+    /// As much as the shopper gave.
     amount: i64,
     state: String,
 }
@@ -107,6 +114,7 @@ impl Order {
             quantities,
             applied: order["applied"].as_array().into_iter().flatten().map(|applied| text(&applied["id"])).collect(),
             paid_by: record["paid_by"].as_str().map(str::to_owned),
+            cancelled_by: record["cancelled_by"].as_str().map(str::to_owned),
         })
     }
 
@@ -116,13 +124,18 @@ impl Order {
 
     /// Whether it may become that in one commit.
     fn may_become(&self, then: &Self) -> bool {
-        let same = Self { status: then.status.clone(), paid_by: then.paid_by.clone(), hold: then.hold.clone(), expires_ms: then.expires_ms, ..self.clone() };
+        let changing = |of: &Self| Self {
+            status: String::new(), paid_by: None, cancelled_by: None, hold: String::new(), expires_ms: 0, ..of.clone()
+        };
         let step = (self.status.as_str(), then.status.as_str());
         let steps = [
             (PENDING, PLACED), (PENDING, "cancelled"), (PENDING, "refunding"), ("cancelled", PLACED), ("cancelled", "refunding"), ("refunding", "refunded"),
-            ("refunded", "refunding"), (PLACED, "fulfilled"),
+            ("refunded", "refunding"), (PLACED, "fulfilled"), (PLACED, "refunding"),
         ];
-        same == *then && (step.0 == step.1 || steps.contains(&step)) && (self.paid_by.is_none() || self.paid_by == then.paid_by)
+        // Who has cancelled is not sent the goods all the same.
+        let is_wanted = step != ("cancelled", PLACED) || self.cancelled_by.as_deref() == Some("expiry");
+        let paid = self.paid_by.is_none() || self.paid_by == then.paid_by || step == (PLACED, "refunding") && then.paid_by.is_none();
+        changing(self) == changing(then) && (step.0 == step.1 || steps.contains(&step)) && is_wanted && paid
     }
 }
 
@@ -176,7 +189,22 @@ impl Books {
                     {
                         let record = json()?.ok_or("the provider forgot a payment")?;
                         let text = |field: &str| record[field].as_str().unwrap_or_default().to_owned();
-                        self.provider.insert(id, Paid { number: text("order_number"), amount: record["amount"].as_i64().unwrap_or_default(), state: text("state") });
+                        let asked = record["amount"].as_i64().unwrap_or_default();
+                        let paid = Paid { number: text("order_number"), asked, amount: record["paid"].as_i64().unwrap_or(asked), state: text("state") };
+                        if let Some(before) = self.provider.insert(id, paid)
+                            && before.state == "refunded"
+                        {
+                            return Err(format!("money of the order {} went back, and something came after that", before.number));
+                        }
+                    }
+                    if let Some((collection, id)) = name("payment")
+                        && collection == "payments"
+                    {
+                        let record = json()?.ok_or("a payment is gone")?;
+                        if record["refund"]["refused"].as_u64() > Some(0) {
+                            self.refused.insert(id.clone());
+                        }
+                        self.tasks.insert(id, record["tasks"].as_object().into_iter().flatten().map(|(task, _)| task.clone()).collect());
                     }
                 }
                 (Space::Documents, Some(b'e')) => _ = if value.is_some() { self.effects.insert(key.clone()) } else { self.effects.remove(key) },
@@ -194,8 +222,10 @@ impl Books {
             }
         }
         let became = |status: &str| self.orders.iter().filter(|(token, order)| order.status == status && orders_before.get(*token).is_none_or(|before| before.status != status)).count();
-        for (topic, status) in [("order.placed", PLACED), ("order.cancelled", "cancelled")] {
-            let (told, done) = (events.get(topic).copied().unwrap_or(0), became(status));
+        // Paid, and given up at once.
+        let lost = self.orders.iter().filter(|(token, order)| order.status == "refunding" && orders_before.get(*token).is_some_and(|before| [PENDING, PLACED].contains(&before.status.as_str()))).count();
+        for (topic, status, more) in [("order.placed", PLACED, 0), ("order.cancelled", "cancelled", lost)] {
+            let (told, done) = (events.get(topic).copied().unwrap_or(0), became(status) + more);
             if told != done {
                 return Err(format!("{done} orders became {status}, and {topic} was told {told} times"));
             }
@@ -218,7 +248,8 @@ impl Books {
             let fits = match order.status.as_str() {
                 // Its stock may be free a moment before it is given up.
                 PENDING => hold.state == "reserved" || hold.state == "released" && order.expires_ms <= self.latest_ms,
-                PLACED | "fulfilled" => hold.state == "claimed",
+                PLACED => hold.state == "committed",
+                "fulfilled" => hold.state == "shipped",
                 _ => !hold.is_taken(),
             };
             if !fits {
@@ -270,16 +301,22 @@ impl Books {
         if let Some((id, paid)) = self.provider.iter().find(|(_, paid)| paid.state == "open") {
             return Err(format!("the payment {id} of order {} can still be paid", paid.number));
         }
-        for order in self.orders.values() {
-            let kept: i64 = self.provider.values().filter(|paid| paid.number == order.number && paid.state == "captured").map(|paid| paid.amount).sum();
-            let owed = match order.status.as_str() {
-                PLACED | "fulfilled" => order.total,
-                "cancelled" | "refunded" => 0,
-                other => return Err(format!("the order {} is left {other}", order.number)),
-            };
-            if kept != owed {
-                return Err(format!("the order {} is {}, costs {}, and {kept} of its shopper's money is kept", order.number, order.status, order.total));
+        for (id, paid) in self.provider.iter().filter(|(_, paid)| paid.state == "captured") {
+            let places = self.orders.values().any(|order| order.number == paid.number && order.paid_by.as_ref() == Some(id));
+            // Of another amount, it is a person's to settle.
+            let waits = paid.amount != paid.asked && self.tasks.get(id).is_some_and(|tasks| tasks.contains(&"mismatch".to_owned()));
+            if places == waits {
+                return Err(format!("{} of {} for the order {} is kept: it places the order: {places}, a person is told: {waits}", paid.amount, paid.asked, paid.number));
             }
+        }
+        for order in self.orders.values() {
+            let paid = [PLACED, "fulfilled"].contains(&order.status.as_str());
+            if paid != order.paid_by.is_some() || !paid && !["cancelled", "refunded"].contains(&order.status.as_str()) {
+                return Err(format!("the order {} is left {}, paid by {:?}", order.number, order.status, order.paid_by));
+            }
+        }
+        if let Some((id, _)) = self.tasks.iter().find(|(id, tasks)| tasks.contains(&"refund".to_owned()) && self.provider.get(*id).is_none_or(|paid| paid.state == "refunded")) {
+            return Err(format!("a person is told of a refund of {id} that is done"));
         }
         Ok(())
     }
@@ -290,9 +327,16 @@ impl Books {
         for order in self.orders.values() {
             *states.entry(format!("order {}", order.status)).or_default() += 1;
         }
-        for paid in self.provider.values() {
-            *states.entry(format!("payment {}", paid.state)).or_default() += 1;
+        for order in self.orders.values() {
+            if let Some(by) = &order.cancelled_by {
+                *states.entry(format!("order {} by {by}", order.status)).or_default() += 1;
+            }
         }
+        for paid in self.provider.values() {
+            let what = if paid.amount == paid.asked { "" } else { " of less" };
+            *states.entry(format!("payment {}{what}", paid.state)).or_default() += 1;
+        }
+        states.insert("refund refused".into(), self.refused.len());
         states
     }
 

@@ -15,8 +15,8 @@ use tokio::time::sleep;
 use crate::disk::Disk;
 use crate::world::{Clock, DISCOUNTS, STOCK, ask, status_of};
 
-const PAYMENTS: [&str; 3] = ["pay-sandbox/instant", "pay-sandbox", "pay-sandbox"];
-const DECISIONS: [&str; 5] = ["approve", "approve", "late", "decline", "time-out"];
+const PAYMENTS: [&str; 4] = ["pay-sandbox/instant", "pay-sandbox", "pay-sandbox", "pay-sandbox/hangs"];
+const DECISIONS: [&str; 7] = ["approve", "approve", "late", "less", "no-refund", "decline", "time-out"];
 
 /// What happened, for people.
 pub type Diary = Arc<Mutex<Vec<String>>>;
@@ -51,12 +51,22 @@ struct Filled {
 struct Placed {
     token: String,
     payment: String,
+    number: String,
 }
 
 impl Visit {
     pub fn note(&self, line: String) {
         let at = Duration::from_millis(self.clock.since_opening_ms().max(0) as u64);
         self.diary.lock().push(format!("{:>10.3} s  commit {:>4}  {line}", at.as_secs_f64(), self.disk.commits()));
+    }
+
+    /// As a person of the shop does with an order, which may be in no state for it.
+    async fn staff(&self, command: &str, number: &str) {
+        let plugin = self.runtime.shop.plugin_with_command(command).expect("orders are live");
+        let done = self.runtime.runner.command(&plugin, command.to_owned(), vec![("number".to_owned(), number.to_owned())], Vec::new()).await;
+        if !self.disk.is_dead() {
+            self.note(format!("staff: {command} {number} → {}", if done.is_ok() { "done" } else { "refused" }));
+        }
     }
 
     /// None where no answer comes: the process has died, or too many others won.
@@ -158,32 +168,34 @@ impl Shopper {
         let key = (below(2) == 0).then(|| self.key ^ u64::from_le_bytes(fingerprint("", body.to_string().as_bytes())[..8].try_into().expect("8 bytes")));
         let send = || visit.send(self.number, "POST", &path, body.clone(), key);
         let answers = if below(3) == 0 { <[_; 2]>::from(tokio::join!(send(), send())).to_vec() } else { vec![send().await] };
-        let mut told: Vec<(String, i64, String)> = Vec::new();
+        let mut told: Vec<(String, i64, String, String)> = Vec::new();
         for (status, answer) in answers.into_iter().flatten() {
             match status {
                 201 => {
                     let text = |field: &str| answer[field].as_str().expect("what was placed has it").to_owned();
-                    told.push((text("token"), answer["total"]["amount"].as_i64().expect("a total"), text("payment_id")));
+                    told.push((text("token"), answer["total"]["amount"].as_i64().expect("a total"), text("payment_id"), text("number")));
                 }
                 // Sold out, a discount used up, the total changed: another cart.
                 409 => self.cart = None,
                 other => panic!("POST {path}: {other} {answer}"),
             }
         }
-        let Some((token, total, payment)) = told.first().cloned() else { return };
+        let Some((token, total, payment, number)) = told.first().cloned() else { return };
         assert!(told.iter().all(|other| *other == told[0]), "one cart, two orders: {told:?}");
         assert!(cart.agreed.is_none() || total == cart.total, "{} was agreed to, and ordered for {total}", cart.total);
         visit.disk.books(|books| books.promise(&token, total));
-        self.orders.push(Placed { token, payment });
+        self.orders.push(Placed { token, payment, number });
         self.cart = None;
     }
 
     async fn act_on_order(&mut self, visit: &Visit) {
-        let Placed { token, payment } = self.orders[below(self.orders.len() as u64) as usize].clone();
+        let Placed { token, payment, number } = self.orders[below(self.orders.len() as u64) as usize].clone();
         let order = format!("/api/v1/orders/{token}");
         let who = self.number;
         let (page, approve) = (format!("/pay-sandbox/{payment}"), Value::String("decision=approve".into()));
-        match below(10) {
+        match below(12) {
+            10 => visit.staff("cancel-order", &number).await,
+            11 => visit.staff("fulfil-order", &number).await,
             0 => _ = visit.send(who, "POST", &format!("{order}/cancel"), Value::Null, None).await,
             1 => _ = visit.send(who, "POST", &format!("{order}/payments/check"), Value::Null, None).await,
             2 => {

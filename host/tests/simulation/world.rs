@@ -55,6 +55,7 @@ impl Ground {
         let goods = temporary.path().join("goods");
         write_goods(&root.join("store-data"), &goods)?;
         let mut settings = Settings::read(&folder.0)?;
+        settings.config.entry("pay-sandbox".to_owned()).or_default().insert("hangs".to_owned(), true.into());
         settings.plugins.grants = souk_host::shop::settings::GrantSetting::Implied;
         let settings = Arc::new(settings);
         let cache = root.join("target/test-code-cache");

@@ -3,10 +3,13 @@
 
 use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::checkout::{self, AddressField, Country, Error};
+use souk_sdk::commerce::order_cancellation::{self, Canceller, Outcome};
 use souk_sdk::commerce::order_look_up;
+use souk_sdk::commerce::order_placing::{self, Error as PlacingError};
 use souk_sdk::commerce::order_reopening::{self, Error as ReopenError};
 use souk_sdk::commerce::orders::{self, Order};
 use souk_sdk::commerce::payment::{self, Payment};
+use souk_sdk::commerce::unpaid_orders::{Holder, Limit};
 use souk_sdk::web::{self, Json, Path, Problem, Request, Response, Text};
 
 use crate::carts;
@@ -66,7 +69,12 @@ pub fn address_form(Path(country): Path<&str>, request: &Request) -> Result<Json
 }
 
 pub fn place(Path(cart): Path<&str>, Json(place): Json<Place>, request: &Request) -> Result<Response, Problem> {
-    let placed = checkout::place(cart, &place.payment_method, place.fingerprint.as_deref(), &request.locale).map_err(|error| problem(&error, &request.locale))?;
+    // Programmes have no session: the e-mail and the network tell one shopper from the other.
+    let holder = Holder { address: request.client_address.clone(), session: None };
+    let placed = order_placing::place(cart, &place.payment_method, place.fingerprint.as_deref(), &request.locale, &holder).map_err(|error| match error {
+        PlacingError::Checkout(error) => problem(&error, &request.locale),
+        PlacingError::Limited(limit) => too_much(&limit),
+    })?;
     let response = carts::private(web::json(&placed)).with_status(201).with_header("location", format!("/api/v1/orders/{}", placed.token));
     Ok(Response { await_effects: true, ..response })
 }
@@ -83,10 +91,10 @@ pub fn handle(Path(token): Path<&str>, request: &Request) -> Result<Response, Pr
     let order = orders::by_token(token).ok_or_else(|| Problem::new(404, "No such order").detail("Use the token that POST /api/v1/carts/{cart}/order answered."))?;
     match request.route.as_str() {
         "cancel-order" => {
-            if !orders::cancel(token, "by the shopper") {
-                return Err(Problem::new(409, "The order is placed").detail("It is paid for and can no longer be cancelled here. Ask the shop."));
+            if order_cancellation::cancel(token, Canceller::Shopper, "by the shopper") == Outcome::Sent {
+                return Err(Problem::new(409, "The order is sent").detail("It can no longer be cancelled here. Ask the shop."));
             }
-            view(orders::by_token(token).unwrap_or(order))
+            Ok(Response { await_effects: true, ..view(orders::by_token(token).unwrap_or(order))? })
         }
         "reopen-order" => {
             let reopened = order_reopening::reopen(token).map_err(|error| match error {
@@ -121,6 +129,12 @@ fn view(mut order: Order) -> Result<Response, Problem> {
     }
     let payment = payment::latest(&order.token);
     Ok(carts::private(web::json(&WithPayment { order, payment })))
+}
+
+fn too_much(limit: &Limit) -> Problem {
+    let of = limit.sku.as_ref().map_or_else(String::new, |sku| format!(" of `{sku}`"));
+    let detail = format!("Unpaid orders may hold {}{of} (`{}`). Pay for one of them, cancel it, or order less.", limit.most, limit.name);
+    Problem::new(409, "Unpaid orders hold too much").detail(detail)
 }
 
 fn problem(error: &Error, locale: &str) -> Problem {

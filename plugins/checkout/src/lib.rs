@@ -7,10 +7,12 @@ mod form;
 
 use souk_sdk::commerce::cart::{self, Contact, View};
 use souk_sdk::commerce::checkout::{self, AddressField, CartError, Country, Details, Error, Placed};
+use souk_sdk::commerce::order_placing::{self, Error as PlacingError};
 use souk_sdk::commerce::order_reopening::{self, Error as ReopenError, Reopened};
 use souk_sdk::commerce::orders::{self, Draft, Order, Status};
 use souk_sdk::commerce::payment::{self, Start};
 use souk_sdk::commerce::types::{Address, FieldError};
+use souk_sdk::commerce::unpaid_orders::{self, Holder, Limit};
 use souk_sdk::commerce::{inventory, promotions, shipping};
 use souk_sdk::{clock, config, entry, ids};
 
@@ -41,15 +43,48 @@ impl checkout::Guest for Checkout {
     }
 
     fn place(cart_id: String, payment_method: String, fingerprint: Option<String>, locale: String) -> Result<Placed, Error> {
-        let view = match cart::get(&cart_id, &locale) {
-            Err(CartError::Completed(token)) => return placed_before(token),
-            got => got.map_err(Error::Cart)?,
+        let nobody = Holder { address: String::new(), session: None };
+        place_for(&nobody, &cart_id, &payment_method, fingerprint.as_deref(), &locale).map_err(|error| match error {
+            PlacingError::Checkout(error) => error,
+            // The interface has no error for it.
+            PlacingError::Limited(limit) => Error::Invalid(vec![too_much(&limit, &locale)]),
+        })
+    }
+}
+
+impl order_placing::Guest for Checkout {
+    fn place(cart_id: String, payment_method: String, fingerprint: Option<String>, locale: String, holder: Holder) -> Result<Placed, PlacingError> {
+        place_for(&holder, &cart_id, &payment_method, fingerprint.as_deref(), &locale)
+    }
+}
+
+fn place_for(holder: &Holder, cart_id: &str, payment_method: &str, fingerprint: Option<&str>, locale: &str) -> Result<Placed, PlacingError> {
+    let mut has_given_up = false;
+    loop {
+        let view = match cart::get(cart_id, locale) {
+            Err(CartError::Completed(token)) => return placed_before(token).map_err(PlacingError::Checkout),
+            got => got.map_err(|error| PlacingError::Checkout(Error::Cart(error)))?,
         };
         if fingerprint.is_some_and(|seen| seen != view.fingerprint) {
-            return Err(Error::Changed);
+            return Err(PlacingError::Checkout(Error::Changed));
         }
-        place(view, &payment_method, locale)
+        let email = view.contact.as_ref().map(|contact| contact.email.clone()).unwrap_or_default();
+        let refusal = match place(holder, view, payment_method, locale.to_owned()) {
+            Err(refusal @ (PlacingError::Limited(_) | PlacingError::Checkout(Error::Shortage(_)))) => refusal,
+            placed => return placed,
+        };
+        // What this shopper ordered before and has not paid is in the way of nobody else.
+        if has_given_up || unpaid_orders::give_up(holder, &email) == 0 {
+            return Err(refusal);
+        }
+        has_given_up = true;
     }
+}
+
+fn too_much(limit: &Limit, locale: &str) -> FieldError {
+    let en = format!("Unpaid orders hold too much ({}: {}). Pay for one of them or cancel it, then order again.", limit.name, limit.most);
+    let zh = format!("未支付的订单占用过多（{}：{}）。请先支付或取消其中一个订单，再重新下单。", limit.name, limit.most);
+    FieldError { field: "cart".into(), code: "too-many-unpaid".into(), message: if form::is_chinese(locale) { zh } else { en } }
 }
 
 impl order_reopening::Guest for Checkout {
@@ -129,35 +164,36 @@ fn placed_before(token: String) -> Result<Placed, Error> {
 }
 
 /// Whatever could be refused is looked at before the first write.
-fn place(view: View, payment_method: &str, locale: String) -> Result<Placed, Error> {
+fn place(holder: &Holder, view: View, payment_method: &str, locale: String) -> Result<Placed, PlacingError> {
+    let refused = PlacingError::Checkout;
     if view.lines.is_empty() {
-        return Err(Error::Empty);
+        return Err(refused(Error::Empty));
     }
-    let (entered, method) = complete(&view, &locale)?;
+    let (entered, method) = complete(&view, &locale).map_err(refused)?;
     let short = view.lines.iter().filter(|line| line.available < i64::from(line.quantity));
     let short: Vec<(String, i64)> = short.map(|line| (line.sku.clone(), line.available)).collect();
     if !short.is_empty() {
-        return Err(Error::Shortage(short));
+        return Err(refused(Error::Shortage(short)));
     }
     let total = view.totals.total.clone();
     let is_free = total.amount == 0;
     if !is_free && !payment::methods(&total, &locale).iter().any(|offered| offered.id == payment_method) {
-        return Err(Error::UnknownPaymentMethod(payment_method.into()));
+        return Err(refused(Error::UnknownPaymentMethod(payment_method.into())));
     }
 
     let expires_ms = clock::now_ms() + EXPIRES_MS;
     let hold_id = view.id.clone();
     let wanted: Vec<inventory::Line> = view.lines.iter().map(|line| inventory::Line { sku: line.sku.clone(), quantity: line.quantity }).collect();
     inventory::reserve(&hold_id, &wanted, expires_ms + HOLD_LONGER_MS)
-        .map_err(|short| Error::Shortage(short.into_iter().map(|short| (short.sku, short.available)).collect()))?;
+        .map_err(|short| refused(Error::Shortage(short.into_iter().map(|short| (short.sku, short.available)).collect())))?;
     let applied: Vec<String> = view.applied.iter().map(|applied| applied.id.clone()).collect();
     promotions::claim(&hold_id, &applied, Some(&entered.contact.email.to_lowercase())).map_err(|gone| {
         inventory::release(&hold_id);
-        Error::DiscountsGone(gone)
+        refused(Error::DiscountsGone(gone))
     })?;
 
     let payment_id = ids::unguessable();
-    let created = orders::create(&Draft {
+    let draft = Draft {
         cart_id: view.id.clone(),
         locale: locale.clone(),
         lines: view.lines,
@@ -169,10 +205,15 @@ fn place(view: View, payment_method: &str, locale: String) -> Result<Placed, Err
         billing_address: entered.billing,
         shipping_method: method,
         payment_id: payment_id.clone(),
-        hold_id,
+        hold_id: hold_id.clone(),
         expires_ms,
-    });
-    cart::complete(&view.id, &created.token).map_err(Error::Cart)?;
+    };
+    let created = unpaid_orders::create(&draft, holder).map_err(|limit| {
+        inventory::release(&hold_id);
+        promotions::release(&hold_id);
+        PlacingError::Limited(limit)
+    })?;
+    cart::complete(&view.id, &created.token).map_err(|error| refused(Error::Cart(error)))?;
     if is_free {
         orders::paid(&created.token, &payment_id, &total);
     } else {
@@ -211,4 +252,4 @@ fn complete(view: &View, locale: &str) -> Result<(Entered, shipping::Method), Er
     }
 }
 
-souk_sdk::export!(Checkout: commerce::checkout, commerce::order_reopening);
+souk_sdk::export!(Checkout: commerce::checkout, commerce::order_placing, commerce::order_reopening);

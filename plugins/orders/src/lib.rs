@@ -1,19 +1,25 @@
 //! Orders: exports `souk:commerce/orders`. [`record`] decides; what is held is
 //! had from `inventory` and `promotions` in the same unit of work.
 
+mod limits;
 mod look_up;
 mod record;
+mod settings;
 #[cfg(test)]
 mod tests;
 
+use souk_sdk::commerce::order_cancellation::{self, Canceller, Outcome};
 use souk_sdk::commerce::orders::{self, Created, Draft, Order, PaidOutcome, Status};
-use souk_sdk::commerce::{inventory, order_look_up, promotions};
-use souk_sdk::host::command_handler;
+use souk_sdk::commerce::unpaid_orders::{self, Holder, Limit};
+use souk_sdk::commerce::{commitments, inventory, order_look_up, promotions};
+use souk_sdk::host::{command_handler, data_migrate};
 use souk_sdk::money::Money;
 use souk_sdk::storage::{self, Collection, CollectionError, Index, Range};
-use souk_sdk::{caller, clock, events, ids, jobs, serde_json};
+use souk_sdk::{caller, clock, data, events, ids, jobs, serde_json};
 
+use limits::Counted;
 use record::{By, Payment, Record};
+use settings::Settings;
 
 /// By token.
 const ORDERS: Collection<Record> = Collection::new(
@@ -21,6 +27,11 @@ const ORDERS: Collection<Record> = Collection::new(
     &[
         Index::unique("number", |record| vec![record.order.number.clone()]),
         Index::many("created", |record| vec![created(record)]),
+        // Those that their shopper may give up to make room for another.
+        Index::many("unpaid", |record| match &record.counted {
+            Some(counted) if record.order.status == Status::PaymentPending => vec![counted.shopper()],
+            _ => Vec::new(),
+        }),
     ],
 );
 const EXPIRE: &str = "expire";
@@ -30,21 +41,15 @@ const HOLD_LONGER_MS: u64 = 10 * 60 * 1_000;
 const LIST_MAX: u32 = 200;
 /// Who runs a command.
 const STAFF: &str = "staff";
+/// Of one shopper, given up to make room.
+const GIVEN_UP_MAX: u32 = 20;
+const MIGRATED_AT_ONCE: u32 = 100;
 
 struct Orders;
 
 impl orders::Guest for Orders {
     fn create(draft: Draft) -> Created {
-        let token = ids::unguessable();
-        let mut record = Record::new(draft, number(), token, &by());
-        loop {
-            match ORDERS.put(&record.order.token, &record) {
-                Err(CollectionError::Duplicate { .. }) => record.order.number = number(),
-                stored => break must(stored),
-            }
-        }
-        schedule(&record);
-        Created { number: record.order.number, token: record.order.token }
+        create(draft, None)
     }
 
     fn by_token(token: String) -> Option<Order> {
@@ -71,19 +76,20 @@ impl orders::Guest for Orders {
 
     fn cancel(token: String, reason: String) -> bool {
         let Some(mut record) = load(&token) else { return false };
-        match record.order.status {
-            Status::PaymentPending => {
-                give_up(&mut record, &reason);
-                save(&record);
-                true
-            }
-            Status::Cancelled | Status::Refunding | Status::Refunded => true,
-            Status::Placed | Status::Fulfilled => false,
+        if matches!(record.order.status, Status::Placed | Status::Fulfilled) {
+            return false;
         }
+        cancel(&mut record, Canceller::Shopper, &reason, &by());
+        true
     }
 
     fn extend(token: String, expires_ms: u64) -> bool {
         let Some(mut record) = load(&token).filter(|record| record.order.status == Status::PaymentPending) else { return false };
+        let end_ms = record.order.created_ms + u64::from(Settings::load().unpaid_minutes_max) * 60 * 1_000;
+        if end_ms <= clock::now_ms() {
+            return false;
+        }
+        let expires_ms = expires_ms.min(end_ms);
         if expires_ms > record.expires_ms {
             if !inventory::extend(&record.hold_id, expires_ms + HOLD_LONGER_MS) {
                 return false;
@@ -127,10 +133,65 @@ impl jobs::Guest for Orders {
         if record.expires_ms > clock::now_ms() {
             schedule(&record);
         } else {
-            give_up(&mut record, "not paid in time");
-            save(&record);
+            cancel(&mut record, Canceller::Expiry, "not paid in time", &by());
         }
         Ok(false)
+    }
+}
+
+impl unpaid_orders::Guest for Orders {
+    fn create(draft: Draft, holder: Holder) -> Result<Created, Limit> {
+        let counted = Counted::of(&holder, &draft.contact.email);
+        let units = limits::units(&draft.lines);
+        let skus: Vec<String> = units.keys().cloned().collect();
+        let counts = commitments::counts(&skus);
+        let stock = |sku: &str| counts.iter().find(|count| count.sku == sku).map_or(0, |count| count.available + count.reserved);
+        limits::take(&counted, &units, stock, &Settings::load())?;
+        Ok(create(draft, Some(counted)))
+    }
+
+    fn give_up(holder: Holder, email: String) -> u32 {
+        let shopper = Counted::of(&holder, &email).shopper();
+        let tokens = must(ORDERS.keys_by("unpaid", &shopper, None, GIVEN_UP_MAX));
+        let found: Vec<Record> = tokens.iter().filter_map(|token| load(token)).collect();
+        for mut record in found {
+            cancel(&mut record, Canceller::Shopper, "the same shopper orders again", &by());
+        }
+        tokens.len().try_into().unwrap_or(u32::MAX)
+    }
+}
+
+impl order_cancellation::Guest for Orders {
+    fn cancel(token: String, canceller: Canceller, reason: String) -> Outcome {
+        let Some(mut record) = load(&token) else { return Outcome::UnknownOrder };
+        let is_sent = match record.order.status {
+            Status::Fulfilled => true,
+            Status::Placed => canceller == Canceller::Shopper && !Settings::load().shopper_cancels_paid,
+            _ => false,
+        };
+        if is_sent {
+            return Outcome::Sent;
+        }
+        cancel(&mut record, canceller, &reason, &by());
+        if matches!(record.order.status, Status::Refunding | Status::Refunded) { Outcome::Refunding } else { Outcome::Cancelled }
+    }
+}
+
+impl data_migrate::Guest for Orders {
+    /// To the second form: `inventory` is told which claims have not been sent,
+    /// which it could not know before. The orders themselves stay as they are.
+    fn migrate(cursor: String) -> Result<Option<String>, String> {
+        if data::form().map_err(|error| format!("{error:?}"))? < 2 {
+            return Ok(None);
+        }
+        let from = storage::after(Some(cursor.as_str()).filter(|cursor| !cursor.is_empty()));
+        let found = ORDERS.scan(&from, MIGRATED_AT_ONCE, false).map_err(|error| error.to_string())?;
+        for (_, record) in &found {
+            if record.order.status == Status::Placed && !commitments::keep(&record.hold_id) {
+                return Err("migrate the documents of `inventory` first".into());
+            }
+        }
+        Ok(found.last().filter(|_| found.len() == MIGRATED_AT_ONCE as usize).map(|(token, _)| token.clone()))
     }
 }
 
@@ -153,10 +214,19 @@ impl command_handler::Guest for Orders {
                 if record.order.status != Status::Placed {
                     return Err(format!("order {} is not placed: only a placed order can be sent", record.order.number));
                 }
+                commitments::ship(&record.hold_id);
                 record.order.status = Status::Fulfilled;
-                record.note(&By { actor: STAFF.into(), at_ms: clock::now_ms() }, "order.fulfilled", argument("note").unwrap_or_default());
+                record.note(&staff(), "order.fulfilled", argument("note").unwrap_or_default());
                 save(&record);
                 publish("order.fulfilled", &record);
+                serde_json::to_vec_pretty(&record.order)
+            }
+            "cancel-order" => {
+                let mut record = by_number()?;
+                if record.order.status == Status::Fulfilled {
+                    return Err(format!("order {} is sent: only an order that is not sent can be cancelled", record.order.number));
+                }
+                cancel(&mut record, Canceller::Staff, argument("reason").unwrap_or_default(), &staff());
                 serde_json::to_vec_pretty(&record.order)
             }
             other => return Err(format!("orders has no command `{other}`")),
@@ -165,18 +235,30 @@ impl command_handler::Guest for Orders {
     }
 }
 
+fn create(draft: Draft, counted: Option<Counted>) -> Created {
+    let mut record = Record { counted, ..Record::new(draft, number(), ids::unguessable(), &by()) };
+    loop {
+        match ORDERS.put(&record.order.token, &record) {
+            Err(CollectionError::Duplicate { .. }) => record.order.number = number(),
+            stored => break must(stored),
+        }
+    }
+    schedule(&record);
+    Created { number: record.order.number, token: record.order.token }
+}
+
 /// Claims what is held; takes it anew if it was given back meanwhile.
 fn take(record: &mut Record, payment_id: &str) -> PaidOutcome {
     let by = by();
     if let Err(reason) = claim(record, by.at_ms) {
         if record.order.status == Status::PaymentPending {
-            give_up(record, "what was held for it is gone");
+            give_up(record, Canceller::Expiry, "what was held for it is gone", &by);
         }
         record.give_up_paid(payment_id, reason, &by);
         return PaidOutcome::Refund;
     }
     record.place(payment_id, &by);
-    must(jobs::cancel(EXPIRE, &record.order.token).map_err(|error| format!("{error:?}")));
+    no_longer_unpaid(record);
     publish("order.placed", record);
     PaidOutcome::Placed
 }
@@ -199,12 +281,26 @@ fn claim(record: &Record, now_ms: u64) -> Result<(), &'static str> {
     if inventory::claim(hold) { Ok(()) } else { Err("paid too late: the goods cannot be claimed") }
 }
 
-/// Gives stock and discounts back.
-fn give_up(record: &mut Record, reason: &str) {
-    inventory::release(&record.hold_id);
+/// Ends an order that is not sent, and stores it; one that has ended stays as it is.
+fn cancel(record: &mut Record, canceller: Canceller, reason: &str, by: &By) {
+    match record.order.status {
+        Status::PaymentPending | Status::Placed => give_up(record, canceller, reason, by),
+        Status::Cancelled => record.also_cancelled_by(canceller, reason, by),
+        Status::Refunding | Status::Refunded | Status::Fulfilled => return,
+    }
+    save(record);
+}
+
+/// Gives stock and discounts back. Of what was paid, `payment` hears by the event.
+fn give_up(record: &mut Record, canceller: Canceller, reason: &str, by: &By) {
+    if record.order.status == Status::Placed {
+        inventory::restock(&record.hold_id);
+    } else {
+        inventory::release(&record.hold_id);
+    }
     promotions::release(&record.hold_id);
-    record.cancel(reason, &by());
-    must(jobs::cancel(EXPIRE, &record.order.token).map_err(|error| format!("{error:?}")));
+    record.cancel(canceller, reason, by);
+    no_longer_unpaid(record);
     publish("order.cancelled", record);
 }
 
@@ -213,8 +309,20 @@ fn by() -> By {
     By { actor: caller::name().unwrap_or_else(|| "orders".into()), at_ms: clock::now_ms() }
 }
 
+fn staff() -> By {
+    By { actor: STAFF.into(), at_ms: clock::now_ms() }
+}
+
+/// Nothing waits for its payment any more.
+fn no_longer_unpaid(record: &mut Record) {
+    must(jobs::cancel(EXPIRE, &record.order.token).map_err(|error| format!("{error:?}")));
+    if let Some(counted) = record.counted.take() {
+        limits::give_back(&counted, &limits::units(&record.order.lines), &Settings::load());
+    }
+}
+
 fn publish(topic: &str, record: &Record) {
-    let payload = serde_json::json!({ "token": record.order.token, "number": record.order.number });
+    let payload = serde_json::json!({ "token": record.order.token, "number": record.order.number, "owed": record.owed });
     must(events::publish_json(topic, &record.order.token, &payload).map_err(|error| format!("{error:?}")));
 }
 
@@ -268,4 +376,7 @@ fn must<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| panic!("orders storage: {error}"))
 }
 
-souk_sdk::export!(Orders: commerce::orders, commerce::order_look_up, host::job_handler, host::command_handler);
+souk_sdk::export!(
+    Orders: commerce::orders, commerce::unpaid_orders, commerce::order_cancellation, commerce::order_look_up, host::job_handler, host::command_handler,
+    host::data_migrate
+);

@@ -4,8 +4,11 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+use souk_sdk::commerce::order_cancellation::Canceller;
 use souk_sdk::commerce::orders::{Draft, Order, Status, TimelineEntry};
 use souk_sdk::money::Money;
+
+use crate::limits::Counted;
 
 const TIMELINE_MAX: usize = 100;
 const KIND_CHARS_MAX: usize = 64;
@@ -28,6 +31,12 @@ pub struct Record {
     /// Payments that were given back.
     #[serde(default)]
     pub returned: BTreeSet<String>,
+    /// Under what it is counted as long as it is not paid.
+    #[serde(default)]
+    pub counted: Option<Counted>,
+    /// Unknown where it was cancelled before this was kept.
+    #[serde(default)]
+    pub cancelled_by: Option<Canceller>,
 }
 
 /// What money that came in means.
@@ -56,6 +65,8 @@ impl Record {
             paid_by: None,
             owed: BTreeSet::new(),
             returned: BTreeSet::new(),
+            counted: None,
+            cancelled_by: None,
             order: Order {
                 number,
                 token,
@@ -106,8 +117,9 @@ impl Record {
             return Payment::Owed;
         }
         match self.order.status {
-            Status::PaymentPending | Status::Cancelled => Payment::Take,
-            // Its shopper was told that the money goes back.
+            Status::PaymentPending => Payment::Take,
+            Status::Cancelled if self.who_cancelled() == Canceller::Expiry => Payment::Take,
+            // Its shopper was told that nothing is owed, or that the money goes back.
             _ => {
                 self.owe(payment_id, "the order was given up", by);
                 Payment::Owed
@@ -115,8 +127,17 @@ impl Record {
         }
     }
 
+    /// Before it was kept, the reason said it.
+    fn who_cancelled(&self) -> Canceller {
+        self.cancelled_by.unwrap_or_else(|| {
+            let last = self.order.timeline.iter().rfind(|entry| entry.kind == "order.cancelled");
+            if last.is_some_and(|entry| entry.detail == "not paid in time") { Canceller::Expiry } else { Canceller::Shopper }
+        })
+    }
+
     pub fn place(&mut self, payment_id: &str, by: &By) {
         self.order.status = Status::Placed;
+        self.cancelled_by = None;
         self.paid_by = Some(payment_id.into());
         self.note(by, "order.placed", payment_id);
     }
@@ -129,7 +150,7 @@ impl Record {
 
     fn owe(&mut self, payment_id: &str, reason: &str, by: &By) {
         self.owed.insert(payment_id.into());
-        if self.order.status == Status::Refunded {
+        if matches!(self.order.status, Status::Refunded | Status::Cancelled) {
             self.order.status = Status::Refunding;
         }
         self.note(by, "payment.owed", &format!("{payment_id}: {reason}"));
@@ -148,8 +169,23 @@ impl Record {
         true
     }
 
-    pub fn cancel(&mut self, reason: &str, by: &By) {
+    /// One that is not paid, or is paid and not sent: what placed it is owed back.
+    pub fn cancel(&mut self, canceller: Canceller, reason: &str, by: &By) {
         self.order.status = Status::Cancelled;
+        self.cancelled_by = Some(canceller);
         self.note(by, "order.cancelled", reason);
+        if let Some(payment_id) = self.paid_by.take()
+            && self.order.totals.total.amount > 0
+        {
+            self.owe(&payment_id, "the order was cancelled", by);
+        }
+    }
+
+    /// Who cancels what was given up already means it: money that comes late goes back.
+    pub fn also_cancelled_by(&mut self, canceller: Canceller, reason: &str, by: &By) {
+        if self.order.status == Status::Cancelled && canceller != Canceller::Expiry && self.who_cancelled() == Canceller::Expiry {
+            self.cancelled_by = Some(canceller);
+            self.note(by, "order.cancelled", reason);
+        }
     }
 }

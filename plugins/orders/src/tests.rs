@@ -1,13 +1,17 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use souk_sdk::commerce::cart::{Contact, Totals};
+use souk_sdk::commerce::order_cancellation::Canceller;
 use souk_sdk::commerce::orders::{Draft, Order, Status};
 use souk_sdk::commerce::shipping::Method;
 use souk_sdk::commerce::types::Address;
+use souk_sdk::commerce::unpaid_orders::Holder;
 use souk_sdk::money::Money;
 
+use crate::limits::{self, Counted};
 use crate::record::{By, Payment, Record};
+use crate::settings::Settings;
 
 const TOTAL: i64 = 4_200;
 
@@ -71,14 +75,16 @@ pub fn an_order() -> Order {
 enum Step {
     /// Money comes in; whether what was held can still be had.
     Paid { payment: u8, amount: i64, in_stock: bool },
-    Expire,
+    Cancel(Canceller),
+    Send,
     Refunded { payment: u8 },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let amount = prop_oneof![4 => Just(TOTAL), 1 => Just(TOTAL - 1), 1 => Just(0)];
     let paid = (0_u8..3, amount, any::<bool>()).prop_map(|(payment, amount, in_stock)| Step::Paid { payment, amount, in_stock });
-    prop::collection::vec(prop_oneof![4 => paid, 1 => Just(Step::Expire), 2 => (0_u8..3).prop_map(|payment| Step::Refunded { payment })], 0..40)
+    let cancel = prop_oneof![Just(Canceller::Shopper), Just(Canceller::Staff), Just(Canceller::Expiry)].prop_map(Step::Cancel);
+    prop::collection::vec(prop_oneof![4 => paid, 2 => cancel, 1 => Just(Step::Send), 2 => (0_u8..3).prop_map(|payment| Step::Refunded { payment })], 0..40)
 }
 
 proptest! {
@@ -87,7 +93,7 @@ proptest! {
     fn each_payment_ends_in_exactly_one_place(steps in steps()) {
         let mut record = record();
         let mut received = BTreeSet::new();
-        let mut placed = 0;
+        let mut wanted = true;
         for (now_ms, step) in (1_u64..).zip(steps) {
             match step {
                 Step::Paid { payment, amount, in_stock } => {
@@ -96,17 +102,34 @@ proptest! {
                     match record.receive(&id, &money(amount), &by(now_ms)) {
                         Payment::Take if in_stock => {
                             prop_assert_eq!(amount, TOTAL);
+                            prop_assert!(wanted, "nobody wants it any more");
                             record.place(&id, &by(now_ms));
-                            placed += 1;
                         }
                         Payment::Take => record.give_up_paid(&id, "sold out", &by(now_ms)),
                         Payment::Placed => prop_assert_eq!(record.paid_by.as_ref(), Some(&id)),
                         Payment::Owed => prop_assert!(record.owed.contains(&id) || record.returned.contains(&id)),
                     }
                 }
-                Step::Expire => {
-                    if record.order.status == Status::PaymentPending {
-                        record.cancel("not paid in time", &by(now_ms));
+                Step::Cancel(who) => match record.order.status {
+                    Status::PaymentPending => {
+                        wanted = who == Canceller::Expiry;
+                        record.cancel(who, "", &by(now_ms));
+                    }
+                    Status::Placed if who != Canceller::Expiry => {
+                        wanted = false;
+                        let paid_by = record.paid_by.clone().unwrap();
+                        record.cancel(who, "", &by(now_ms));
+                        prop_assert!(record.owed.contains(&paid_by) && record.order.status == Status::Refunding);
+                    }
+                    Status::Cancelled => {
+                        wanted &= who == Canceller::Expiry;
+                        record.also_cancelled_by(who, "", &by(now_ms));
+                    }
+                    _ => {}
+                },
+                Step::Send => {
+                    if record.order.status == Status::Placed {
+                        record.order.status = Status::Fulfilled;
                     }
                 }
                 Step::Refunded { payment } => {
@@ -119,11 +142,55 @@ proptest! {
                 let places = [record.paid_by.as_ref() == Some(id), record.owed.contains(id), record.returned.contains(id)];
                 prop_assert_eq!(places.iter().filter(|here| **here).count(), 1, "{}: {:?}", id, record);
             }
-            prop_assert_eq!(record.order.status == Status::Placed, record.paid_by.is_some());
+            prop_assert_eq!(matches!(record.order.status, Status::Placed | Status::Fulfilled), record.paid_by.is_some());
             prop_assert!(record.order.status != Status::Refunding || !record.owed.is_empty());
             prop_assert!(record.order.status != Status::Refunded || record.owed.is_empty());
         }
-        prop_assert!(placed <= 1);
+    }
+}
+
+fn holder(address: &str, session: Option<&str>) -> Holder {
+    Holder { address: address.into(), session: session.map(Into::into) }
+}
+
+#[test]
+fn unpaid_orders_hold_up_to_their_limits_and_give_back_what_they_held() {
+    let settings = Settings { orders_per_email_max: 3, units_per_network_max: 10, sku_units_per_network_min: 4, ..Settings::default() };
+    let goods = |quantity: i64| BTreeMap::from([("A".to_owned(), quantity)]);
+    let take = |email: &str, address: &str, quantity: i64| {
+        let counted = Counted::of(&holder(address, None), email);
+        limits::take(&counted, &goods(quantity), |_| 100, &settings).map(|()| counted).map_err(|limit| (limit.name, limit.most))
+    };
+    let first = take(" A@shop.example", "192.0.2.1", 1).unwrap();
+    take("a@shop.example", "192.0.2.2", 1).unwrap();
+    take("a@shop.example", "192.0.2.3", 1).unwrap();
+    assert_eq!(take("a@shop.example", "192.0.2.4", 1), Err(("orders-per-email-max".into(), 3)));
+    limits::give_back(&first, &goods(1), &settings);
+    take("a@shop.example", "192.0.2.4", 1).unwrap();
+    take("b@shop.example", "2001:db8::1", 9).unwrap();
+    assert_eq!(take("c@shop.example", "2001:db8::ffff", 2), Err(("units-per-network-max".into(), 10)), "the same /64");
+    take("c@shop.example", "2001:db8:0:1::1", 10).unwrap();
+    let few = limits::take(&Counted::of(&holder("192.0.2.9", None), "d@shop.example"), &goods(5), |_| 8, &settings).unwrap_err();
+    assert_eq!((few.name.as_str(), few.most, few.sku.as_deref()), ("sku-percent-per-network-max", 4, Some("A")));
+    take("d@shop.example", "192.0.2.9", 4).unwrap();
+}
+
+#[test]
+fn only_the_same_browser_or_the_same_programme_is_the_same_shopper() {
+    let shopper = |address: &str, session: Option<&str>, email: &str| Counted::of(&holder(address, session), email).shopper();
+    assert_eq!(shopper("192.0.2.1", Some("s"), "a@x"), shopper("192.0.2.2", Some("s"), "b@x"));
+    assert_ne!(shopper("192.0.2.1", Some("s"), "a@x"), shopper("192.0.2.1", Some("t"), "a@x"));
+    assert_eq!(shopper("192.0.2.1", None, "a@x"), shopper("192.0.2.1", None, "A@x"));
+    assert_ne!(shopper("192.0.2.1", None, "a@x"), shopper("192.0.2.2", None, "a@x"), "an e-mail alone says nothing");
+}
+
+#[test]
+fn who_cancelled_before_it_was_kept_is_read_from_the_timeline() {
+    for (reason, outcome) in [("not paid in time", Payment::Take), ("by the shopper", Payment::Owed)] {
+        let mut record = record();
+        record.cancel(Canceller::Expiry, reason, &by(1));
+        record.cancelled_by = None;
+        assert_eq!(record.receive("p0", &money(TOTAL), &by(2)), outcome, "{reason}");
     }
 }
 

@@ -18,6 +18,14 @@ use souk_sdk::{clock, config, crypto, effects, http, serde_json};
 const PAYMENTS: Collection<Record> = Collection::new("payments", &[]);
 const OWN_NAME: &str = "pay-sandbox";
 const INSTANT: &str = "instant";
+/// Does not answer for a while, and then captures at once.
+const HANGS: &str = "hangs";
+/// Four seconds and more, as the host repeats what failed.
+const HANGS_ATTEMPTS: u32 = 5;
+/// So long the refund of a payment approved without one is refused.
+const REFUSED_MS: u64 = 20 * 60 * 1_000;
+/// What arrives of a payment of which too little is paid, in minor units.
+const LESS: i64 = 1;
 const SIGNATURE: &str = "pay-sandbox-signature";
 /// Of the key in the host.
 const KEY: &str = "notifications";
@@ -46,33 +54,48 @@ struct Record {
     locale: String,
     return_url: String,
     state: State,
+    /// What was paid; the amount unless it was less.
+    #[serde(default)]
+    paid: Option<i64>,
+    /// Until when a refund is refused.
+    #[serde(default)]
+    refuses_until_ms: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Decision {
     Approve,
     Late,
+    Less,
+    NoRefund,
     Decline,
     TimeOut,
 }
 
 impl Decision {
-    const ALL: [Self; 4] = [Self::Approve, Self::Late, Self::Decline, Self::TimeOut];
+    const ALL: [Self; 6] = [Self::Approve, Self::Late, Self::Less, Self::NoRefund, Self::Decline, Self::TimeOut];
 
     fn name(self) -> &'static str {
         match self {
             Self::Approve => "approve",
             Self::Late => "late",
+            Self::Less => "less",
+            Self::NoRefund => "no-refund",
             Self::Decline => "decline",
             Self::TimeOut => "time-out",
         }
     }
 }
 
+/// On the page of a payment whose refund is refused.
+const ALLOW_REFUND: &str = "allow-refund";
+
 config! {
     struct Settings {
         /// Also offers payments that are captured at once, without a page.
         instant: bool = true;
+        /// Also offers payments that hang for some seconds before they are captured, for trying what the shop does meanwhile.
+        hangs: bool = false;
     }
 }
 
@@ -93,6 +116,13 @@ struct Named {
     payment_id: String,
 }
 
+#[derive(Deserialize)]
+struct Refund {
+    payment_id: String,
+    amount: i64,
+    currency: String,
+}
+
 /// A notification's body.
 #[derive(Debug, Serialize, Deserialize)]
 struct Told {
@@ -111,7 +141,12 @@ impl Record {
     }
 
     fn money(&self) -> Money {
-        Money::new(self.amount, &self.currency)
+        Money::new(self.paid.unwrap_or(self.amount), &self.currency)
+    }
+
+    /// It was cancelled before it was begun, and is remembered lest it is begun later.
+    fn never_began(&self) -> bool {
+        self.amount == 0
     }
 }
 
@@ -142,7 +177,15 @@ impl payment_method::Guest for PaySandbox {
             ("Sandbox, at once", "沙箱即时支付"),
             ("Paid without a page. No money moves.", "无需打开页面即视为已支付，不会产生真实扣款。"),
         );
-        Ok(if Settings::load().instant { vec![page, instant] } else { vec![page] })
+        let hangs = method(
+            HANGS,
+            920,
+            ("Sandbox, slow", "沙箱慢速支付"),
+            ("The provider hangs for some seconds, then it is paid. No money moves.", "支付服务商数秒内无响应，随后视为已支付，不会产生真实扣款。"),
+        );
+        let settings = Settings::load();
+        let offered = [(true, page), (settings.instant, instant), (settings.hangs, hangs)];
+        Ok(offered.into_iter().filter(|(is_offered, _)| *is_offered).map(|(_, method)| method).collect())
     }
 
     fn verify_notification(_: String, headers: Vec<(String, String)>, body: Vec<u8>) -> Result<Notification, Failure> {
@@ -169,8 +212,8 @@ impl payment_method::Guest for PaySandbox {
     fn query(_: String, payment_id: String, _: String) -> Result<Status, Failure> {
         let found = load(&payment_id).map_err(|error| failure(FailureKind::Failed, error.to_string()))?;
         Ok(match found {
-            Some(record) => Status { state: wit_state(record.state), reference: record.reference(), amount: record.money(), message: String::new() },
-            None => Status { state: payment_method::State::Unknown, reference: String::new(), amount: Money::zero("XXX"), message: String::new() },
+            Some(record) if !record.never_began() => Status { state: wit_state(record.state), reference: record.reference(), amount: record.money(), message: String::new() },
+            _ => Status { state: payment_method::State::Unknown, reference: String::new(), amount: Money::zero("XXX"), message: String::new() },
         })
     }
 }
@@ -178,18 +221,42 @@ impl payment_method::Guest for PaySandbox {
 impl effects::Guest for PaySandbox {
     fn perform(effect: effects::Order) -> Result<Vec<u8>, effects::Failure> {
         let answer = match effect.kind.as_str() {
-            "payment.create" => create(effect.json()?)?,
+            "payment.create" => create(effect.json()?, effect.attempt)?,
             "payment.cancel" => {
                 let Named { payment_id } = effect.json()?;
-                let record = change(&payment_id, |state| if state == State::Open { State::Cancelled } else { state })?;
+                let record = match load(&payment_id).map_err(again)? {
+                    None => {
+                        let never_began = Record {
+                            payment_id: payment_id.clone(),
+                            order_number: String::new(),
+                            amount: 0,
+                            currency: String::new(),
+                            locale: String::new(),
+                            return_url: String::new(),
+                            state: State::Cancelled,
+                            paid: None,
+                            refuses_until_ms: 0,
+                        };
+                        PAYMENTS.put(&payment_id, &never_began).map_err(again)?;
+                        never_began
+                    }
+                    Some(_) => change(&payment_id, |state| if state == State::Open { State::Cancelled } else { state })?,
+                };
+                // Of how much, it is to be asked, as with many.
                 let status = if record.state == State::Captured { "captured" } else { "cancelled" };
                 serde_json::json!({ "status": status })
             }
             "payment.refund" => {
-                let Named { payment_id } = effect.json()?;
+                let Refund { payment_id, amount, currency } = effect.json()?;
+                let refused = |reason: &str| Err(effects::Failure::Refused(reason.into()));
+                match load(&payment_id).map_err(again)? {
+                    Some(record) if record.state == State::Captured && record.money() != Money::new(amount, &currency) => return refused("that is not what was captured"),
+                    Some(record) if record.state == State::Captured && record.refuses_until_ms > clock::now_ms() => return refused("no refunds now: the balance is too low"),
+                    _ => {}
+                }
                 let record = change(&payment_id, |state| if state == State::Captured { State::Refunded } else { state })?;
                 if record.state != State::Refunded {
-                    return Err(effects::Failure::Refused("nothing was captured that could go back".into()));
+                    return refused("nothing was captured that could go back");
                 }
                 serde_json::json!({ "reference": record.reference() })
             }
@@ -218,8 +285,13 @@ impl web::Guest for PaySandbox {
             }
             let form = request.form()?;
             let name = form.text("decision", 16)?;
+            if name == ALLOW_REFUND {
+                record.refuses_until_ms = 0;
+                PAYMENTS.put(&record.payment_id, &record).map_err(|error| Problem::new(503, "Try again").detail(error.to_string()))?;
+                return Ok(web::redirect(&record.return_url));
+            }
             let decision = Decision::ALL.into_iter().find(|decision| decision.name() == name);
-            let decision = decision.ok_or_else(|| Problem::field("decision", "unknown", "Use one of approve, late, decline and time-out."))?;
+            let decision = decision.ok_or_else(|| Problem::field("decision", "unknown", "Use one of approve, late, less, no-refund, decline and time-out."))?;
             decide(&mut record, decision)
         });
         answer.with_header("cache-control", "no-store")
@@ -227,16 +299,22 @@ impl web::Guest for PaySandbox {
 }
 
 /// The same answer however often it is asked.
-fn create(create: Create) -> Result<serde_json::Value, effects::Failure> {
+fn create(create: Create, attempt: u32) -> Result<serde_json::Value, effects::Failure> {
     if create.amount <= 0 {
         return Err(effects::Failure::Refused("there is nothing to pay".into()));
     }
     let record = match load(&create.payment_id).map_err(again)? {
+        Some(record) if record.never_began() => return Err(effects::Failure::Refused("it was cancelled before it was begun".into())),
         Some(record) => record,
         None => {
-            let is_instant = create.variant == INSTANT;
-            if is_instant && !Settings::load().instant {
+            let settings = Settings::load();
+            let hangs = create.variant == HANGS;
+            let is_instant = hangs || create.variant == INSTANT;
+            if hangs && !settings.hangs || create.variant == INSTANT && !settings.instant {
                 return Err(effects::Failure::Refused("this shop does not offer payments without a page".into()));
+            }
+            if hangs && attempt < HANGS_ATTEMPTS {
+                return Err(effects::Failure::Retry("the sandbox does not answer".into()));
             }
             let record = Record {
                 payment_id: create.payment_id,
@@ -246,13 +324,16 @@ fn create(create: Create) -> Result<serde_json::Value, effects::Failure> {
                 locale: create.locale,
                 return_url: create.return_url,
                 state: if is_instant { State::Captured } else { State::Open },
+                paid: None,
+                refuses_until_ms: 0,
             };
             PAYMENTS.put(&record.payment_id, &record).map_err(again)?;
             record
         }
     };
     Ok(if record.state == State::Captured {
-        serde_json::json!({ "status": "captured", "reference": record.reference() })
+        let captured = record.money();
+        serde_json::json!({ "status": "captured", "reference": record.reference(), "amount": captured.amount, "currency": captured.currency })
     } else {
         let url = format!("{}/{OWN_NAME}/{}", config::shop().base_url, record.payment_id);
         serde_json::json!({ "status": "action-required", "reference": record.reference(), "redirect_url": url })
@@ -276,11 +357,15 @@ fn decide(record: &mut Record, decision: Decision) -> Result<Response, Problem> 
     let (state, late) = match decision {
         _ if record.state != State::Open => return Ok(back),
         Decision::TimeOut => return Ok(back),
-        Decision::Approve => (State::Captured, false),
+        Decision::Approve | Decision::Less | Decision::NoRefund => (State::Captured, false),
         Decision::Late => (State::Captured, true),
         Decision::Decline => (State::Declined, false),
     };
     record.state = state;
+    record.paid = (decision == Decision::Less).then_some(LESS);
+    if decision == Decision::NoRefund {
+        record.refuses_until_ms = clock::now_ms() + REFUSED_MS;
+    }
     let broken = |error: String| Problem::new(503, "Try again").detail(error);
     PAYMENTS.put(&record.payment_id, record).map_err(|error| broken(error.to_string()))?;
     let now_ms = clock::now_ms();
@@ -289,7 +374,7 @@ fn decide(record: &mut Record, decision: Decision) -> Result<Response, Problem> 
         payment_id: record.payment_id.clone(),
         reference: record.reference(),
         state,
-        amount: record.amount,
+        amount: record.money().amount,
         currency: record.currency.clone(),
         at_ms: now_ms,
     };

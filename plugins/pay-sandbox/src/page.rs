@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, html};
 use souk_sdk::assets;
 use souk_sdk::money::Money;
 
-use crate::{Decision, Record, State};
+use crate::{ALLOW_REFUND, Decision, Record, State};
 
 pub fn page(record: &Record) -> Markup {
     let chinese = record.locale.starts_with("zh");
@@ -30,11 +30,16 @@ pub fn page(record: &Record) -> Markup {
                         form method="post" {
                             (button(Decision::Approve, say("Approve the payment", "同意支付")))
                             (button(Decision::Late, say("Approve, but tell the shop late", "同意支付，但延迟通知商家")))
+                            (button(Decision::Less, say("Pay too little", "少付金额")))
+                            (button(Decision::NoRefund, say("Approve, but refuse a refund for twenty minutes", "同意支付，但二十分钟内拒绝退款")))
                             (button(Decision::Decline, say("Decline the payment", "拒绝支付")))
                             (button(Decision::TimeOut, say("Leave without an answer", "不作答复并离开")))
                         }
                     } @else {
                         p { (say("This payment is finished.", "此笔支付已结束。")) }
+                        @if record.state == State::Captured && record.refuses_until_ms > 0 {
+                            form method="post" { button name="decision" value=(ALLOW_REFUND) { (say("Allow its refund", "允许退款")) } }
+                        }
                         a.back href=(record.return_url) { (say("Back to the shop", "返回商店")) }
                     }
                 }

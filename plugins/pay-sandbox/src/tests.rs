@@ -97,7 +97,7 @@ fn declining_late_news_and_silence_do_what_they_say() {
 #[test]
 fn money_goes_back_once_and_only_if_there_was_some() {
     start("");
-    let named = || serde_json::json!({ "payment_id": "p1" });
+    let named = || serde_json::json!({ "payment_id": "p1", "amount": 4200, "currency": "CNY" });
     assert!(perform("payment.refund", "p1/refund", named()).is_err());
     assert_eq!(perform("payment.cancel", "p1/cancel", named()).unwrap()["status"], "cancelled");
     assert_eq!(decide_on("approve").status, 303);
@@ -106,6 +106,8 @@ fn money_goes_back_once_and_only_if_there_was_some() {
     testing::reset();
     assert_eq!(start(INSTANT)["status"], "captured");
     assert_eq!(perform("payment.cancel", "p1/cancel", named()).unwrap()["status"], "captured");
+    let more = serde_json::json!({ "payment_id": "p1", "amount": 4201, "currency": "CNY" });
+    assert!(perform("payment.refund", "p1/refund", more).is_err());
     let refunded = perform("payment.refund", "p1/refund", named()).unwrap();
     assert_eq!(refunded, perform("payment.refund", "p1/refund", named()).unwrap());
     assert_eq!(state(), payment_method::State::Refunded);
@@ -131,4 +133,28 @@ fn the_page_is_in_the_orders_language_and_asks_only_while_it_is_open() {
     decide_on("decline");
     assert!(!show().contains("<form") && show().contains("https://shop.example/orders/token"));
     assert_eq!(decide_on("nonsense").status, 422);
+}
+
+#[test]
+fn what_goes_wrong_at_other_companies_can_be_tried() {
+    start("");
+    decide_on("less");
+    let heard = verify(&sent()).unwrap();
+    assert_eq!((heard.state, heard.amount), (payment_method::State::Captured, Money::new(1, "CNY")));
+
+    testing::reset();
+    start("");
+    decide_on("no-refund");
+    let refund = || perform("payment.refund", "p1/refund", serde_json::json!({ "payment_id": "p1", "amount": 4200, "currency": "CNY" }));
+    assert!(matches!(refund(), Err(effects::Failure::Refused(_))));
+    decide_on(ALLOW_REFUND);
+    refund().unwrap();
+
+    testing::reset();
+    assert!(matches!(try_start(HANGS), Err(effects::Failure::Refused(_))));
+    testing::set_config(serde_json::json!({ "hangs": true }));
+    assert!(matches!(try_start(HANGS), Err(effects::Failure::Retry(_))));
+    assert_eq!(perform("payment.cancel", "p1/cancel", serde_json::json!({ "payment_id": "p1" })).unwrap()["status"], "cancelled");
+    assert!(matches!(try_start(""), Err(effects::Failure::Refused(_))), "cancelled before it was begun");
+    assert_eq!(state(), payment_method::State::Unknown);
 }

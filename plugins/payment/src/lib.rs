@@ -5,27 +5,35 @@ mod ledger;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::orders::{self, PaidOutcome};
 use souk_sdk::commerce::payment::{self, Method, NotifyOutcome, Payment, Start, Status};
 use souk_sdk::extend::payment_method::{self, State};
 use souk_sdk::extend::types::FailureKind;
+use souk_sdk::host::command_handler;
 use souk_sdk::money::Money;
 use souk_sdk::storage::{self, Collection, CollectionError, Index, Range};
 use souk_sdk::web::{self, Problem, Request, Response};
-use souk_sdk::{clock, config, crypto, effects, events, ids, jobs, log};
+use souk_sdk::{clock, config, crypto, effects, events, ids, jobs, log, serde_json};
 
-use ledger::{Duty, News, Record};
+use ledger::{Duty, News, Record, Settlement, Task};
 
 /// By id. Those that the provider should have news of are found by the time to ask.
 const PAYMENTS: Collection<Record> = Collection::new(
     "payments",
-    &[Index::many("ask", |record| if record.is_awaited() { vec![storage::ordered(record.ask_ms as i64)] } else { Vec::new() })],
+    &[
+        Index::many("ask", |record| if record.is_awaited() { vec![storage::ordered(record.ask_ms as i64)] } else { Vec::new() }),
+        // Since when a person should have looked at it.
+        Index::many("task", |record| record.tasks.values().map(|open| open.since_ms).min().map(|since_ms| storage::ordered(since_ms as i64)).into_iter().collect()),
+    ],
 );
 /// Ids of the newest payments, by the orders' tokens.
 const LATEST: Collection<String> = Collection::new("latest", &[]);
 /// How long the order waits for another payment.
 const RETRY_MS: u64 = 30 * 60 * 1_000;
+const TASKS_MAX: u32 = 200;
 
 const CREATE: &str = "payment.create";
 const CANCEL: &str = "payment.cancel";
@@ -70,11 +78,51 @@ struct Created {
     redirect_url: Option<String>,
     #[serde(default)]
     message: String,
+    #[serde(flatten)]
+    captured: Amount,
 }
 
 #[derive(Deserialize)]
 struct Cancelled {
     status: Status,
+    #[serde(flatten)]
+    captured: Amount,
+}
+
+/// What was captured, if the provider says so.
+#[derive(Deserialize)]
+struct Amount {
+    amount: Option<i64>,
+    currency: Option<String>,
+}
+
+impl Amount {
+    fn money(self) -> Option<Money> {
+        Some(Money::new(self.amount?, self.currency?))
+    }
+}
+
+/// Of `order.cancelled`.
+#[derive(Deserialize)]
+struct Ended {
+    /// Payments that the order does not want any more.
+    #[serde(default)]
+    owed: Vec<String>,
+}
+
+/// A payment that waits for a person, as the command lists it.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Waiting<'a> {
+    payment: &'a str,
+    order: &'a str,
+    provider: &'a str,
+    reference: &'a str,
+    amount: &'a Money,
+    status: Status,
+    tasks: &'a BTreeMap<Task, ledger::Open>,
+    mismatch: &'a Option<ledger::Mismatch>,
+    refund: &'a Option<ledger::Refund>,
 }
 
 impl payment::Guest for Plugin {
@@ -110,12 +158,12 @@ impl payment::Guest for Plugin {
         }
         match old.payment.status {
             Status::Declined | Status::Cancelled => {}
-            Status::ActionRequired => _ = Self::cancel(old.payment.id.clone()),
-            Status::Starting | Status::Unknown => return Err("The last payment is still being asked about. Wait for its answer.".into()),
+            // Also where its provider does not answer: should that take money after all, it goes back.
+            Status::ActionRequired | Status::Starting | Status::Unknown => _ = Self::cancel(old.payment.id.clone()),
             Status::Captured | Status::Refunding | Status::Refunded => return Err("The order is paid.".into()),
         }
         if !orders::extend(&old.payment.order_token, clock::now_ms() + RETRY_MS) {
-            return Err("The order was given up. Put the goods into a new cart.".into());
+            return Err("The order was given up, or waits for no longer. Put the goods into a new cart.".into());
         }
         begin(Start {
             id: ids::unguessable(),
@@ -136,7 +184,7 @@ impl payment::Guest for Plugin {
 
     fn cancel(id: String) -> bool {
         let Some(mut record) = load(&id).filter(Record::is_open) else { return false };
-        let duty = record.give_up();
+        let duty = record.give_up(clock::now_ms());
         carry_out(&mut record, duty);
         save(&record);
         true
@@ -159,7 +207,8 @@ impl payment::Guest for Plugin {
         };
         let seen: String = crypto::digest(heard.id.as_bytes()).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
         if record.see(&seen) {
-            learn(&mut record, heard.state, &heard.reference, &heard.amount, String::new());
+            let duty = record.told(heard.state, &heard.reference, &heard.amount, String::new());
+            carry_out(&mut record, duty);
             save(&record);
         }
         NotifyOutcome::Accepted
@@ -174,15 +223,19 @@ impl effects::Guest for Plugin {
     fn completed(completion: effects::Completion) -> Result<(), String> {
         let id = completion.key.split_once('/').map_or("", |(id, _)| id);
         let mut record = load(id).ok_or_else(|| format!("no payment `{id}`"))?;
+        let now_ms = clock::now_ms();
         let duty = match completion.kind.as_str() {
             CREATE => match completion.answer_json::<Created>()? {
                 Ok(created) => {
-                    record.reference = created.reference;
-                    record.ask_soon(clock::now_ms());
+                    record.reference = created.reference.clone();
+                    record.ask_soon(now_ms);
                     match created.status {
                         Status::ActionRequired => record.hear(News::ActionRequired { redirect_url: created.redirect_url }),
-                        Status::Captured => record.hear(News::Captured),
                         Status::Declined => record.hear(News::Declined { message: created.message }),
+                        Status::Captured => match created.captured.money() {
+                            Some(amount) => record.told(State::Captured, &created.reference, &amount, created.message),
+                            None => return ask_now(record),
+                        },
                         other => return Err(format!("{} answers {CREATE} with {other:?}", completion.target)),
                     }
                 }
@@ -190,26 +243,29 @@ impl effects::Guest for Plugin {
                     log::error!("a payment was not started: {reason}"; provider = completion.target, payment = id);
                     record.hear(News::NoAnswer);
                     // Whatever reached the provider, it knows.
-                    if record.is_awaited() {
-                        ask(record);
-                    }
-                    return Ok(());
+                    return ask_now(record);
                 }
             },
             CANCEL => match completion.answer_json::<Cancelled>()? {
-                Ok(cancelled) if cancelled.status == Status::Captured => record.hear(News::Captured),
-                Ok(_) => Duty::Nothing,
+                Ok(Cancelled { status: Status::Captured, captured }) => match captured.money() {
+                    Some(amount) => {
+                        let reference = record.reference.clone();
+                        record.told(State::Captured, &reference, &amount, String::new())
+                    }
+                    None => return ask_now(record),
+                },
+                Ok(_) => record.ended(now_ms, String::new()),
+                // It is asked what became of it, until it says so.
                 Err(reason) => {
-                    tell_staff(&record, "payment.cancel-failed", &reason);
+                    if record.withdrawn_ms.is_none() {
+                        tell_order(&record, "payment.cancel-failed", &reason);
+                    }
                     Duty::Nothing
                 }
             },
             REFUND => match &completion.outcome {
                 Ok(_) => record.hear(News::Refunded),
-                Err(reason) => {
-                    tell_staff(&record, "payment.refund-failed", reason);
-                    Duty::Nothing
-                }
+                Err(reason) => refund_refused(&mut record, reason),
             },
             other => return Err(format!("payment asked for no `{other}`")),
         };
@@ -221,10 +277,74 @@ impl effects::Guest for Plugin {
 
 impl events::Guest for Plugin {
     fn handle(event: events::Event) -> Result<(), String> {
+        let ended: Ended = event.json()?;
         if let Some(record) = latest(&event.key) {
             <Self as payment::Guest>::cancel(record.payment.id);
         }
+        for mut record in ended.owed.iter().filter_map(|id| load(id)) {
+            if record.refund(clock::now_ms()) {
+                carry_out(&mut record, Duty::Refund);
+                save(&record);
+            }
+        }
         Ok(())
+    }
+}
+
+impl command_handler::Guest for Plugin {
+    fn run(name: String, arguments: Vec<(String, String)>, _: Vec<u8>) -> Result<Vec<u8>, String> {
+        let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        let payment = || {
+            let id = argument("payment").ok_or("give payment=ID, as list-payment-tasks shows it")?;
+            load(id).ok_or_else(|| format!("there is no payment `{id}`"))
+        };
+        let json = match name.as_str() {
+            "list-payment-tasks" => {
+                let due = must(PAYMENTS.scan_index("task", &Range { start: None, end: None }, TASKS_MAX, false));
+                let records: Vec<Record> = due.iter().filter_map(|(_, id)| load(id)).collect();
+                serde_json::to_vec_pretty(&records.iter().map(waiting).collect::<Vec<_>>())
+            }
+            "retry-refund" => {
+                let mut record = payment()?;
+                match record.refund_again(clock::now_ms(), true) {
+                    Duty::Refund => carry_out(&mut record, Duty::Refund),
+                    _ => return Err("no money of it is on its way back: only a refund that is not done can be asked for again".into()),
+                }
+                save(&record);
+                serde_json::to_vec_pretty(&waiting(&record))
+            }
+            "settle-payment" => {
+                let mut record = payment()?;
+                let how = match argument("as") {
+                    Some("paid") => Settlement::Paid,
+                    Some("not-paid") => Settlement::NotPaid,
+                    Some("return") => Settlement::Return,
+                    Some("refunded") => Settlement::Refunded,
+                    _ => return Err("give as=paid, as=not-paid, as=return or as=refunded".into()),
+                };
+                let duty = record.settle(how, clock::now_ms())?;
+                tell_order(&record, "payment.settled", &format!("by hand, {how:?}: {}", argument("note").unwrap_or_default()));
+                carry_out(&mut record, duty);
+                save(&record);
+                serde_json::to_vec_pretty(&waiting(&record))
+            }
+            other => return Err(format!("payment has no command `{other}`")),
+        };
+        json.map_err(|error| error.to_string())
+    }
+}
+
+fn waiting(record: &Record) -> Waiting<'_> {
+    Waiting {
+        payment: &record.payment.id,
+        order: &record.order_number,
+        provider: &record.payment.provider,
+        reference: &record.reference,
+        amount: &record.payment.amount,
+        status: record.payment.status,
+        tasks: &record.tasks,
+        mismatch: &record.mismatch,
+        refund: &record.refund,
     }
 }
 
@@ -264,7 +384,7 @@ fn begin(start: Start) -> Result<Record, String> {
         return_url: &start.return_url,
         notify_url: format!("{base}/payments/{provider}/notify"),
     };
-    effects::request_json(provider, CREATE, &format!("{}/create", start.id), &create).map_err(|error| format!("{error:?}"))?;
+    effects::request_json(provider, CREATE, &create_key(&start.id), &create).map_err(|error| format!("{error:?}"))?;
     let mut record = Record {
         payment: Payment {
             id: start.id.clone(),
@@ -284,6 +404,11 @@ fn begin(start: Start) -> Result<Record, String> {
         asked: 0,
         unsettled: false,
         notifications: Vec::new(),
+        withdrawn_ms: None,
+        captured: None,
+        mismatch: None,
+        refund: None,
+        tasks: BTreeMap::new(),
     };
     record.ask_soon(clock::now_ms());
     save(&record);
@@ -291,59 +416,60 @@ fn begin(start: Start) -> Result<Record, String> {
     Ok(record)
 }
 
+/// In the unit of an effect's answer, in which nothing was written yet.
+fn ask_now(record: Record) -> Result<(), String> {
+    if record.is_awaited() {
+        ask(record);
+    } else {
+        save(&record);
+    }
+    Ok(())
+}
+
 /// Asks the provider and acts on the answer. Nothing may be written before.
 fn ask(mut record: Record) -> Record {
+    let now_ms = clock::now_ms();
     let was_started = record.payment.status != Status::Starting;
     let answer = payment_method::query(&record.payment.provider, &record.payment.id, &record.reference);
-    let is_late = record.ask_later(clock::now_ms());
+    let is_late = record.ask_later(now_ms);
     let is_silent = answer.as_ref().map_or(true, |status| status.state == State::Unknown);
     match answer {
         // Its effect is over, or will be carried out yet.
-        Ok(status) if status.state == State::Unknown && was_started => {
-            let duty = record.hear(News::Declined { message: status.message });
-            carry_out(&mut record, duty);
+        Ok(status) if status.state == State::Unknown => {
+            if was_started && record.mismatch.is_none() {
+                let duty = record.ended(now_ms, status.message);
+                carry_out(&mut record, duty);
+            }
         }
         // It can be paid still, though nobody waits for it.
-        Ok(status) if status.state == State::Open && record.unsettled => {
-            record.reference = status.reference;
-            let duty = record.hear(News::ActionRequired { redirect_url: None });
+        Ok(status) if status.state == State::Open => {
+            if record.unsettled {
+                record.reference = status.reference;
+                let duty = record.hear(News::ActionRequired { redirect_url: None });
+                carry_out(&mut record, duty);
+            }
+        }
+        Ok(status) => {
+            let duty = record.told(status.state, &status.reference, &status.amount, status.message);
+            carry_out(&mut record, duty);
+            let duty = record.refund_again(now_ms, false);
             carry_out(&mut record, duty);
         }
-        Ok(status) => learn(&mut record, status.state, &status.reference, &status.amount, status.message),
         Err(failure) => log::warn!("a provider does not say what became of a payment: {}", failure.message; provider = record.payment.provider, payment = record.payment.id),
     }
-    if is_late && is_silent && record.is_awaited() {
-        tell_staff(&record, "payment.without-news", "the provider does not say what became of it");
+    let is_due = is_silent || record.payment.status == Status::Refunding && !record.tasks.contains_key(&Task::Refund);
+    if is_late && is_due && record.is_awaited() {
+        tell_staff(&mut record, Task::WithoutNews, "the provider does not say what became of it");
     }
     save(&record);
     record
 }
 
-/// Takes what a provider says of a payment, if it is of this one.
-fn learn(record: &mut Record, state: State, reference: &str, amount: &Money, message: String) {
-    let news = match state {
-        State::Captured => News::Captured,
-        State::Declined => News::Declined { message },
-        State::Cancelled => News::Cancelled,
-        State::Refunded => News::Refunded,
-        State::Open | State::Unknown => return,
-    };
-    if !record.fits(reference, amount) {
-        tell_staff(record, "payment.mismatch", &format!("{state:?} of {} {} under reference {reference}", amount.to_decimal(), amount.currency));
-        return;
-    }
-    if record.reference.is_empty() {
-        record.reference = reference.into();
-    }
-    let duty = record.hear(news);
-    carry_out(record, duty);
-}
-
 fn carry_out(record: &mut Record, duty: Duty) {
-    let Payment { id, order_token, amount, .. } = record.payment.clone();
+    let Payment { id, order_token, .. } = record.payment.clone();
     match duty {
         Duty::Nothing => {}
-        Duty::PayOrder => match orders::paid(&order_token, &id, &amount) {
+        Duty::PayOrder => match orders::paid(&order_token, &id, &record.captured()) {
             // The shopper may have begun another one meanwhile, and could pay that too.
             PaidOutcome::Placed => {
                 if let Some(other) = latest(&order_token).filter(|other| other.payment.id != id) {
@@ -355,15 +481,44 @@ fn carry_out(record: &mut Record, duty: Duty) {
                     log::error!("money for an order that is not known goes back"; payment = id, order = order_token);
                 }
                 if record.refund(clock::now_ms()) {
-                    let refund = Refund { payment_id: &id, reference: &record.reference, amount: amount.amount, currency: &amount.currency, reason: "the order cannot be fulfilled" };
-                    request(record, REFUND, &format!("{id}/refund"), &refund);
+                    carry_out(record, Duty::Refund);
                 }
             }
         },
-        Duty::CancelAtProvider => {
-            request(record, CANCEL, &format!("{id}/cancel"), &Cancel { payment_id: &id, reference: &record.reference });
+        Duty::WithdrawCreate => {
+            // Else its answer is on its way, and shows what to cancel.
+            if must(effects::withdraw(&create_key(&id)).map_err(|error| format!("{error:?}"))) {
+                record.withdrawn(clock::now_ms());
+                carry_out(record, Duty::CancelAtProvider);
+            }
         }
-        Duty::TellStaff => tell_staff(record, "payment.refunded-elsewhere", "the provider says that the money went back"),
+        Duty::CancelAtProvider => {
+            let cancel = Cancel { payment_id: &id, reference: &record.reference };
+            if let Err(error) = request(record, CANCEL, &format!("{id}/cancel"), &cancel) {
+                tell_order(record, "payment.cancel-failed", &error);
+            }
+        }
+        Duty::Refund => {
+            let amount = record.captured();
+            let refund =
+                Refund { payment_id: &id, reference: &record.reference, amount: amount.amount, currency: &amount.currency, reason: "the order cannot be fulfilled" };
+            if let Err(error) = request(record, REFUND, &format!("{id}/refund"), &refund) {
+                let duty = refund_refused(record, &error);
+                carry_out(record, duty);
+            }
+        }
+        Duty::TellStaff(task) => {
+            let detail = match (task, &record.mismatch) {
+                (Task::Mismatch, Some(told)) => {
+                    let what = if told.captured { "is said to be paid" } else { "is what it is said to be of" };
+                    format!("{} {} {what}, under reference `{}`", told.amount.to_decimal(), told.amount.currency, told.reference)
+                }
+                (Task::RefundedElsewhere, _) => "the provider says that the money went back".into(),
+                // Its reason was noted with the refusal.
+                _ => return,
+            };
+            tell_staff(record, task, &detail);
+        }
         Duty::TellRefunded => {
             if !orders::refunded(&order_token, &id) {
                 log::error!("a refund that no order waited for"; payment = id, order = order_token);
@@ -372,15 +527,37 @@ fn carry_out(record: &mut Record, duty: Duty) {
     }
 }
 
-/// What cannot be asked of a provider, because it was taken out, is left to a person.
-fn request(record: &Record, kind: &str, key: &str, payload: &impl Serialize) {
-    if let Err(error) = effects::request_json(&record.payment.provider, kind, key, payload) {
-        tell_staff(record, &format!("{kind}-failed"), &format!("{error:?}"));
-    }
+fn create_key(id: &str) -> String {
+    format!("{id}/create")
 }
 
-/// For a person to act upon.
-fn tell_staff(record: &Record, kind: &str, detail: &str) {
+fn refund_refused(record: &mut Record, reason: &str) -> Duty {
+    let duty = record.refund_refused(clock::now_ms());
+    if let Duty::TellStaff(task) = duty {
+        let next = if record.refund.as_ref().is_some_and(|refund| refund.again_ms.is_some()) { "it is asked again later" } else { "it is not asked again" };
+        tell_staff(record, task, &format!("{reason} ({next})"));
+    }
+    duty
+}
+
+/// Fails where the provider was taken out.
+fn request(record: &Record, kind: &str, key: &str, payload: &impl Serialize) -> Result<(), String> {
+    effects::request_json(&record.payment.provider, kind, key, payload).map_err(|error| format!("{error:?}"))
+}
+
+/// For a person to act upon: it stays in `list-payment-tasks` until it is settled.
+fn tell_staff(record: &mut Record, task: Task, detail: &str) {
+    record.open_task(task, detail, clock::now_ms());
+    let kind = match task {
+        Task::Mismatch => "payment.mismatch",
+        Task::Refund => "payment.refund-failed",
+        Task::WithoutNews => "payment.without-news",
+        Task::RefundedElsewhere => "payment.refunded-elsewhere",
+    };
+    tell_order(record, kind, detail);
+}
+
+fn tell_order(record: &Record, kind: &str, detail: &str) {
     log::error!("{kind}: {detail}"; payment = record.payment.id, order = record.order_number, provider = record.payment.provider);
     orders::note(&record.payment.order_token, kind, detail);
 }
@@ -410,4 +587,4 @@ fn must<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| panic!("payment storage: {error}"))
 }
 
-souk_sdk::export!(Plugin: commerce::payment, host::effect_handler, host::event_handler, host::job_handler, web::handler);
+souk_sdk::export!(Plugin: commerce::payment, host::effect_handler, host::event_handler, host::job_handler, host::command_handler, web::handler);

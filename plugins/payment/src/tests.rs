@@ -1,8 +1,11 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use souk_sdk::commerce::payment::{Payment, Status};
+use souk_sdk::extend::payment_method::State;
 use souk_sdk::money::Money;
 
-use crate::ledger::{Duty, News, Record};
+use crate::ledger::{Duty, News, Record, Settlement, Task};
 
 fn record() -> Record {
     let mut record = Record {
@@ -24,6 +27,11 @@ fn record() -> Record {
         asked: 0,
         unsettled: false,
         notifications: Vec::new(),
+        withdrawn_ms: None,
+        captured: None,
+        mismatch: None,
+        refund: None,
+        tasks: BTreeMap::new(),
     };
     record.ask_soon(0);
     record
@@ -32,56 +40,138 @@ fn record() -> Record {
 #[derive(Debug, Clone)]
 enum Step {
     Hear(News),
+    /// Of so much.
+    Told(State, i64),
     GiveUp,
+    Withdrawn,
+    Ended,
+    Pass(u64),
+    RefundRefused,
+    RefundAgain(bool),
+    Settle(Settlement),
 }
 
 fn step() -> impl Strategy<Value = Step> {
     let news = prop_oneof![
         Just(News::ActionRequired { redirect_url: Some("https://pay.example".into()) }),
-        Just(News::Captured),
         Just(News::Declined { message: "no".into() }),
         Just(News::Cancelled),
         Just(News::Refunded),
         Just(News::NoAnswer),
     ];
-    prop_oneof![6 => news.prop_map(Step::Hear), 1 => Just(Step::GiveUp)]
+    let state = prop_oneof![3 => Just(State::Captured), 1 => Just(State::Declined), 1 => Just(State::Cancelled), 1 => Just(State::Refunded), 1 => Just(State::Open)];
+    let amount = prop_oneof![3 => Just(4_200_i64), 1 => Just(1), 1 => Just(4_201)];
+    let settlement = prop_oneof![Just(Settlement::Paid), Just(Settlement::NotPaid), Just(Settlement::Return), Just(Settlement::Refunded)];
+    prop_oneof![
+        6 => news.prop_map(Step::Hear),
+        6 => (state, amount).prop_map(|(state, amount)| Step::Told(state, amount)),
+        1 => Just(Step::GiveUp),
+        1 => Just(Step::Withdrawn),
+        1 => Just(Step::Ended),
+        1 => (0..200_000_u64).prop_map(Step::Pass),
+        1 => Just(Step::RefundRefused),
+        2 => any::<bool>().prop_map(Step::RefundAgain),
+        1 => settlement.prop_map(Step::Settle),
+    ]
 }
 
 proptest! {
     /// News in any order and any number: the order is told of the money once,
-    /// and of its return once, if it wanted it returned.
+    /// and of its return once, if it wanted it returned. Only the payment's own
+    /// amount makes it paid, or a person; no more goes back than came.
     #[test]
-    fn money_is_told_of_once(steps in prop::collection::vec(step(), 0..40), order_takes_it: bool) {
+    fn money_is_told_of_once_and_only_if_it_is_all_there(steps in prop::collection::vec(step(), 0..40), order_takes_it: bool) {
         let mut record = record();
-        let (mut paid, mut returned, mut captured) = (0, 0, false);
+        let (mut paid, mut returned, mut came, mut now_ms) = (0, 0, None, 0);
         for step in steps {
             let duty = match step {
-                Step::Hear(news) => {
-                    captured |= news == News::Captured;
-                    record.hear(news)
+                Step::Hear(news) => record.hear(news),
+                Step::Told(state, amount) => {
+                    if state == State::Captured && amount == 4_200 && came.is_none() {
+                        came = Some(amount);
+                    }
+                    record.told(state, "r", &Money::new(amount, "CNY"), String::new())
                 }
-                Step::GiveUp => record.give_up(),
+                Step::GiveUp => record.give_up(now_ms),
+                Step::Withdrawn => {
+                    if record.payment.status == Status::Cancelled {
+                        record.withdrawn(now_ms);
+                    }
+                    Duty::Nothing
+                }
+                Step::Ended => record.ended(now_ms, String::new()),
+                Step::Pass(ms) => {
+                    now_ms += ms;
+                    Duty::Nothing
+                }
+                Step::RefundRefused => record.refund_refused(now_ms),
+                Step::RefundAgain(at_once) => record.refund_again(now_ms, at_once),
+                Step::Settle(how) => {
+                    let told = record.mismatch.clone();
+                    let had_money = record.has_money();
+                    match record.settle(how, now_ms) {
+                        Ok(duty) => {
+                            match how {
+                                Settlement::Paid if !had_money => came = Some(4_200),
+                                Settlement::Return => came = told.map(|told| told.amount.amount),
+                                _ => {}
+                            }
+                            duty
+                        }
+                        Err(_) => Duty::Nothing,
+                    }
+                }
             };
             match duty {
                 Duty::PayOrder => {
                     paid += 1;
-                    if !order_takes_it {
-                        prop_assert!(record.refund(0));
-                        prop_assert!(!record.refund(0));
+                    // As the order does with what is not its total.
+                    if !order_takes_it || record.captured().amount != 4_200 {
+                        prop_assert!(record.refund(now_ms));
+                        prop_assert!(!record.refund(now_ms));
                     }
                 }
+                Duty::Refund => prop_assert_eq!(record.payment.status, Status::Refunding),
                 Duty::TellRefunded => returned += 1,
-                Duty::CancelAtProvider => prop_assert_eq!(record.payment.status, Status::Cancelled),
-                Duty::TellStaff => prop_assert!(order_takes_it),
-                Duty::Nothing => {}
+                Duty::CancelAtProvider | Duty::WithdrawCreate => {
+                    prop_assert_eq!(record.payment.status, Status::Cancelled);
+                    prop_assert!(record.is_awaited(), "its provider is asked until it has said what became of it");
+                }
+                Duty::TellStaff(_) | Duty::Nothing => {}
             }
-            prop_assert!(paid <= 1 && returned <= 1);
-            prop_assert_eq!(captured, paid == 1, "money that came is told of, whatever came before");
-            let has_money = matches!(record.payment.status, Status::Captured | Status::Refunding | Status::Refunded);
-            prop_assert_eq!(has_money, paid == 1);
+            prop_assert!(paid <= 1 && returned <= paid);
+            prop_assert_eq!(came.is_some(), paid == 1, "money that came is told of, whatever came before");
+            prop_assert_eq!(record.has_money(), paid == 1);
+            if let Some(came) = came {
+                prop_assert_eq!(record.captured().amount, came);
+                prop_assert!(record.refund.as_ref().is_none_or(|refund| refund.amount.amount == came));
+            }
+            prop_assert!(record.mismatch.is_none() || record.is_awaited());
             prop_assert!(record.payment.redirect_url.is_none() || record.payment.status == Status::ActionRequired);
         }
-        prop_assert!(returned == 0 || !order_takes_it);
+    }
+
+    #[test]
+    fn a_refused_refund_is_asked_for_again_over_hours_and_then_left_to_a_person(late_ms in 0..60_000_u64) {
+        let mut record = record();
+        assert_eq!(record.told(State::Captured, "r", &Money::new(4_200, "CNY"), String::new()), Duty::PayOrder);
+        assert!(record.refund(0));
+        let (mut now_ms, mut asked) = (0, 0);
+        while record.refund_refused(now_ms) == Duty::TellStaff(Task::Refund) {
+            record.open_task(Task::Refund, "no", now_ms);
+            let Some(again_ms) = record.refund.as_ref().and_then(|refund| refund.again_ms) else { break };
+            prop_assert_eq!(record.refund_again(again_ms - 1, false), Duty::Nothing);
+            prop_assert!(record.ask_ms <= again_ms);
+            now_ms = again_ms + late_ms;
+            prop_assert_eq!(record.refund_again(now_ms, false), Duty::Refund);
+            asked += 1;
+        }
+        prop_assert!(asked == 6 && now_ms > 40 * 60 * 60_000);
+        prop_assert_eq!(record.refund_again(u64::MAX / 2, false), Duty::Nothing);
+        prop_assert!(record.is_awaited() && record.tasks.contains_key(&Task::Refund));
+        prop_assert_eq!(record.refund_again(now_ms, true), Duty::Refund, "a person may");
+        prop_assert_eq!(record.hear(News::Refunded), Duty::TellRefunded);
+        prop_assert!(record.tasks.is_empty() && !record.is_awaited());
     }
 
     #[test]
@@ -109,14 +199,35 @@ fn another_amount_currency_or_reference_is_another_payment() {
 }
 
 #[test]
-fn a_payment_given_up_while_it_starts_is_cancelled_when_it_has_started() {
+fn another_amount_stays_a_task_until_the_right_one_is_told_or_a_person_settles_it() {
     let mut record = record();
-    assert_eq!(record.give_up(), Duty::Nothing);
-    assert!(record.is_awaited(), "its provider is asked until it has said something");
-    record.hear(News::NoAnswer);
-    assert!(record.is_awaited());
+    let told = |record: &mut crate::ledger::Record, amount| record.told(State::Captured, "r", &Money::new(amount, "CNY"), String::new());
+    record.hear(News::ActionRequired { redirect_url: None });
+    assert_eq!(told(&mut record, 1), Duty::TellStaff(Task::Mismatch));
+    assert_eq!(told(&mut record, 1), Duty::Nothing, "said again, it is nothing new");
+    record.give_up(0);
+    assert_eq!((told(&mut record, 1), record.payment.status), (Duty::Nothing, Status::Cancelled));
+    record.hear(News::Cancelled);
+    assert!(record.is_awaited() && record.mismatch.is_some());
+    let mut by_hand = record.clone();
+    assert_eq!(told(&mut record, 4_200), Duty::PayOrder);
+    assert!(record.mismatch.is_none());
+    assert_eq!(by_hand.settle(Settlement::Return, 0), Ok(Duty::PayOrder));
+    assert!(by_hand.refund(0) && by_hand.refund.unwrap().amount == Money::new(1, "CNY"));
+}
+
+#[test]
+fn a_payment_given_up_while_it_starts_is_asked_about_until_nothing_can_come_of_it() {
+    let mut record = record();
+    assert_eq!(record.give_up(0), Duty::WithdrawCreate);
+    record.withdrawn(0);
+    assert_eq!(record.ended(60_000, String::new()), Duty::Nothing);
+    assert!(record.is_awaited(), "a try may be under way");
+    let mut late = record.clone();
+    assert_eq!(late.told(State::Captured, "r", &Money::new(4_200, "CNY"), String::new()), Duty::PayOrder);
+    record.ended(120_000, String::new());
+    assert!(!record.is_awaited());
     assert_eq!(record.hear(News::ActionRequired { redirect_url: None }), Duty::CancelAtProvider);
-    assert_eq!(record.hear(News::Captured), Duty::PayOrder);
 }
 
 #[test]

@@ -7,10 +7,12 @@ use souk_sdk::commerce::cart::{self, Contact};
 use souk_sdk::commerce::cart_review::Reviewed;
 use souk_sdk::commerce::catalog;
 use souk_sdk::commerce::checkout::{self, AddressField, CartError, Country, Details, Error};
+use souk_sdk::commerce::order_placing::{self, Error as PlacingError};
 use souk_sdk::commerce::payment::{self, Method};
 use souk_sdk::commerce::types::{Address, FieldError};
+use souk_sdk::commerce::unpaid_orders::Holder;
 use souk_sdk::web::{self, Fields, Problem, Request, Response};
-use souk_sdk::{config, entry};
+use souk_sdk::{config, entry, session};
 
 use crate::basket::{self, Current, alert, personal};
 use crate::differences::{self, Seen};
@@ -328,7 +330,16 @@ pub fn place(request: &Request) -> Result<Response, Problem> {
     let Some(id) = basket::id() else { return Ok(before(&site, fingerprint).unwrap_or_else(|| to(&site, "/cart"))) };
     let seen = Seen::of(&form);
     let again = |notice: &str| review(&site, Some(notice), seen.as_ref()).unwrap_or_else(|back| back);
-    Ok(match checkout::place(&id, method, Some(fingerprint), site.locale) {
+    let holder = Holder { address: request.client_address.clone(), session: session::id().ok() };
+    let placed = match order_placing::place(&id, method, Some(fingerprint), site.locale, &holder) {
+        Ok(placed) => Ok(placed),
+        Err(PlacingError::Checkout(error)) => Err(error),
+        Err(PlacingError::Limited(_)) => {
+            let en = "Orders that are not paid yet hold too many goods. Pay for one of them, cancel it, or order less.";
+            return Ok(again(site.say(en, "尚未支付的订单占用了过多商品。请先支付或取消其中一个订单，或减少购买数量。")));
+        }
+    };
+    Ok(match placed {
         Ok(placed) => {
             // The cart stays the session's: sent again, the form leads to the same order.
             mine::remember(&placed.token, fingerprint);

@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 use souk_sdk::clock;
+use souk_sdk::commerce::order_cancellation::{self, Canceller, Outcome};
 use souk_sdk::commerce::orders::{self, Order, Status};
 use souk_sdk::commerce::payment::{self, Payment, Status as Paying};
 use souk_sdk::web::{self, Problem, Request, Response};
@@ -57,8 +58,8 @@ pub fn check(request: &Request) -> Response {
 pub fn cancel(request: &Request) -> Response {
     let site = Site::of(request);
     let token = request.param("token");
-    if !orders::cancel(token, "by the shopper") {
-        let notice = site.say("The order is paid and can no longer be cancelled here.", "订单已支付，无法在此取消。");
+    if order_cancellation::cancel(token, Canceller::Shopper, "by the shopper") == Outcome::Sent {
+        let notice = site.say("The order is on its way and can no longer be cancelled here.", "订单已发货，无法在此取消。");
         return with_notice(&site, token, notice).unwrap_or_else(|| crate::not_found(request));
     }
     Response { await_effects: true, ..web::redirect(&site.link(&format!("/orders/{token}"))) }
@@ -97,18 +98,24 @@ pub fn state(site: &Site, order: &Order, payment: Option<&Payment>) -> (&'static
         ),
         (Status::PaymentPending, _) => (
             site.say("We are starting your payment", "正在处理支付"),
-            site.say("We are contacting the payment provider. This page updates by itself.", "正在联系支付服务商，此页面会自动更新。"),
+            site.say(
+                "We are contacting the payment provider. This page updates by itself. If it takes too long, choose another way to pay: should the first one charge you after all, we refund it.",
+                "正在联系支付服务商，此页面会自动更新。如等待过久，可更换支付方式；若之前的支付仍然扣款，款项将自动退回。",
+            ),
         ),
         (Status::Placed, _) => {
             (site.say("Thank you for your order", "下单成功，感谢惠顾"), site.say("Your payment has arrived, and we are packing your order.", "我们已收到您的付款，正在为您备货。"))
         }
         (Status::Fulfilled, _) => (site.say("Your order is on its way", "订单已发货"), site.say("It has left our warehouse.", "商品已出库，请留意收货。")),
         (Status::Cancelled, _) => {
-            (site.say("The order was cancelled", "订单已取消"), site.say("Nothing will be sent, and you owe nothing.", "订单不会发货，您也无需付款。"))
+            (
+                site.say("The order was cancelled", "订单已取消"),
+                site.say("Nothing will be sent, and you owe nothing. Should a payment arrive all the same, we refund it.", "订单不会发货，您也无需付款。如仍有款项到账，将自动原路退回。"),
+            )
         }
         (Status::Refunding, _) => (
             site.say("Your refund is on its way", "退款处理中"),
-            site.say("The payment came too late for the goods. We are refunding all of it the way you paid.", "付款到账时商品已无法保留，款项将原路全额退回。"),
+            site.say("Nothing will be sent. We are refunding all of it the way you paid.", "订单不会发货，您支付的款项将原路全额退回。"),
         ),
         (Status::Refunded, _) => (site.say("You were refunded", "已退款"), site.say("All of it went back the way you paid.", "款项已原路全额退回。")),
     }
@@ -121,6 +128,7 @@ fn happened(site: &Site, kind: &str) -> Option<&'static str> {
         "order.cancelled" => site.say("Cancelled", "订单取消"),
         "order.fulfilled" => site.say("Sent", "已发货"),
         "payment.owed" => site.say("Refund started", "发起退款"),
+        "payment.mismatch" => site.say("Another amount was paid than was asked for: we are looking at it", "收到的金额与订单不符，正在人工核实"),
         "payment.refunded" => site.say("Refund done", "退款完成"),
         _ => return None,
     })
@@ -132,7 +140,8 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
     let pending = order.status == Status::PaymentPending;
     let pay_url = payment.filter(|_| pending).and_then(|payment| payment.redirect_url.as_deref());
     let asks = pending && payment.is_some_and(|payment| matches!(payment.status, Paying::ActionRequired | Paying::Unknown));
-    let may_choose = pending && payment.is_some_and(|payment| matches!(payment.status, Paying::Declined | Paying::Cancelled | Paying::ActionRequired));
+    let may_choose = pending && payment.is_some_and(|payment| !matches!(payment.status, Paying::Captured | Paying::Refunding | Paying::Refunded));
+    let may_cancel = pending || order.status == Status::Placed;
     let methods = if may_choose { payment::methods(&order.totals.total, site.locale) } else { Vec::new() };
     site.own_page(
         title,
@@ -156,12 +165,12 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
                             button.full.plain[pay_url.is_some()] { (site.say("Pay this way", "使用此方式支付")) }
                         }
                     }
-                    @if pending {
+                    @if may_cancel {
                         div.order-actions {
-                            form method="post" action=(link("/change")) { button.plain { (site.say("Change the order", "修改订单")) } }
+                            @if pending { form method="post" action=(link("/change")) { button.plain { (site.say("Change the order", "修改订单")) } } }
                             form method="post" action=(link("/cancel")) { button.plain { (site.say("Cancel the order", "取消订单")) } }
                         }
-                        p.hint { (site.say("To change it, this order is given up, and all of it is put into your cart again.", "修改订单会取消当前订单，商品将放回购物车。")) }
+                        @if pending { p.hint { (site.say("To change it, this order is given up, and all of it is put into your cart again.", "修改订单会取消当前订单，商品将放回购物车。")) } }
                     }
                     @if order.status == Status::Cancelled {
                         form.order-actions method="post" action=(link("/change")) { button.plain { (site.say("Put it into the cart again", "重新加入购物车")) } }

@@ -1,0 +1,24 @@
+//! What the retailer can change.
+
+use souk_sdk::config;
+
+config! {
+    /// How long an order waits for its payment, and how much unpaid orders may hold. 0 is no limit.
+    pub struct Settings {
+        /// After so long an unpaid order is given up, however often its payment is tried again.
+        unpaid_minutes_max: u32 = 90, in 30..=10080;
+        /// Whether shoppers may cancel a paid order that is not sent yet.
+        shopper_cancels_paid: bool = true;
+        orders_per_session_max: u32 = 5;
+        orders_per_email_max: u32 = 10;
+        /// An office shares one address: it is one network.
+        orders_per_network_max: u32 = 40;
+        units_per_session_max: u32 = 300;
+        units_per_email_max: u32 = 300;
+        units_per_network_max: u32 = 400;
+        /// Of what there is of a sku, so much may be held by unpaid orders of one network; 100 is no limit.
+        sku_percent_per_network_max: u32 = 50, in 1..=100;
+        /// So much of each sku may be held in any case.
+        sku_units_per_network_min: u32 = 20, in 1..=1000000;
+    }
+}
