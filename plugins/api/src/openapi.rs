@@ -127,7 +127,7 @@ pub fn document() -> Value {
                 "type": "object", "required": ["payment_method"], "properties": { "payment_method": text(), "fingerprint": optional(text()) },
             }), object(json!({ "number": text(), "token": text(), "payment_id": text(), "total": reference("Money") })))) },
             "/api/v1/orders/{token}": get("getOrder", "An order with its newest payment", parameters(&["token"]), reference("Order")),
-            "/api/v1/orders/{token}/cancel": { "post": change_to("cancelOrder", "Gives up an order that is not paid", &["token"], Value::Null, reference("Order")) },
+            "/api/v1/orders/{token}/cancel": { "post": change_to("cancelOrder", "Cancels an order that is not sent; what was paid goes back", &["token"], Value::Null, reference("Order")) },
             "/api/v1/orders/{token}/cart": { "post": created_at(change_to(
                 "reopenOrder", "Makes a cart of an order that is not paid, and gives the order up", &["token"], Value::Null,
                 object(json!({ "cart": text(), "left_out": list(text()) })),
