@@ -20,7 +20,7 @@ async fn a_shopper_browses_in_both_languages_and_an_app_reads_the_same() {
         let page = get(prefix).await;
         assert_eq!(page.status(), 200);
         let csp = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
-        assert!(csp.contains("default-src 'self'"), "{csp}");
+        assert!(csp.contains("script-src 'self'") && csp.contains("worker-src 'none'"), "{csp}");
         let body = page.text().await.unwrap();
         assert!(words.iter().all(|word| body.contains(word)), "{prefix}");
     }

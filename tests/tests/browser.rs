@@ -1,9 +1,10 @@
 //! A purchase in Chromium, with scripts and without, in English and Chinese,
 //! wide and narrow. Each page is held to WCAG 2.2 AA by axe-core, and its
-//! picture is kept under `target/screenshots`.
+//! picture is kept under `target/screenshots`. And what a plugin's page can reach
+//! from there, and leave behind.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use fantoccini::wd::Capabilities;
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::{Value, json};
-use souk_tests::Shop;
+use souk_tests::{Shop, copy, grant, root, store};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const AXE: &str = include_str!("../browser/axe.min.js");
@@ -229,5 +230,92 @@ async fn mistakes_in_an_address_are_shown_at_their_fields() {
     browser.client.find(Locator::Id("country")).await.unwrap().select_by_value("US").await.unwrap();
     browser.client.wait().for_element(Locator::Css("#region option[value=CA]")).await.unwrap();
     browser.look("address-in-america", "#postal-code[required]").await;
+    browser.client.clone().close().await.unwrap();
+}
+
+/// What `takeover.js` of the guest could do where the operator granted these scripts.
+async fn done_by_a_page(granted: &str) -> (Browser, Driver, Shop, String) {
+    let store = store();
+    let guest = store.path().join("store/plugins/hostile-service");
+    copy(&root().join("target/guests/hostile-service"), &guest);
+    let manifest = fs::read_to_string(guest.join("plugin.toml")).unwrap();
+    fs::write(guest.join("plugin.toml"), format!("{manifest}\n[pages]\nscripts = \"{granted}\"\n")).unwrap();
+    grant(&store, "hostile-service");
+    let shop = Shop::serve(store);
+    let driver = Driver::start();
+    let browser = Browser::open(&driver, "en", true, 1200).await;
+    browser.go(format!("{}/hostile/takeover", shop.url)).await;
+    if granted != "none" {
+        browser.client.wait().at_most(PATIENCE).for_element(Locator::XPath("//title[starts-with(text(), 'done:')]")).await.expect("its script runs");
+    }
+    let done = browser.client.title().await.unwrap();
+    (browser, driver, shop, done)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugins_page_takes_over_no_other() {
+    for (granted, done) in [("none", "none"), ("sandboxed", "done:"), ("shop", "done: cart storage cookie")] {
+        let (browser, _driver, shop, could) = done_by_a_page(granted).await;
+        assert_eq!(could.trim(), done, "{granted}");
+        browser.go(format!("{}/en/cart", shop.url)).await;
+        browser.text(".lost").await;
+        let workers = "const done = arguments[0]; navigator.serviceWorker.getRegistrations().then((found) => done(found.length))";
+        assert_eq!(browser.client.execute_async(workers, Vec::new()).await.unwrap(), json!(0), "{granted}");
+        browser.client.clone().close().await.unwrap();
+    }
+}
+
+/// A shop as it was before it had a list of headers: it lets a worker be for all pages.
+fn answer_as_before(listener: &std::net::TcpListener, done: &std::sync::atomic::AtomicBool) {
+    const PAGE: &str = "<!doctype html><title>caught</title><script>navigator.serviceWorker.register('/hostile/worker.js', { scope: '/' })</script>";
+    const WORKER: &str = "self.addEventListener('install', () => self.skipWaiting());
+        self.addEventListener('activate', (event) => event.waitUntil(self.clients.claim()));
+        self.addEventListener('fetch', (event) => event.respondWith(new Response('<title>stolen</title>', { headers: { 'content-type': 'text/html' } })))";
+    for stream in listener.incoming() {
+        if done.load(std::sync::atomic::Ordering::SeqCst) {
+            return;
+        }
+        let mut stream = stream.unwrap();
+        let mut asked = String::new();
+        BufReader::new(&stream).read_line(&mut asked).unwrap_or_default();
+        let (kind, body) = if asked.contains("worker.js") { ("text/javascript", WORKER) } else { ("text/html", PAGE) };
+        let length = body.len();
+        let _ = write!(
+            stream,
+            "HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\nservice-worker-allowed: /\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_browser_that_was_caught_before_is_healed_by_the_shop() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let before = std::thread::spawn({
+        let done = done.clone();
+        move || answer_as_before(&listener, &done)
+    });
+    let driver = Driver::start();
+    let browser = Browser::open(&driver, "en", true, 1200).await;
+    browser.go(format!("http://{address}/hostile/takeover")).await;
+    let caught = "const done = arguments[0]; navigator.serviceWorker.ready.then(() => done(true))";
+    browser.client.execute_async(caught, Vec::new()).await.unwrap();
+    browser.go(format!("http://{address}/en/cart")).await;
+    assert_eq!(browser.client.title().await.unwrap(), "stolen", "the worker answers for all pages");
+    done.store(true, std::sync::atomic::Ordering::SeqCst);
+    drop(std::net::TcpStream::connect(address));
+    before.join().unwrap();
+
+    let store = store();
+    let settings = store.path().join("store/souk.toml");
+    let text = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, text.replacen("127.0.0.1:0", &address.to_string(), 1)).unwrap();
+    let shop = Shop::serve(store);
+    browser.go(format!("{}/en/cart", shop.url)).await;
+    // The page that the worker answered for is loaded anew by the one that takes its place.
+    browser.client.wait().at_most(PATIENCE).for_element(Locator::Css(".lost")).await.expect("the shop's own page");
+    let workers = "const done = arguments[0]; navigator.serviceWorker.getRegistrations().then((found) => done(found.length))";
+    assert_eq!(browser.client.execute_async(workers, Vec::new()).await.unwrap(), json!(0));
     browser.client.clone().close().await.unwrap();
 }

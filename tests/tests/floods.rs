@@ -89,7 +89,7 @@ async fn whatever_bytes_come_are_answered_or_hung_up_on() {
     const REQUESTS: u64 = 2_000;
     const WHOLE: [&str; 4] = [
         "GET /en/products?page=2&sort=price HTTP/1.1\r\nhost: a\r\naccept-encoding: br;q=0.5, gzip\r\naccept-language: zh, en;q=0.8\r\ncookie: souk=x.y; souk_locale=zh-CN\r\nif-none-match: \"x\"\r\nconnection: close\r\n\r\n",
-        "POST /api/v1/carts/none/lines HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\nidempotency-key: k\r\ncontent-length: 27\r\nconnection: close\r\n\r\n{\"sku\":\"x\",\"quantity\":1.50}",
+        "POST /api/v1/carts/none/lines HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\nidempotency-key: 6a0f2c1e-93b7-4d58-8e21-7f4c5b6d9a03\r\ncontent-length: 27\r\nconnection: close\r\n\r\n{\"sku\":\"x\",\"quantity\":1.50}",
         "POST /en/cart/lines HTTP/1.1\r\nhost: a\r\norigin: http://a\r\ncontent-type: application/x-www-form-urlencoded\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n5\r\nsku=x\r\na\r\n&quantity=\r\n0\r\n\r\n",
         "GET /media/..%2f..%2fsouk.toml HTTP/1.1\r\nhost: a\r\nrange: bytes=0-9,5-\r\nconnection: close\r\n\r\n",
     ];

@@ -47,8 +47,8 @@ async fn a_request_goes_in_and_its_answer_comes_out() {
     let answer = client().post(format!("{}{target}", shop.url)).header("x-asked", "for tea").body(body.clone()).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 200);
     let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
-    assert_eq!((header("x-method"), header("x-target"), header("x-seen")), ("POST".into(), target.into(), "for tea".into()));
-    assert_eq!(header("x-address"), shop.url);
+    assert_eq!((header("x-plugin-method"), header("x-plugin-target"), header("x-plugin-seen")), ("POST".into(), target.into(), "for tea".into()));
+    assert_eq!(header("x-plugin-address"), shop.url);
     assert_eq!(header("content-security-policy").split(' ').next(), Some("default-src"), "as all answers of the shop");
     assert_eq!(answer.text().await.unwrap(), body);
     assert_eq!(get(&shop, "/wasi/fields").await, (200, "done".into()));
@@ -85,7 +85,7 @@ async fn requests_reach_granted_hosts_before_the_first_write() {
     let answer = client().get(format!("{}/wasi/own", shop.url)).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 200);
     let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
-    assert_eq!((header("x-method"), header("x-target"), header("x-seen")), ("POST".into(), "/wasi/echo/there?a=1".into(), "by the plugin".into()));
+    assert_eq!((header("x-plugin-method"), header("x-plugin-target"), header("x-plugin-seen")), ("POST".into(), "/wasi/echo/there?a=1".into(), "by the plugin".into()));
     assert_eq!(answer.text().await.unwrap(), "ping");
     for path in ["foreign", "after"] {
         let (status, code) = get(&shop, &format!("/wasi/{path}")).await;

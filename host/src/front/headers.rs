@@ -1,78 +1,155 @@
 //! Headers: the host's own for security, and what plugins may see and set.
+//!
+//! All pages of a shop share one origin, so what a plugin says of its own page
+//! could reach all others, and outlive it in shoppers' browsers and in caches.
+//! So its headers are a list of what may pass ([`cleaned`]), and the policy of
+//! its pages ([`SecurityHeaders::page_policy`]) gives them what the operator
+//! granted: scripts of the plugin's own files or none, forms to its own routes.
+
+use std::collections::BTreeSet;
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
+use reqwest::Url;
 
+use super::routes::SitePage;
 use crate::front::config::ServerConfig;
+use crate::shop::manifest::Scripts;
 
 const HEADERS_MAX: usize = 64;
 const HEADER_BYTES_MAX: usize = 8 << 10;
 /// Scripts in a file opened on its own must not run as the shop.
-const FILE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
-const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+const FILE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox";
+/// Also for the host's own pages, which need nothing.
+const DATA_POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// Of an answer that a plugin lets caches keep: it may be gone by then.
+const MAX_AGE_S: u32 = 3_600;
+const REFRESH_S_MAX: u32 = 86_400;
+const COOKIE_BYTES_MAX: usize = 512;
+const COOKIE_AGE_MAX: cookie::time::Duration = cookie::time::Duration::days(30);
 
 /// The same for every answer, made once.
 pub struct SecurityHeaders {
-    document_policy: HeaderValue,
+    /// Where forms may lead besides the shop, each behind a space.
+    forms: String,
+    /// Where pictures may come from, alike.
+    images: String,
     https: bool,
 }
 
 impl SecurityHeaders {
     pub fn new(config: &ServerConfig, https: bool) -> Self {
         let joined = |origins: &[String]| origins.iter().map(|origin| format!(" {origin}")).collect::<String>();
-        let (forms, images) = (joined(&config.form_action_origins), joined(&config.image_origins));
-        let policy = format!(
-            "default-src 'self'; img-src 'self' data:{images}; style-src 'self'; script-src 'self'; object-src 'none'; \
-             base-uri 'none'; form-action 'self'{forms}; frame-ancestors 'none'"
-        );
-        // `ServerConfig::problems` has seen that the origins fit into a header.
-        let document_policy = HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static(DATA_POLICY));
-        Self { document_policy, https }
+        Self { forms: joined(&config.form_action_origins), images: joined(&config.image_origins), https }
     }
 
+    /// Of a plugin's pages. The second policy narrows `'self'` to the plugin's own
+    /// paths: a source with a path needs a host, and only the client knows by which
+    /// name it reached the shop.
+    pub fn page_policy(&self, page: &SitePage) -> HeaderValue {
+        let (scripts, own_scripts) = match page.scripts {
+            Scripts::None => ("", String::new()),
+            Scripts::Sandboxed => ("script-src 'self'; connect-src 'self'; sandbox allow-scripts allow-forms; ", own_scripts(&page.plugin)),
+            Scripts::Shop => ("script-src 'self'; connect-src 'self'; manifest-src 'self'; ", own_scripts(&page.plugin)),
+        };
+        let Self { forms, images, .. } = self;
+        let own_forms: String = page.forms.iter().map(|path| format!(" *:*{path}")).collect();
+        let no_forms = if own_forms.is_empty() && forms.is_empty() { " 'none'" } else { "" };
+        let policy = format!(
+            "default-src 'none'; img-src 'self' data:{images}; style-src 'self'; font-src 'self'; media-src 'self'; {scripts}\
+             worker-src 'none'; base-uri 'none'; form-action 'self'{forms}; frame-ancestors 'none', \
+             {own_scripts}form-action{no_forms}{own_forms}{forms}"
+        );
+        // `ServerConfig::problems` has seen that the origins fit into a header.
+        HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static(DATA_POLICY))
+    }
+
+    /// For what the host says itself, and data.
     pub fn add(&self, headers: &mut HeaderMap) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(DATA_POLICY));
+        self.add_everywhere(headers);
+        self.add_to_document(headers, false);
+    }
+
+    /// For a plugin's answer. Whatever is no page gets the policy of data: it is
+    /// for the content type to show that it is one.
+    pub fn add_to_answer(&self, headers: &mut HeaderMap, policy: &HeaderValue, page: &SitePage, secret_path: bool) {
+        self.add_everywhere(headers);
+        let is_page = headers.get(header::CONTENT_TYPE).is_some_and(|kind| essence_is(kind, "text/html"));
+        if !is_page {
+            headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(DATA_POLICY));
+            if secret_path {
+                headers.insert(header::REFERRER_POLICY, NO_REFERRER);
+            }
+            return;
+        }
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy.clone());
+        self.add_to_document(headers, secret_path);
+        // Browsers refuse a page that has both an origin and a group of windows of its own.
+        if page.scripts == Scripts::Sandboxed {
+            headers.remove("cross-origin-opener-policy");
+        }
+    }
+
+    /// For assets and media.
+    pub fn add_to_file(&self, headers: &mut HeaderMap) {
+        self.add_everywhere(headers);
+        // Opened on its own, a picture or a film is in a page of the browser's, which needs no leave.
+        let is_seen_or_heard = headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+            let kind = kind.as_bytes();
+            let shown = [&b"image/"[..], b"audio/", b"video/", b"font/"].iter().any(|family| kind.starts_with(family));
+            shown && !kind.windows(3).any(|part| part == b"xml")
+        });
+        if !is_seen_or_heard {
+            headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(FILE_POLICY));
+        }
+    }
+
+    fn add_everywhere(&self, headers: &mut HeaderMap) {
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if self.https {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
         }
-        let is_data = headers.get(header::CONTENT_TYPE).is_some_and(|t| t.as_bytes().ends_with(b"json"));
-        if is_data {
-            headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(DATA_POLICY));
-            return;
-        }
-        headers.insert(header::CONTENT_SECURITY_POLICY, self.document_policy.clone());
-        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("strict-origin-when-cross-origin"));
+    }
+
+    fn add_to_document(&self, headers: &mut HeaderMap, secret_path: bool) {
+        let referrer = if secret_path { NO_REFERRER } else { HeaderValue::from_static("strict-origin-when-cross-origin") };
+        headers.insert(header::REFERRER_POLICY, referrer);
         headers.insert(
             HeaderName::from_static("permissions-policy"),
             HeaderValue::from_static("camera=(), microphone=(), geolocation=(), browsing-topics=()"),
         );
         headers.insert(HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin"));
     }
+}
 
-    /// For assets and media.
-    pub fn add_to_file(&self, headers: &mut HeaderMap) {
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if self.https {
-            headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
-        }
-        let can_run = headers.get(header::CONTENT_TYPE).is_none_or(|t| {
-            let kind = t.as_bytes();
-            kind.starts_with(b"text/html") || kind.windows(3).any(|w| w == b"xml") || kind == b"application/pdf"
-        });
-        if can_run {
-            headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(FILE_POLICY));
-        }
-    }
+const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+
+fn own_scripts(plugin: &str) -> String {
+    format!("script-src *:*/assets/{plugin}/; ")
+}
+
+/// Whether a content type is this one, whatever its parameters.
+fn essence_is(kind: &HeaderValue, essence: &str) -> bool {
+    let kind = kind.as_bytes();
+    let end = kind.iter().position(|byte| *byte == b';').unwrap_or(kind.len());
+    kind[..end].trim_ascii().eq_ignore_ascii_case(essence.as_bytes())
 }
 
 /// What a plugin sees of the request's headers: nothing that authenticates a
-/// browser, speaks of the connection, or that a client could forge about the
-/// shop's address and end up in a page kept for everyone (`config.shop` has it).
-pub fn shown_to_plugin(headers: &HeaderMap) -> Vec<(String, String)> {
+/// client or tells where a shopper was before, nothing that speaks of the
+/// connection, or that a client could forge about the shop's address and end up
+/// in a page kept for everyone (`config.shop` has it).
+pub fn shown_to_plugin(headers: &HeaderMap, authorization: bool) -> Vec<(String, String)> {
     let mut shown = Vec::with_capacity(headers.len());
     for (name, value) in headers {
         let text = name.as_str();
-        if matches!(*name, header::COOKIE | header::HOST) || is_of_connection(text) || text.starts_with("x-forwarded-") || matches!(text, "forwarded" | "x-real-ip") {
+        let is_secret = match *name {
+            header::AUTHORIZATION => !authorization,
+            header::COOKIE | header::HOST | header::REFERER => true,
+            _ => matches!(text, "forwarded" | "x-real-ip") || text.starts_with("x-forwarded-"),
+        };
+        if is_secret || is_of_connection(text) {
             continue;
         }
         if let Ok(value) = std::str::from_utf8(value.as_bytes()) {
@@ -89,30 +166,14 @@ fn is_of_connection(name: &str) -> bool {
     )
 }
 
-/// Decided by the host whatever a plugin says.
-fn is_hosts_own(name: &str, cross_site_route: bool) -> bool {
-    is_of_connection(name)
-        || matches!(
-            name,
-            "content-length"
-                | "date"
-                | "server"
-                | "alt-svc"
-                | "clear-site-data"
-                | "content-security-policy"
-                | "content-security-policy-report-only"
-                | "cross-origin-embedder-policy"
-                | "cross-origin-opener-policy"
-                | "cross-origin-resource-policy"
-                | "permissions-policy"
-                | "referrer-policy"
-                | "strict-transport-security"
-                | "x-content-type-options"
-                | "x-frame-options"
-                | "x-request-id"
-                | "idempotent-replayed"
-        )
-        || (name.starts_with("access-control-") && !cross_site_route)
+/// Whose answer it is.
+#[derive(Clone, Copy)]
+pub struct Answerer<'a> {
+    pub plugin: &'a str,
+    /// Granted, without the plugin's name before them.
+    pub cookies: &'a BTreeSet<String>,
+    pub cross_site_route: bool,
+    pub https: bool,
 }
 
 /// A plugin's headers as they may be sent. What may not is left out, with the
@@ -123,7 +184,7 @@ pub struct Cleaned {
     pub dropped: Vec<String>,
 }
 
-pub fn cleaned(plugin: &str, cross_site_route: bool, https: bool, given: &[(String, String)]) -> Cleaned {
+pub fn cleaned(answerer: Answerer<'_>, given: &[(String, String)]) -> Cleaned {
     // Room for the host's own without growing.
     let mut out = Cleaned { headers: HeaderMap::with_capacity(given.len().min(HEADERS_MAX) + 8), sets_cookie: false, dropped: Vec::new() };
     for (name, value) in given {
@@ -131,7 +192,7 @@ pub fn cleaned(plugin: &str, cross_site_route: bool, https: bool, given: &[(Stri
             out.dropped.push(format!("{name}: more than {HEADERS_MAX} headers"));
             break;
         }
-        let (Ok(name), Ok(mut header_value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) else {
+        let (Ok(name), Ok(header_value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) else {
             out.dropped.push(format!("{name:?}: not a valid header"));
             continue;
         };
@@ -139,47 +200,181 @@ pub fn cleaned(plugin: &str, cross_site_route: bool, https: bool, given: &[(Stri
             out.dropped.push(format!("{name}: longer than {HEADER_BYTES_MAX} bytes"));
             continue;
         }
-        if is_hosts_own(name.as_str(), cross_site_route) {
-            out.dropped.push(format!("{name}: set by the host alone"));
-            continue;
-        }
-        if name == header::SET_COOKIE {
-            match plugin_cookie(plugin, https, value) {
-                Some(cookie) => header_value = cookie,
-                None => {
-                    out.dropped.push(format!("set-cookie: a plugin may set cookies named `{plugin}-…` and `{LOCALE_COOKIE}`"));
-                    continue;
+        match passed(answerer, name.as_str(), value, header_value) {
+            Ok(value) => {
+                out.sets_cookie |= name == header::SET_COOKIE;
+                if matches!(name.as_str(), "vary" | "link" | "set-cookie") {
+                    out.headers.append(name, value);
+                } else {
+                    out.headers.insert(name, value);
                 }
             }
-            out.sets_cookie = true;
-            out.headers.append(name, header_value);
-        } else if matches!(name.as_str(), "vary" | "link" | "www-authenticate") {
-            out.headers.append(name, header_value);
-        } else {
-            out.headers.insert(name, header_value);
+            Err(reason) => out.dropped.push(format!("{name}: {reason}")),
         }
     }
     out
 }
 
+/// The one list of what a plugin may say to a client. What is not in it is not
+/// known to end with the answer: it could speak to proxies, reach other pages of
+/// the shop, or outlive the plugin. Names that begin with `x-plugin-` are free.
+fn passed(answerer: Answerer<'_>, name: &str, value: &str, as_given: HeaderValue) -> Result<HeaderValue, String> {
+    match name {
+        "accept-patch" | "accept-post" | "allow" | "cache-control" | "content-disposition" | "content-language" | "deprecation" | "etag" | "last-modified"
+        | "location" | "ratelimit" | "ratelimit-policy" | "retry-after" | "sunset" | "vary" | "x-robots-tag" => Ok(as_given),
+        // Browsers take the last of several.
+        "content-type" if !value.contains(',') => Ok(as_given),
+        "content-type" => Err("one type, without a comma".into()),
+        "content-encoding" if matches!(value, "gzip" | "br" | "zstd" | "deflate" | "identity") => Ok(as_given),
+        "content-encoding" => Err("gzip, br, zstd, deflate or identity".into()),
+        "link" => link(value).map(|()| as_given),
+        "refresh" if value.parse().is_ok_and(|seconds: u32| seconds <= REFRESH_S_MAX) => Ok(as_given),
+        "refresh" => Err(format!("the same page again after at most {REFRESH_S_MAX} seconds, and no other")),
+        "set-cookie" => plugin_cookie(answerer, value),
+        // A browser sends what it once asked a person for to all pages of the shop.
+        "www-authenticate" if value.len() >= 6 && value.as_bytes()[..6].eq_ignore_ascii_case(b"bearer") => Ok(as_given),
+        "www-authenticate" => Err("Bearer alone".into()),
+        "access-control-allow-origin" | "access-control-allow-methods" | "access-control-allow-headers" | "access-control-expose-headers"
+        | "access-control-max-age"
+            if answerer.cross_site_route =>
+        {
+            Ok(as_given)
+        }
+        _ if name.starts_with("access-control-") => Err("for routes with `cross-site = true`, and never with credentials".into()),
+        _ if name.starts_with("x-plugin-") => Ok(as_given),
+        _ => Err("not among the headers that a plugin may set (docs/plugins.md); names of its own begin with `x-plugin-`".into()),
+    }
+}
+
+/// Links that say what a page is, not such that have browsers load something.
+fn link(value: &str) -> Result<(), String> {
+    const RELATIONS: [&str; 11] =
+        ["alternate", "author", "canonical", "collection", "describedby", "first", "item", "last", "license", "next", "prev"];
+    for part in value.split(';').skip(1) {
+        let Some((key, relations)) = part.split_once('=') else { continue };
+        let relations = relations.split(',').next().unwrap_or("").trim().trim_matches('"');
+        if key.trim().eq_ignore_ascii_case("rel")
+            && let Some(other) = relations.split_ascii_whitespace().find(|relation| !RELATIONS.contains(relation))
+        {
+            return Err(format!("rel={other} is none of {}", RELATIONS.join(", ")));
+        }
+    }
+    Ok(())
+}
+
+/// `Cache-Control` of an answer that everyone may see, for no longer than a
+/// plugin's absence may go unnoticed.
+pub fn bounded_cache_control(given: &HeaderValue) -> HeaderValue {
+    let given = given.to_str().unwrap_or("").to_ascii_lowercase();
+    let mut kept = Vec::new();
+    for directive in given.split(',').map(str::trim) {
+        match directive.split_once('=') {
+            None if matches!(directive, "no-store" | "no-cache" | "public" | "private" | "must-revalidate") => kept.push(directive.to_owned()),
+            Some((name @ ("max-age" | "s-maxage"), seconds)) => {
+                let seconds = seconds.trim_matches('"').parse().unwrap_or(0_u32).min(MAX_AGE_S);
+                kept.push(format!("{name}={seconds}"));
+            }
+            _ => {}
+        }
+    }
+    // Without an age browsers guess one.
+    if !kept.iter().any(|directive| directive.starts_with("max-age") || directive.starts_with("no-")) {
+        kept.push("no-cache".into());
+    }
+    HeaderValue::from_str(&kept.join(", ")).unwrap_or(HeaderValue::from_static("no-cache"))
+}
+
 /// Which language bare paths lead to; any plugin may offer the choice.
 pub const LOCALE_COOKIE: &str = "souk_locale";
 
-fn plugin_cookie(plugin: &str, https: bool, value: &str) -> Option<HeaderValue> {
-    let mut cookie = cookie::Cookie::parse(value).ok()?;
-    let own = cookie.name().strip_prefix(plugin).is_some_and(|rest| rest.len() > 1 && rest.starts_with('-'));
+fn plugin_cookie(answerer: Answerer<'_>, value: &str) -> Result<HeaderValue, String> {
+    let Answerer { plugin, cookies, https, .. } = answerer;
+    let mut cookie = cookie::Cookie::parse(value).map_err(|error| error.to_string())?;
+    let own = cookie.name().strip_prefix(plugin).and_then(|rest| rest.strip_prefix('-')).is_some_and(|name| cookies.contains(name));
     if !own && cookie.name() != LOCALE_COOKIE {
-        return None;
+        return Err(format!("a plugin may set `{LOCALE_COOKIE}`, and `{plugin}-NAME` where `pages.cookies` has NAME and the operator granted it"));
+    }
+    if cookie.value().len() > COOKIE_BYTES_MAX {
+        return Err(format!("a cookie has at most {COOKIE_BYTES_MAX} bytes"));
+    }
+    // By its age alone: a date could be any.
+    if cookie.expires_datetime().is_some_and(|date| date <= cookie::time::OffsetDateTime::now_utc()) {
+        cookie.set_max_age(cookie::time::Duration::ZERO);
+    } else if cookie.expires_datetime().is_some() && cookie.max_age().is_none() {
+        cookie.set_max_age(COOKIE_AGE_MAX);
+    }
+    cookie.unset_expires();
+    if cookie.max_age().is_some_and(|age| age > COOKIE_AGE_MAX) {
+        cookie.set_max_age(COOKIE_AGE_MAX);
     }
     cookie.set_path("/");
     cookie.unset_domain();
-    if cookie.same_site().is_none() {
+    if cookie.same_site().is_none_or(|site| site == cookie::SameSite::None) {
         cookie.set_same_site(cookie::SameSite::Lax);
     }
     if https {
         cookie.set_secure(true);
     }
-    HeaderValue::from_str(&cookie.to_string()).ok()
+    HeaderValue::from_str(&cookie.to_string()).map_err(|error| error.to_string())
+}
+
+/// Where redirects may lead: the shop, and where the operator lets forms lead
+/// (`server.form-action-origins`), for browsers hold redirects after forms to
+/// the same list.
+pub struct Destinations {
+    base: Option<Url>,
+    listed: Vec<String>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Destination {
+    Allowed,
+    /// Another site, by its origin and its whole address.
+    Elsewhere { origin: String, url: String },
+    Nowhere,
+}
+
+impl Destinations {
+    pub fn new(base_url: &str, config: &ServerConfig) -> Self {
+        Self { base: Url::parse(base_url).ok(), listed: config.form_action_origins.clone() }
+    }
+
+    /// As a browser would read it that asked for a page of `host`.
+    pub fn of(&self, location: &str, host: &str) -> Destination {
+        let Some(base) = &self.base else { return Destination::Nowhere };
+        let Ok(url) = base.join(location) else { return Destination::Nowhere };
+        if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
+            return Destination::Nowhere;
+        }
+        let name = url.host_str().unwrap_or("");
+        let named = url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
+        if url.origin() == base.origin() || named.eq_ignore_ascii_case(host) || self.listed.iter().any(|origin| is_of_origin(&url, origin)) {
+            return Destination::Allowed;
+        }
+        Destination::Elsewhere { origin: url.origin().ascii_serialization(), url: url.into() }
+    }
+}
+
+/// Whether a source as in `form-action` is this URL's: a host may begin with `*.`,
+/// a port be `*`.
+fn is_of_origin(url: &Url, source: &str) -> bool {
+    let Some((scheme, authority)) = source.split_once("://") else { return false };
+    let authority = authority.trim_end_matches('/');
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
+    };
+    let has = url.host_str().unwrap_or("");
+    let is_host = match host.strip_prefix("*.") {
+        Some(parent) => has.len() > parent.len() + 1 && has.to_ascii_lowercase().ends_with(&format!(".{}", parent.to_ascii_lowercase())),
+        None => has.eq_ignore_ascii_case(host),
+    };
+    let is_port = match port {
+        Some("*") => true,
+        Some(port) => url.port_or_known_default().is_some_and(|known| port.parse() == Ok(known)),
+        None => url.port().is_none(),
+    };
+    url.scheme() == scheme && is_host && is_port
 }
 
 /// `If-None-Match` against a tag without its quotes, in any content coding.
@@ -212,32 +407,127 @@ mod tests {
 
     fn clean(given: &[(&str, &str)]) -> Cleaned {
         let given: Vec<_> = given.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-        cleaned("cart", false, true, &given)
+        let cookies = BTreeSet::from(["view".to_owned()]);
+        cleaned(Answerer { plugin: "cart", cookies: &cookies, cross_site_route: false, https: true }, &given)
     }
 
     #[test]
-    fn a_plugin_cannot_inject_or_override() {
-        let out = clean(&[
+    fn only_what_is_on_the_list_is_sent() {
+        let passes = [
+            ("content-type", "text/html"),
+            ("x-plugin-count", "1"),
+            ("cache-control", "no-store"),
+            ("refresh", "4"),
+            ("link", "</en>; rel=\"alternate canonical\"; hreflang=en, </p>; rel=next"),
+            ("www-authenticate", "Bearer realm=\"shop\""),
+            ("content-encoding", "gzip"),
+        ];
+        assert_eq!(clean(&passes).dropped, Vec::<String>::new());
+        let refused = [
             ("x-ok", "1"),
-            ("x-bad", "a\r\nset-cookie: souk=1"),
+            ("x-plugin-bad", "a\r\nset-cookie: souk=1"),
             ("bad name", "1"),
             ("content-length", "0"),
             ("Transfer-Encoding", "chunked"),
             ("Content-Security-Policy", "default-src *"),
             ("connection", "close"),
             ("access-control-allow-origin", "*"),
-        ]);
-        assert_eq!(out.headers.len(), 1);
-        assert_eq!(out.dropped.len(), 7);
+            ("service-worker-allowed", "/"),
+            ("clear-site-data", "\"cookies\""),
+            ("nel", "{}"),
+            ("report-to", "{}"),
+            ("reporting-endpoints", "a=\"https://evil.example\""),
+            ("x-accel-redirect", "/etc/passwd"),
+            ("x-sendfile", "/etc/passwd"),
+            ("surrogate-control", "max-age=9"),
+            ("cdn-cache-control", "max-age=9"),
+            ("speculation-rules", "\"/r.json\""),
+            ("alt-svc", "h3=\":443\""),
+            ("expires", "Thu, 01 Dec 2044 16:00:00 GMT"),
+            ("refresh", "0; url=https://evil.example"),
+            ("link", "<https://evil.example/x.js>; rel=preload; as=script"),
+            ("link", "</a>; rel=next, <https://evil.example>; rel=\"prev stylesheet\""),
+            ("www-authenticate", "Basic realm=\"Your bank\""),
+            ("content-type", "application/json, text/html"),
+            ("content-encoding", "dcb"),
+        ];
+        for (name, value) in refused {
+            assert_eq!(clean(&[(name, value)]).headers.len(), 0, "{name}: {value}");
+        }
     }
 
     #[test]
-    fn cookies_stay_in_the_plugins_own_names() {
+    fn cookies_are_those_that_were_granted() {
         let kept = |value| clean(&[("set-cookie", value)]).headers.get("set-cookie").map(|v| v.to_str().unwrap().to_owned());
         assert_eq!(kept("cart-view=grid; Domain=example.com; HttpOnly").as_deref(), Some("cart-view=grid; HttpOnly; SameSite=Lax; Secure; Path=/"));
+        assert_eq!(kept("cart-view=a; Max-Age=99999999; SameSite=None").as_deref(), Some("cart-view=a; SameSite=Lax; Secure; Path=/; Max-Age=2592000"));
+        assert_eq!(kept("cart-view=a; Expires=Thu, 01 Dec 2044 16:00:00 GMT").as_deref(), Some("cart-view=a; SameSite=Lax; Secure; Path=/; Max-Age=2592000"));
         assert!(kept("souk_locale=zh-CN").is_some());
-        for refused in ["souk=x", "__Host-souk=x", "other-a=1", "cart-=1", "cart=1", "nonsense"] {
+        let large = format!("cart-view={}", "x".repeat(COOKIE_BYTES_MAX + 1));
+        for refused in ["souk=x", "__Host-souk=x", "other-a=1", "cart-=1", "cart=1", "cart-other=1", "nonsense", &large] {
             assert_eq!(kept(refused), None, "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_plugins_word_on_caches_ends_within_the_hour() {
+        for (given, kept) in [
+            ("public, max-age=31536000, immutable", "public, max-age=3600"),
+            ("max-age=60, stale-while-revalidate=31536000", "max-age=60"),
+            ("s-maxage=99999999", "s-maxage=3600, no-cache"),
+            ("No-Store", "no-store"),
+            ("public", "public, no-cache"),
+        ] {
+            assert_eq!(bounded_cache_control(&HeaderValue::from_static(given)), kept, "{given}");
+        }
+    }
+
+    #[test]
+    fn redirects_lead_where_the_operator_lets_them() {
+        let config = ServerConfig {
+            form_action_origins: ["https://pay.example", "https://*.bank.example", "http://pay.example:8080"].map(String::from).into(),
+            ..ServerConfig::default()
+        };
+        let destinations = Destinations::new("https://shop.example", &config);
+        let of = |location| destinations.of(location, "127.0.0.1:8080");
+        for allowed in [
+            "/en/cart",
+            "?a=b",
+            "https://shop.example/en",
+            "http://127.0.0.1:8080/en",
+            "https://pay.example/a?b=c",
+            "https://www.bank.example/",
+            "http://pay.example:8080/",
+        ] {
+            assert_eq!(of(allowed), Destination::Allowed, "{allowed}");
+        }
+        for elsewhere in [
+            "https://evil.example/",
+            "//evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "https:/\\evil.example",
+            "/\t/evil.example",
+            "http://pay.example/",
+            "https://pay.example:444/",
+            "https://bank.example/",
+            "https://evilbank.example/",
+            "https://pay.example.evil.example/",
+        ] {
+            assert!(matches!(of(elsewhere), Destination::Elsewhere { .. }), "{elsewhere}");
+        }
+        for nowhere in ["javascript:alert(1)", "data:text/html,x", "https://", "https://shop.example@pay.example/"] {
+            assert_eq!(of(nowhere), Destination::Nowhere, "{nowhere}");
+        }
+    }
+
+    #[test]
+    fn a_type_is_told_by_its_essence() {
+        for page in ["text/html", "Text/HTML; charset=utf-8", "text/html; x=json", "text/html ;a"] {
+            assert!(essence_is(&HeaderValue::from_static(page), "text/html"), "{page}");
+        }
+        for other in ["application/json", "text/htmlx", "application/problem+json", "x/y; text/html"] {
+            assert!(!essence_is(&HeaderValue::from_static(other), "text/html"), "{other}");
         }
     }
 

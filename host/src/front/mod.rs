@@ -12,6 +12,7 @@
 //! [`page_cache`].
 
 pub mod assets;
+mod browser;
 pub mod compress;
 pub mod config;
 pub mod gate;
@@ -24,6 +25,7 @@ pub mod routes;
 pub mod server;
 mod service;
 pub mod session;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -78,12 +80,17 @@ pub struct SessionId(pub Arc<str>);
 pub struct Idempotency {
     /// 1-255 visible ASCII characters, chosen by the client.
     pub key: String,
-    /// Whose key it is: keys of different callers never meet.
+    /// Whose key it is, beside the session's: a credential, or [`GUEST`]. Keys of
+    /// different callers never meet. Where there is no session either, the key
+    /// itself is hard to guess.
     pub scope: String,
     /// SHA-256 of method, path, query, content type and body: the same key
     /// with another fingerprint is a client's mistake (422).
     pub fingerprint: [u8; 32],
 }
+
+/// The scope of a request without a credential.
+pub const GUEST: &str = "guest";
 
 /// What a handler answered, after its unit ended.
 #[derive(Debug)]

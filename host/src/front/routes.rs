@@ -4,7 +4,7 @@
 //! that a request sees one consistent site. Paths are matched as sent (still
 //! percent-encoded, dot segments untouched); only parameters are decoded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -13,12 +13,14 @@ use percent_encoding::percent_decode_str;
 
 use super::assets::Asset;
 use super::headers::quality_of;
-use crate::shop::manifest::Route;
+use crate::shop::manifest::{Route, Scripts};
 use crate::shop::plugin::Plugin;
 
 /// Paths the host answers itself.
-const RESERVED: [&str; 3] = ["/assets", "/media", "/health"];
+const RESERVED: [&str; 4] = ["/assets", "/media", "/health", super::browser::RESET_PATH];
 const PATH_BYTES_MAX: usize = 512;
+/// Of the paths that a plugin's forms may lead to, which its pages' policy lists.
+const FORM_PATHS_BYTES_MAX: usize = 1_024;
 /// Pages that browsers hold still ask for the assets of the plugins that made
 /// them: replaced assets stay for this many swaps.
 const ASSET_SWAPS_KEPT: u64 = 16;
@@ -47,6 +49,12 @@ pub struct Locale {
     pub tag: String,
     /// `/zh`, or `/zh-cn` where two locales share a language.
     pub prefix: String,
+}
+
+impl Locale {
+    pub fn is_chinese(&self) -> bool {
+        self.tag.split('-').next().is_some_and(|language| language.eq_ignore_ascii_case("zh"))
+    }
 }
 
 struct KeptAsset {
@@ -81,10 +89,22 @@ pub enum MountedAt {
 pub struct SiteRoute {
     pub plugin: Arc<str>,
     pub route: Route,
+    pub page: Arc<SitePage>,
     /// The last answer was kept in the page cache: worth waiting for one
     /// rendering instead of starting many.
     pub caches: AtomicBool,
     pub metrics: std::sync::OnceLock<Arc<super::metrics::RouteMetrics>>,
+}
+
+/// What all pages of one plugin have in common.
+pub struct SitePage {
+    pub plugin: Arc<str>,
+    pub scripts: Scripts,
+    pub cookies: BTreeSet<String>,
+    /// Where its forms may lead, as paths of a content security policy: with a
+    /// slash at the end for all that begin so.
+    pub forms: Vec<String>,
+    pub policy: std::sync::OnceLock<HeaderValue>,
 }
 
 pub enum Found<'s> {
@@ -125,9 +145,19 @@ impl Site {
             let name: Arc<str> = plugin.name().into();
             for route in &plugin.manifest.routes {
                 check_route(&name, route)?;
+            }
+            let page = Arc::new(SitePage {
+                plugin: name.clone(),
+                scripts: plugin.manifest.pages.scripts,
+                cookies: plugin.manifest.pages.cookies.clone(),
+                forms: form_paths(&name, &plugin.manifest.routes, &locales),
+                policy: std::sync::OnceLock::new(),
+            });
+            for route in &plugin.manifest.routes {
                 let shared = Arc::new(SiteRoute {
                     plugin: name.clone(),
                     route: route.clone(),
+                    page: page.clone(),
                     caches: AtomicBool::new(false),
                     metrics: std::sync::OnceLock::new(),
                 });
@@ -181,11 +211,17 @@ impl Site {
         self.assets.get(path).map(|kept| &kept.asset)
     }
 
+    /// Without what only whoever knows the address may know.
+    pub fn path_for_log<'s>(&'s self, path: &'s str) -> &'s str {
+        match self.router.at(path) {
+            Ok(matched) if matched.value.entries.iter().any(|(_, mount)| mount.route.route.secret_path) => &matched.value.path,
+            _ => path,
+        }
+    }
+
     pub fn find(&self, method: &Method, path: &str) -> Found<'_> {
         if let Some(without) = path.strip_suffix('/')
             && !without.is_empty()
-            // `//evil.example/` must not become a redirect to another host.
-            && !path.starts_with("//")
             && self.router.at(without).is_ok()
         {
             return Found::Slash;
@@ -231,6 +267,25 @@ impl Site {
     }
 }
 
+/// Whether all who read a path read it alike: some take a backslash for a slash,
+/// two slashes for the name of a host, or a control character for nothing.
+pub fn is_unambiguous(path: &str) -> bool {
+    let bytes = path.as_bytes();
+    let is_bad = |at: usize| match bytes[at] {
+        b'\\' | 0..=0x1f | 0x7f => true,
+        b'/' => bytes.get(at + 1) == Some(&b'/'),
+        // %00 to %1f, %7f and %5c
+        b'%' => match bytes.get(at + 1..at + 3) {
+            Some([b'0' | b'1', _]) => true,
+            Some([b'7', low]) => low.eq_ignore_ascii_case(&b'f'),
+            Some([b'5', low]) => low.eq_ignore_ascii_case(&b'c'),
+            _ => false,
+        },
+        _ => false,
+    };
+    !(0..bytes.len()).any(is_bad)
+}
+
 /// UTF-8 without NUL behind percent encoding.
 pub fn decode(text: &str) -> Option<String> {
     let decoded = percent_decode_str(text).decode_utf8().ok()?;
@@ -264,6 +319,42 @@ fn mounts(route: &Route, locales: &[Locale]) -> Vec<(String, MountedAt)> {
     all.extend(locales.iter().enumerate().map(|(i, l)| (format!("{}{tail}", l.prefix), MountedAt::Locale(i))));
     all
 }
+
+/// Paths of the routes that forms can ask for, as [`SitePage::forms`] has them.
+/// Where that is too long, by the first part of each.
+fn form_paths(plugin: &str, routes: &[Route], locales: &[Locale]) -> Vec<String> {
+    let forms = routes.iter().filter(|route| route.methods.contains("GET") || route.methods.contains("POST"));
+    let paths: BTreeSet<String> = forms.flat_map(|route| mounts(route, locales)).filter_map(|(path, _)| form_path(&path)).collect();
+    let bytes = |paths: &BTreeSet<String>| paths.iter().map(|path| path.len() + 4).sum::<usize>();
+    let covered = |paths: BTreeSet<String>| -> BTreeSet<String> {
+        let is_within = |path: &String| paths.iter().any(|other| other != path && other.ends_with('/') && path.starts_with(other));
+        paths.iter().filter(|path| !is_within(path)).cloned().collect()
+    };
+    let mut kept = covered(paths);
+    if bytes(&kept) > FORM_PATHS_BYTES_MAX {
+        let first = |path: &String| path[1..].find('/').map_or_else(|| path.clone(), |end| path[..end + 2].to_owned());
+        kept = covered(kept.iter().map(first).collect());
+    }
+    if bytes(&kept) > FORM_PATHS_BYTES_MAX {
+        tracing::warn!(target: "front", plugin, "its routes are too many for the policy of its pages: forms on them lead nowhere");
+        return Vec::new();
+    }
+    kept.into_iter().collect()
+}
+
+/// Up to the first parameter, with all that could end a source escaped. None
+/// where that would be all of the shop, but for whoever answers all of it.
+fn form_path(path: &str) -> Option<String> {
+    let fixed = match path.find('{') {
+        Some(parameter) => &path[..=path[..parameter].rfind('/').unwrap_or(0)],
+        None => path,
+    };
+    let is_all = fixed == "/" && path != "/" && !path.starts_with("/{*");
+    (!is_all).then(|| percent_encoding::utf8_percent_encode(fixed, IN_A_SOURCE).to_string())
+}
+
+/// Letters, digits and what is plain in a URL stay as they are.
+const IN_A_SOURCE: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 fn check_route(plugin: &str, route: &Route) -> Result<(), SiteError> {
     let path = &route.path;

@@ -26,17 +26,19 @@ use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use super::browser;
 use super::compress::{self, Encoding};
 use super::config::ServerConfig;
 use super::gate::Gate;
-use super::headers::{self, Cleaned, LOCALE_COOKIE, SecurityHeaders};
+use super::headers::{self, Answerer, Cleaned, Destination, Destinations, LOCALE_COOKIE, SecurityHeaders};
 use super::media::Media;
 use super::metrics::{Counted, Metrics, RouteMetrics};
 use super::page_cache::{self, PageCache};
 use super::problem::{Problem, accepts_html};
-use super::routes::{Found, Mount, MountedAt, Site, SiteRoute};
+use super::routes::{Found, Mount, MountedAt, Site, SiteRoute, is_unambiguous};
 use super::session::{SessionCookies, cookies};
-use super::{Answer, Application, Call, Failure, FailureKind, Idempotency, SessionChange, SessionId};
+use super::standing::Standing;
+use super::{Answer, Application, Call, Failure, FailureKind, GUEST, Idempotency, SessionChange, SessionId};
 use crate::engine::bindings::exports::souk::web::handler;
 use crate::engine::canary_has;
 use crate::files::sha256_hex;
@@ -44,6 +46,9 @@ use crate::files::sha256_hex;
 /// For a page that someone else is rendering already.
 const FLIGHT_WAIT: Duration = Duration::from_secs(2);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const PRIVATE: HeaderValue = HeaderValue::from_static("private, no-cache");
+/// Browsers keep a permanent redirect for ever unless they are told.
+const SLASH_KEPT: HeaderValue = HeaderValue::from_static("public, max-age=3600");
 const FOR_EVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 
 pub type Reply = Response<Full<Bytes>>;
@@ -68,11 +73,13 @@ pub struct Front<A> {
     pages: Arc<PageCache>,
     sessions: SessionCookies,
     security: SecurityHeaders,
+    destinations: Destinations,
     media: Media,
     pub metrics: Metrics,
     files: Arc<RouteMetrics>,
     unmatched: Arc<RouteMetrics>,
     gate: Gate,
+    standing: Standing,
     flights: Mutex<HashMap<page_cache::Key, watch::Receiver<()>>>,
     ids: RequestIds,
     /// All that a drain waits for.
@@ -127,11 +134,13 @@ impl<A: Application> Front<A> {
             pages,
             sessions: SessionCookies::new(&session_key, https),
             security: SecurityHeaders::new(&config, https),
+            destinations: Destinations::new(&base_url, &config),
             media: Media::new(media, config.limits.media_cache_bytes_max),
             files: metrics.route("host", "files"),
             unmatched: metrics.route("host", "unmatched"),
             metrics,
             gate: Gate::new(&config.limits),
+            standing: Standing::new(),
             flights: Mutex::new(HashMap::new()),
             ids: RequestIds::new(),
             tasks: TaskTracker::new(),
@@ -152,8 +161,8 @@ impl<A: Application> Front<A> {
         let started = Instant::now();
         let _in_flight = Counted::new(&self.metrics.in_flight);
         let id = self.ids.of(request.headers());
-        let logged = self.config.access_log.then(|| (request.method().clone(), request.uri().clone()));
         let site = self.app.site();
+        let logged = self.config.access_log.then(|| (request.method().clone(), site.path_for_log(request.uri().path()).to_owned()));
         let Outcome { mut reply, metrics } = match self.kept_page(&site, &request, &id, started) {
             Some(outcome) => outcome,
             // Boxed, so that the hot way does not carry its state.
@@ -161,10 +170,10 @@ impl<A: Application> Front<A> {
         };
         let bytes = reply.body().size_hint().exact().unwrap_or(0);
         metrics.record(reply.status(), started.elapsed(), bytes);
-        if let Some((method, uri)) = logged {
+        if let Some((method, path)) = logged {
             tracing::info!(
                 target: "access",
-                %method, path = uri.path(), status = reply.status().as_u16(), bytes,
+                %method, path, status = reply.status().as_u16(), bytes,
                 us = started.elapsed().as_micros() as u64, client = peer.text, request = id.to_str().unwrap_or(""),
             );
         }
@@ -177,7 +186,8 @@ impl<A: Application> Front<A> {
         if site.canary_percent > 0 && is_canarys(site, self.sessions.verified(request.headers()).as_ref(), id) {
             return None;
         }
-        if !may_be_shared(request.method(), request.headers()) || !request.body().is_end_stream() || has_bad_host(request) {
+        let is_plain = may_be_shared(request.method(), request.headers()) && request.body().is_end_stream();
+        if !is_plain || browser::asks_for_worker(request.headers()) || has_bad_host(request) {
             return None;
         }
         let target = request.uri().path_and_query()?.as_str();
@@ -216,6 +226,12 @@ impl<A: Application> Front<A> {
         let (parts, body) = request.into_parts();
         let path = parts.uri.path();
         let get = matches!(parts.method, Method::GET | Method::HEAD);
+        if browser::asks_for_worker(&parts.headers) {
+            return Ok(self.as_the_host(browser::healing_worker()));
+        }
+        if !is_unambiguous(path) {
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "path", "The path has a backslash, two slashes in a row or a control character, perhaps escaped."));
+        }
         if path.starts_with("/assets/") || path.starts_with("/media/") {
             *metrics = self.files.clone();
             if !get {
@@ -226,9 +242,12 @@ impl<A: Application> Front<A> {
         if path == "/health" && get {
             return Ok(Response::new(Full::new(Bytes::from_static(b"ok\n"))));
         }
+        if path == browser::RESET_PATH {
+            return self.reset_browser(site, &parts, get);
+        }
         let (mount, params) = match site.find(&parts.method, path) {
             Found::Mount(mount, params) => (mount, params),
-            Found::Slash => return redirect(StatusCode::PERMANENT_REDIRECT, path.trim_end_matches('/'), parts.uri.query()),
+            Found::Slash => return redirect(StatusCode::PERMANENT_REDIRECT, path.trim_end_matches('/'), parts.uri.query(), SLASH_KEPT),
             Found::MethodNotAllowed(allow) => return Err(method_not_allowed(allow.clone())),
             Found::Malformed => {
                 return Err(Problem::new(StatusCode::BAD_REQUEST, "path", "The path is not UTF-8 once its percent escapes are decoded."));
@@ -254,7 +273,9 @@ impl<A: Application> Front<A> {
             },
             _ => None,
         };
-        let place = self.gate.enter(route.route.critical).await.map_err(|retry_after_s| {
+        let client = route.route.critical.then(|| self.standing.client(call.session.as_ref().map(|id| &*id.0), &call.request.client_address));
+        let goes_first = client.is_some_and(|client| self.standing.goes_first(client));
+        let place = self.gate.enter(goes_first).await.map_err(|retry_after_s| {
             self.metrics.overloaded.fetch_add(1, Ordering::Relaxed);
             Problem::overloaded().with(header::RETRY_AFTER, HeaderValue::from(retry_after_s))
         })?;
@@ -263,7 +284,31 @@ impl<A: Application> Front<A> {
             tracing::warn!(target: "front", plugin = &*route.plugin, route = route.route.name, request = id.to_str().unwrap_or(""), "{failure}");
             Problem::from(&failure)
         })?;
+        if let Some(client) = client.filter(|_| (400..500).contains(&answer.response.status)) {
+            self.standing.missed(client);
+        }
         self.reply_with(site, &parts, mount, answer, key.zip(epoch), id, metrics)
+    }
+
+    /// With the headers of what the host says itself.
+    fn as_the_host(&self, mut reply: Reply) -> Reply {
+        self.security.add(reply.headers_mut());
+        reply
+    }
+
+    fn reset_browser(&self, site: &Site, parts: &Parts, get: bool) -> Result<Reply, Problem> {
+        if get {
+            let mut reply = self.as_the_host(browser::reset_page(&site.locales[self.locale_of(site, &parts.headers)]));
+            reply.headers_mut().insert(header::CONTENT_SECURITY_POLICY, browser::RESET_POLICY);
+            return Ok(if parts.method == Method::HEAD { without_body(reply) } else { reply });
+        }
+        if parts.method != Method::POST {
+            return Err(method_not_allowed(HeaderValue::from_static("GET, HEAD, POST")));
+        }
+        if !self.is_same_origin(parts) {
+            return Err(cross_site());
+        }
+        Ok(self.as_the_host(browser::reset()))
     }
 
     async fn call(&self, call: Call, safe: bool) -> Result<Answer, Failure> {
@@ -294,11 +339,7 @@ impl<A: Application> Front<A> {
         let SiteRoute { plugin, route, .. } = &*mount.route;
         let safe = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
         if !safe && !route.cross_site && !self.is_same_origin(parts) {
-            return Err(Problem::new(
-                StatusCode::FORBIDDEN,
-                "cross-site",
-                "This was sent from another site, or by a program with a browser's session, and is not accepted.",
-            ));
+            return Err(cross_site());
         }
         let session = if route.cross_site { None } else { self.sessions.verified(&parts.headers) };
         let body = self.read_body(peer, parts, body, route.body_bytes_max).await?;
@@ -321,13 +362,7 @@ impl<A: Application> Front<A> {
         let idempotency = if safe {
             None
         } else {
-            let scope = match (&session, caller.is_empty()) {
-                (_, false) => format!("caller:{caller}"),
-                (Some(session), true) => format!("session:{}", session.0),
-                // A guest has nothing else before the first answer.
-                (None, true) => format!("address:{client_address}"),
-            };
-            idempotency(parts, &body, scope)?
+            idempotency(parts, &body, session.as_ref(), &caller)?
         };
         Ok(Call {
             plugin: plugin.clone(),
@@ -337,7 +372,7 @@ impl<A: Application> Front<A> {
                 query: parts.uri.query().unwrap_or("").to_owned(),
                 route: route.name.clone(),
                 params,
-                headers: headers::shown_to_plugin(&parts.headers),
+                headers: headers::shown_to_plugin(&parts.headers, route.authorization),
                 body: body.into(),
                 locale: locale.tag.clone(),
                 locale_prefix,
@@ -419,15 +454,21 @@ impl<A: Application> Front<A> {
         site.negotiate_locale(cookies(headers, LOCALE_COOKIE).next(), accept)
     }
 
+    fn locale_in(&self, site: &Site, mount: &Mount, headers: &HeaderMap) -> usize {
+        match mount.at {
+            MountedAt::Locale(index) => index,
+            MountedAt::Path | MountedAt::Bare => self.locale_of(site, headers),
+        }
+    }
+
     fn redirect_to_locale(&self, site: &Site, parts: &Parts) -> Result<Reply, Problem> {
         let prefix = &site.locales[self.locale_of(site, &parts.headers)].prefix;
         let path = if parts.uri.path() == "/" { "" } else { parts.uri.path() };
         // Another status would lose the method and body of a POST.
         let get = matches!(parts.method, Method::GET | Method::HEAD);
         let status = if get { StatusCode::FOUND } else { StatusCode::TEMPORARY_REDIRECT };
-        let mut reply = redirect(status, &format!("{prefix}{path}"), parts.uri.query())?;
+        let mut reply = redirect(status, &format!("{prefix}{path}"), parts.uri.query(), PRIVATE)?;
         reply.headers_mut().insert(header::VARY, HeaderValue::from_static("accept-language, cookie"));
-        reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
         Ok(reply)
     }
 
@@ -473,6 +514,10 @@ impl<A: Application> Front<A> {
             headers.insert(header::CONTENT_ENCODING, encoding.header());
         }
         self.security.add_to_file(&mut headers);
+        if path.starts_with("/assets/") {
+            // Pages in an origin of their own load modules and fonts so. The files are the same for everyone.
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        }
         let mut reply = Response::new(Full::new(body));
         *reply.status_mut() = status;
         *reply.headers_mut() = headers;
@@ -491,18 +536,29 @@ impl<A: Application> Front<A> {
         id: &HeaderValue,
         metrics: &Arc<RouteMetrics>,
     ) -> Result<Reply, Problem> {
-        let SiteRoute { plugin, route, caches, .. } = &*mount.route;
+        let SiteRoute { plugin, route, page, caches, .. } = &*mount.route;
         let Answer { response, session, shareable, replayed } = answer;
         let could_be_kept = key.is_some();
         let status = StatusCode::from_u16(response.status).ok().filter(|s| (200..600).contains(&s.as_u16())).ok_or_else(|| {
             tracing::warn!(target: "front", plugin = &**plugin, route = route.name, status = response.status, "the plugin answered with a status that is none");
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "plugin-failed", "Something went wrong on our side.")
         })?;
-        let Cleaned { mut headers, sets_cookie, dropped } = headers::cleaned(plugin, route.cross_site, self.https, &response.headers);
+        let answerer = Answerer { plugin, cookies: &page.cookies, cross_site_route: route.cross_site, https: self.https };
+        let Cleaned { mut headers, sets_cookie, dropped } = headers::cleaned(answerer, &response.headers);
         for reason in dropped {
             tracing::warn!(target: "front", plugin = &**plugin, route = route.name, request = id.to_str().unwrap_or(""), "header dropped: {reason}");
         }
-        let mut body = Bytes::from(response.body);
+        let leads_elsewhere = match headers.get(header::LOCATION) {
+            Some(location) => self.checked_location(parts, mount, location, status, id)?,
+            None => None,
+        };
+        let (mut status, mut body) = (status, Bytes::from(response.body));
+        if let Some((origin, url)) = &leads_elsewhere {
+            headers.remove(header::LOCATION);
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            (status, body) = (StatusCode::OK, browser::leaving_page(&site.locales[self.locale_in(site, mount, &parts.headers)], origin, url).into());
+        }
         if status.as_u16() >= 400 && body.is_empty() {
             let (content_type, filled) = Problem::of_status(status).render(accepts_html(&parts.headers), id.to_str().unwrap_or(""));
             headers.insert(header::CONTENT_TYPE, content_type);
@@ -526,17 +582,21 @@ impl<A: Application> Front<A> {
         if replayed {
             headers.insert(HeaderName::from_static("idempotent-replayed"), HeaderValue::from_static("true"));
         }
-        let shared = shareable && !changes_cookies && status == StatusCode::OK && may_be_shared(&parts.method, &parts.headers);
+        let shared = shareable && leads_elsewhere.is_none() && !route.secret_path && !changes_cookies && status == StatusCode::OK && may_be_shared(&parts.method, &parts.headers);
         let varies = !headers.get_all(header::VARY).iter().all(|v| v.as_bytes().eq_ignore_ascii_case(b"accept-encoding"));
         let coded_by_plugin = headers.contains_key(header::CONTENT_ENCODING);
         let policy = response.cache.filter(|p| shared && !varies && !coded_by_plugin && p.ttl_s > 0);
         match &policy {
             Some(_) => _ = headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=0, must-revalidate")),
             // Whoever said `public` about a personal page was wrong.
-            None if shared && headers.contains_key(header::CACHE_CONTROL) => {}
+            None if shared && headers.contains_key(header::CACHE_CONTROL) => {
+                let bounded = headers::bounded_cache_control(&headers[header::CACHE_CONTROL]);
+                headers.insert(header::CACHE_CONTROL, bounded);
+            }
+            None if route.secret_path => _ = headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             None => {
                 let none = headers.get(header::CACHE_CONTROL).is_some_and(|v| v.as_bytes().windows(8).any(|w| w.eq_ignore_ascii_case(b"no-store")));
-                headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(if none { "no-store" } else { "private, no-cache" }));
+                headers.insert(header::CACHE_CONTROL, if none { HeaderValue::from_static("no-store") } else { PRIVATE });
             }
         }
         let compressible = !coded_by_plugin
@@ -548,7 +608,8 @@ impl<A: Application> Front<A> {
         if compressible && !varies {
             headers.append(header::VARY, HeaderValue::from_static("accept-encoding"));
         }
-        self.security.add(&mut headers);
+        let policy_of_page = page.policy.get_or_init(|| self.security.page_policy(page));
+        self.security.add_to_answer(&mut headers, policy_of_page, page, route.secret_path);
         // Not for what fits into a packet anyway, unless it is kept and so hashed once.
         let worth_a_tag = policy.is_some() || body.len() >= compress::BYTES_MIN;
         let tag = if shared && worth_a_tag && !headers.contains_key(header::ETAG) {
@@ -594,6 +655,30 @@ impl<A: Application> Front<A> {
         *reply.status_mut() = status;
         *reply.headers_mut() = headers;
         Ok(if parts.method == Method::HEAD { without_body(reply) } else { reply })
+    }
+
+    /// Whether a redirect of a plugin may be sent as it is. Where it leads to a site
+    /// that the operator has not listed, a person is asked first.
+    fn checked_location(&self, parts: &Parts, mount: &Mount, location: &HeaderValue, status: StatusCode, id: &HeaderValue) -> Result<Option<(String, String)>, Problem> {
+        let host = parts.uri.authority().map(|authority| authority.as_str()).or(parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()));
+        let destination = self.destinations.of(location.to_str().unwrap_or(""), host.unwrap_or(""));
+        let SiteRoute { plugin, route, .. } = &*mount.route;
+        let (plugin, request) = (&**plugin, id.to_str().unwrap_or(""));
+        match destination {
+            Destination::Allowed => Ok(None),
+            Destination::Elsewhere { origin, url } if status.is_redirection() && accepts_html(&parts.headers) => {
+                tracing::warn!(target: "front", plugin, route = route.name, request, origin, "a redirect to another site, before which the shopper is asked: list it in server.form-action-origins to have it followed");
+                Ok(Some((origin, url)))
+            }
+            _ => {
+                tracing::warn!(target: "front", plugin, route = route.name, request, ?location, "a redirect that is not followed");
+                Err(Problem::new(
+                    StatusCode::BAD_GATEWAY,
+                    "redirect-refused",
+                    "What was asked for is done, but the answer leads to another site, which this shop does not list.",
+                ))
+            }
+        }
     }
 
     /// The first to ask for a page renders it; others wait for it a while.
@@ -712,7 +797,10 @@ fn has_bad_host<B>(request: &Request<B>) -> bool {
         }
 }
 
-fn idempotency(parts: &Parts, body: &[u8], scope: String) -> Result<Option<Idempotency>, Problem> {
+/// A key counts for whoever has the same secret: a credential, else the session.
+/// A guest who has neither has the key alone, so that must be one. The address is
+/// none: it is everybody's in a household, and another after a change of networks.
+fn idempotency(parts: &Parts, body: &[u8], session: Option<&SessionId>, caller: &str) -> Result<Option<Idempotency>, Problem> {
     let mut keys = parts.headers.get_all("idempotency-key").iter();
     let Some(key) = keys.next() else { return Ok(None) };
     let valid = key.to_str().ok().filter(|k| (1..=255).contains(&k.len()) && k.bytes().all(|b| b.is_ascii_graphic()) && keys.next().is_none());
@@ -723,6 +811,17 @@ fn idempotency(parts: &Parts, body: &[u8], scope: String) -> Result<Option<Idemp
             "Idempotency-Key must come once and have 1 to 255 visible ASCII characters.",
         ));
     };
+    if session.is_none() && caller.is_empty() && !is_hard_to_guess(key) {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "idempotency-key",
+            format!(
+                "Without a session or Authorization nothing but the Idempotency-Key tells clients apart: give one that nobody guesses, such as a \
+                 random UUID (at least {GUEST_KEY_BYTES_MIN} characters, {GUEST_KEY_KINDS_MIN} of them different)."
+            ),
+        ));
+    }
+    let scope = if caller.is_empty() { GUEST.to_owned() } else { format!("caller:{caller}") };
     let content_type = parts.headers.get(header::CONTENT_TYPE).map(|v| v.as_bytes()).unwrap_or_default();
     let target = parts.uri.path_and_query().map(|t| t.as_str()).unwrap_or("");
     let mut hash = Sha256::new();
@@ -731,6 +830,15 @@ fn idempotency(parts: &Parts, body: &[u8], scope: String) -> Result<Option<Idemp
         hash.update(part);
     }
     Ok(Some(Idempotency { key: key.to_owned(), scope, fingerprint: hash.finalize().into() }))
+}
+
+/// Chance cannot be seen in a key; what cannot have come of it can.
+const GUEST_KEY_BYTES_MIN: usize = 20;
+const GUEST_KEY_KINDS_MIN: usize = 8;
+
+fn is_hard_to_guess(key: &str) -> bool {
+    let kinds: std::collections::BTreeSet<u8> = key.bytes().collect();
+    key.len() >= GUEST_KEY_BYTES_MIN && kinds.len() >= GUEST_KEY_KINDS_MIN
 }
 
 fn etag_for(tag: &str, encoding: Option<Encoding>) -> HeaderValue {
@@ -775,7 +883,8 @@ fn without_body(reply: Reply) -> Reply {
     Response::from_parts(parts, Full::default())
 }
 
-fn redirect(status: StatusCode, path: &str, query: Option<&str>) -> Result<Reply, Problem> {
+/// Within the shop: `path` is one that [`is_unambiguous`].
+fn redirect(status: StatusCode, path: &str, query: Option<&str>, kept: HeaderValue) -> Result<Reply, Problem> {
     let location = match query {
         Some(query) => format!("{path}?{query}"),
         None => path.to_owned(),
@@ -784,7 +893,12 @@ fn redirect(status: StatusCode, path: &str, query: Option<&str>) -> Result<Reply
     let mut reply = Response::new(Full::default());
     *reply.status_mut() = status;
     reply.headers_mut().insert(header::LOCATION, location);
+    reply.headers_mut().insert(header::CACHE_CONTROL, kept);
     Ok(reply)
+}
+
+fn cross_site() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "cross-site", "This was sent from another site, or by a program with a browser's session, and is not accepted.")
 }
 
 fn not_found() -> Problem {

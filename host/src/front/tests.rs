@@ -61,12 +61,14 @@ impl Application for Fake {
 const SHOP: &str = r#"
 name = "shop"
 version = "1.0.0"
+pages = { scripts = "shop", cookies = ["view", "x"] }
 routes = [
     { name = "home", methods = ["GET"], path = "/", localized = true },
     { name = "product", methods = ["GET"], path = "/p/{handle}", localized = true },
     { name = "cart", methods = ["GET", "POST"], path = "/cart", localized = true, critical = true },
     { name = "api", methods = ["GET", "POST", "PUT"], path = "/api/{*rest}", body-bytes-max = 1000 },
-    { name = "hook", methods = ["POST"], path = "/hook", cross-site = true },
+    { name = "hook", methods = ["POST"], path = "/hook", cross-site = true, authorization = true },
+    { name = "order", methods = ["GET", "POST"], path = "/orders/{token}", secret-path = true, critical = true },
 ]
 "#;
 
@@ -233,6 +235,7 @@ async fn a_plugin_sees_its_request_without_cookies_and_proxies() {
         ("X-Forwarded-For", "1.2.3.4"),
         ("X-Custom", "Value"),
         ("Authorization", "Bearer abc"),
+        ("Referer", "http://shop.example/orders/a-secret"),
         ("X-Request-Id", "my-request-1"),
     ];
     let reply = shop.get("/zh/p/%E8%8C%B6%2Fpot?q=%20a&b", &headers).await;
@@ -245,7 +248,13 @@ async fn a_plugin_sees_its_request_without_cookies_and_proxies() {
     assert_eq!((r.locale.as_str(), r.locale_prefix.as_str()), ("zh-CN", "/zh"));
     assert_eq!((r.client_address.as_str(), r.caller.len()), ("127.0.0.1", 64));
     let names: Vec<_> = r.headers.iter().map(|(n, _)| n.as_str()).collect();
-    assert!(names.contains(&"x-custom") && !names.contains(&"cookie") && !names.contains(&"host") && !names.contains(&"x-forwarded-for") && !names.contains(&"connection"));
+    assert!(names.contains(&"x-custom"));
+    for hidden in ["cookie", "host", "x-forwarded-for", "connection", "authorization", "referer"] {
+        assert!(!names.contains(&hidden), "{hidden}");
+    }
+    shop.post("/hook", &[("Authorization", "Bearer abc")], "x").await;
+    let told = calls.lock().pop().unwrap().request.headers;
+    assert!(told.iter().any(|(name, _)| name == "authorization"), "granted for this route");
 }
 
 #[tokio::test]
@@ -259,8 +268,13 @@ async fn paths_lead_where_they_should() {
         ("POST", "/cart", &[], 307, Some(("location", "/en/cart"))),
         ("GET", "/en/", &[], 308, Some(("location", "/en"))),
         ("GET", "/en/cart/?x=1", &[], 308, Some(("location", "/en/cart?x=1"))),
-        ("GET", "//evil.example/", &[], 404, None),
-        ("GET", "/\\evil.example/", &[], 404, None),
+        ("GET", "//evil.example/", &[], 400, None),
+        ("GET", "/\\evil.example/", &[], 400, None),
+        ("GET", "/%5Cevil.example/", &[], 400, None),
+        ("GET", "/%5cevil.example", &[], 400, None),
+        ("GET", "/en//evil.example", &[], 400, None),
+        ("GET", "/%09/evil.example/", &[], 400, None),
+        ("GET", "/en/p/a%7fb", &[], 400, None),
         ("DELETE", "/en/cart", &[], 405, Some(("allow", "GET, HEAD, POST"))),
         ("GET", "/nowhere", &[("Accept", "application/json")], 404, Some(("content-type", "application/problem+json"))),
         ("GET", "/nowhere", &[("Accept", "text/html,*/*")], 404, Some(("content-type", "text/html; charset=utf-8"))),
@@ -415,11 +429,95 @@ async fn plugins_headers_are_cleaned_and_security_headers_stay() {
     assert_eq!(cookies.len(), 1);
     assert_eq!((reply.header("content-length"), reply.header("transfer-encoding"), reply.header("x-bad")), (Some("5"), None, None));
     assert_eq!(reply.header("cache-control"), Some("private, no-cache"), "not shareable, whatever the plugin says");
-    assert!(reply.header("content-security-policy").unwrap().starts_with("default-src 'self'; img-src 'self' data:;"));
+    let policy = reply.header("content-security-policy").unwrap();
+    for part in ["default-src 'none'; img-src 'self' data:;", "worker-src 'none'", ", script-src *:*/assets/shop/; form-action *:*/"] {
+        assert!(policy.contains(part), "{policy}");
+    }
     for name in ["x-content-type-options", "referrer-policy", "permissions-policy", "cross-origin-opener-policy"] {
         assert!(reply.header(name).is_some(), "{name}");
     }
-    assert_eq!(shop.get("/api/x", &[]).await.header("content-security-policy"), Some("default-src 'none'; frame-ancestors 'none'"));
+    assert_eq!(shop.get("/api/x", &[]).await.header("content-security-policy"), Some("default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"));
+}
+
+#[tokio::test]
+async fn pages_get_the_policy_of_what_they_are_and_were_granted() {
+    let shop = Shop::answering(|call| answer(200, &routes::decode(&call.request.query).unwrap(), "<p>hi")).await;
+    let policy = async |path: &str| shop.get(path, &[]).await.header("content-security-policy").unwrap().to_owned();
+    *shop.app.site.lock() = site(
+        "name = 'guest'\nversion = '1.0.0'\nroutes = [{ name = 'a', methods = ['GET', 'POST'], path = '/a/{id}' }, { name = 'b', methods = ['GET'], path = \"/b;,'x\" }]",
+    );
+    let page = policy("/a/1?text/html").await;
+    assert!(page.contains("default-src 'none'") && !page.contains("script-src"), "{page}");
+    assert!(page.ends_with(", form-action *:*/a/ *:*/b%3B%2C%27x"), "{page}");
+    assert_eq!(policy("/a/1?text/html;%20x=json").await, page);
+    for data in ["application/json", "text/plain", "image/svg%2Bxml", "application/xhtml%2Bxml", "x/y"] {
+        assert_eq!(policy(&format!("/a/1?{data}")).await, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'", "{data}");
+    }
+    *shop.app.site.lock() =
+        site("name = 'guest'\nversion = '1.0.0'\npages.scripts = 'sandboxed'\nroutes = [{ name = 'a', methods = ['GET'], path = '/{any}/a' }]");
+    let reply = shop.get("/x/a?text/html", &[]).await;
+    let page = reply.header("content-security-policy").unwrap();
+    assert!(page.contains("sandbox allow-scripts allow-forms;") && page.ends_with(", script-src *:*/assets/guest/; form-action 'none'"), "{page}");
+    assert_eq!(reply.header("cross-origin-opener-policy"), None, "refused by browsers together with a sandbox");
+}
+
+#[tokio::test]
+async fn an_address_that_is_a_secret_stays_one() {
+    let shop = Shop::answering(|_| page("thank you")).await;
+    for _ in 0..2 {
+        let reply = shop.get("/orders/a-secret", &[]).await;
+        assert_eq!((reply.header("referrer-policy"), reply.header("cache-control")), (Some("no-referrer"), Some("no-store")));
+    }
+    assert_eq!(shop.calls(), 2, "kept nowhere");
+    let site = site(SHOP);
+    assert_eq!((site.path_for_log("/orders/a-secret"), site.path_for_log("/en/p/pot")), ("/orders/{token}", "/en/p/pot"));
+}
+
+#[tokio::test]
+async fn a_service_worker_gets_one_that_removes_itself() {
+    let shop = Shop::answering(|_| page("self.addEventListener('fetch', () => {})")).await;
+    shop.get("/en", &[]).await;
+    for path in ["/en", "/hook.js", "/assets/shop/0/sw.js", "/%5c"] {
+        let reply = shop.get(path, &[("Service-Worker", "script")]).await;
+        assert_eq!((reply.status, reply.header("service-worker-allowed")), (200, Some("/")), "{path}");
+        assert!(reply.text().contains("registration.unregister()"), "{path}");
+    }
+    assert_eq!(shop.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_browser_forgets_the_shop_when_its_person_says_so() {
+    let shop = Shop::answering(|_| page("x")).await;
+    let page = shop.get("/reset-browser", &[("Accept-Language", "zh")]).await;
+    assert!(page.text().contains("清除") && page.header("clear-site-data").is_none());
+    assert_eq!(shop.post("/reset-browser", &[("Sec-Fetch-Site", "cross-site")], "x").await.status, 403);
+    let reset = shop.post("/reset-browser", &[("Sec-Fetch-Site", "same-origin")], "x").await;
+    assert_eq!((reset.status, reset.header("clear-site-data")), (303, Some("\"cache\", \"cookies\", \"storage\"")));
+}
+
+#[tokio::test]
+async fn redirects_to_sites_that_are_not_listed_are_asked_about() {
+    let shop = Shop::with(
+        "form-action-origins = ['https://pay.example']",
+        sync(|call| {
+            let mut redirect = answer(303, "text/plain", "");
+            redirect.response.headers.push(("location".into(), routes::decode(&call.request.query).unwrap()));
+            Ok(redirect)
+        }),
+    )
+    .await;
+    let html = [("Accept", "text/html")];
+    for allowed in ["/en/cart", "https://pay.example/1", "http://shop.example/en"] {
+        let reply = shop.get(&format!("/en?{allowed}"), &html).await;
+        assert_eq!((reply.status, reply.header("location")), (303, Some(allowed)));
+    }
+    for elsewhere in ["https://evil.example/", "//evil.example", "/%5cevil.example", "/%09/evil.example"] {
+        let reply = shop.get(&format!("/en?{elsewhere}"), &html).await;
+        assert_eq!((reply.status, reply.header("location")), (200, None), "{elsewhere}");
+        assert!(reply.text().contains("evil.example"), "{elsewhere}");
+        assert_eq!(shop.get(&format!("/en?{elsewhere}"), &[]).await.status, 502, "a program is told");
+    }
+    assert_eq!(shop.get("/en?javascript:alert(1)", &html).await.status, 502);
 }
 
 #[tokio::test]
@@ -431,7 +529,7 @@ async fn bodies_are_compressed_where_asked_for_and_worth_it() {
         "image" => answer(200, "image/png", same.clone()),
         "coded" => {
             let mut a = answer(200, "text/html", same.clone());
-            a.response.headers.push(("content-encoding".into(), "x-own".into()));
+            a.response.headers.push(("content-encoding".into(), "deflate".into()));
             a
         }
         "page" => page(same.clone()),
@@ -447,7 +545,7 @@ async fn bodies_are_compressed_where_asked_for_and_worth_it() {
         ("", "br;q=0.1, gzip;q=0.9", Some("gzip")),
         ("small", "gzip", None),
         ("image", "gzip", None),
-        ("coded", "gzip", Some("x-own")),
+        ("coded", "gzip", Some("deflate")),
         ("page", "gzip, br", Some("br")),
         ("page", "gzip", Some("gzip")),
         ("page", "identity", None),
@@ -782,6 +880,9 @@ async fn busy_shop(limits: &str) -> (Shop, Arc<Semaphore>, Arc<Semaphore>) {
     let handler = move |call: Call| -> Pin<Box<dyn Future<Output = _> + Send>> {
         let (enter, leave) = (enter.clone(), leave.clone());
         Box::pin(async move {
+            if call.request.query == "nothing" {
+                return Ok(answer(404, "text/plain", "nothing"));
+            }
             enter.add_permits(1);
             let lent = call.place.as_ref().filter(|_| call.request.query == "outside");
             lending(lent, leave.acquire()).await.unwrap().forget();
@@ -831,6 +932,22 @@ async fn who_has_begun_to_buy_is_let_in_before_others() {
     assert_eq!(shop.get("/en", &[]).await.status, 503);
     let buys = get("/en/cart");
     assert_eq!(shop.get("/en", &[]).await.status, 503);
+    go.add_permits(2);
+    assert_eq!((first.await.unwrap().status, buys.await.unwrap().status), (200, 200));
+}
+
+#[tokio::test]
+async fn who_asks_critical_routes_for_what_is_not_there_waits_as_all_others() {
+    let (shop, entered, go) = busy_shop("limits.requests-max = 1\nlimits.waiting-timeout-ms = 1000\nlimits.waiting-target-ms = 1").await;
+    let address = shop.server.address;
+    for _ in 0..10 {
+        assert_eq!(shop.get("/orders/guessed?nothing", &[]).await.status, 404);
+    }
+    let first = tokio::spawn(async move { request(address, "GET", "/en", &[], "").await });
+    entered.acquire().await.unwrap().forget();
+    assert_eq!(shop.get("/en", &[]).await.status, 503);
+    let buys = tokio::spawn(async move { request(address, "GET", "/en/cart", &[("Cookie", &session_cookie("abcdefghijklmnopqrst"))], "").await });
+    assert_eq!(shop.get("/orders/guessed", &[]).await.status, 503, "as who has not begun");
     go.add_permits(2);
     assert_eq!((first.await.unwrap().status, buys.await.unwrap().status), (200, 200));
 }
@@ -891,7 +1008,7 @@ async fn assets_and_media_are_served_and_nothing_else() {
     assert_eq!(shop.get("/media/tea/pot%201.svg", &[("If-None-Match", etag)]).await.status, 304);
     assert_eq!(shop.get("/media/tea/pot%201.svg?v=1", &[]).await.header("cache-control"), Some("public, max-age=31536000, immutable"));
     for bad in ["../souk.toml", "%2e%2e/souk.toml", "..%2fsouk.toml", "tea/../../souk.toml", "/etc/passwd", "%2fetc/passwd", ".hidden", "link.txt", "tea", "tea/", "", "a%00b", "..%5csouk.toml"] {
-        assert_eq!(shop.get(&format!("/media/{bad}"), &[]).await.status, 404, "{bad}");
+        assert!(matches!(shop.get(&format!("/media/{bad}"), &[]).await.status, 400 | 404), "{bad}");
     }
     assert_eq!(shop.post("/media/tea/pot%201.svg", &[], "x").await.status, 405);
     assert_eq!(shop.calls(), 0);
@@ -921,14 +1038,17 @@ async fn idempotency_keys_are_checked_and_scoped() {
         let status = shop.post("/api/orders", headers, body).await.status;
         (status, calls.lock().pop().and_then(|c| c.idempotency))
     };
-    let key = ("Idempotency-Key", "k-1");
+    let key = ("Idempotency-Key", "0d9e3b52-7c1a-4f6e-8b45-91a2c3d4e5f6");
     let guest = send(&[key], "a").await.1.unwrap();
-    assert_eq!((guest.key.as_str(), guest.scope.as_str()), ("k-1", "address:127.0.0.1"));
+    assert_eq!((guest.key.as_str(), guest.scope.as_str()), (key.1, GUEST));
     assert_eq!(send(&[key], "a").await.1.unwrap(), guest);
     assert_ne!(send(&[key], "b").await.1.unwrap().fingerprint, guest.fingerprint);
-    let session = send(&[key, ("Cookie", &cookie), ("Sec-Fetch-Site", "same-origin")], "a").await.1.unwrap();
-    assert_eq!(session.scope, "session:abcdefghijklmnopqrst");
-    assert!(send(&[key, ("Authorization", "Bearer x")], "a").await.1.unwrap().scope.starts_with("caller:"));
+    let weak = ("Idempotency-Key", "k-1");
+    for guessed in ["k-1", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "1111-2222-3333-1111-2222"] {
+        assert_eq!(send(&[("Idempotency-Key", guessed)], "a").await, (400, None), "{guessed}: whoever has it is not known by it");
+    }
+    assert!(send(&[weak, ("Cookie", &cookie), ("Sec-Fetch-Site", "same-origin")], "a").await.1.is_some());
+    assert!(send(&[weak, ("Authorization", "Bearer x")], "a").await.1.unwrap().scope.starts_with("caller:"));
     assert_eq!(send(&[], "a").await, (200, None));
     let long = "x".repeat(256);
     for bad in [&[("Idempotency-Key", "")][..], &[("Idempotency-Key", "a b")], &[("Idempotency-Key", &long)], &[key, key]] {
@@ -1122,6 +1242,8 @@ fn site_of(paths: &[String]) -> Result<Site, SiteError> {
         localized: index % 2 == 1,
         cross_site: false,
         critical: false,
+        secret_path: false,
+        authorization: false,
         body_bytes_max: 0,
     };
     Arc::get_mut(&mut shop.plugin).expect("just made").manifest.routes = paths.iter().enumerate().map(route).collect();
@@ -1157,7 +1279,8 @@ proptest! {
     fn headers_of_plugins_are_sent_as_they_are_or_not_at_all(
         given in prop::collection::vec(("[a-zA-Z:\r\n -]{0,16}|set-cookie|vary|location", "[ -~\r\n\0é]{0,24}|(shop-)?[a-z]{1,4}=[a-z;= ]{0,12}"), 0..20),
     ) {
-        let cleaned = headers::cleaned("shop", false, true, &given);
+        let cookies = ["a".to_owned()].into();
+        let cleaned = headers::cleaned(headers::Answerer { plugin: "shop", cookies: &cookies, cross_site_route: false, https: true }, &given);
         for (name, value) in &cleaned.headers {
             prop_assert!(!value.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "{name}");
             let is_own = name != "set-cookie" || value.as_bytes().starts_with(b"shop-") || value.as_bytes().starts_with(b"souk_locale=");

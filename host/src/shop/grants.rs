@@ -192,7 +192,9 @@ impl Grants {
                     whole.subject
                 );
             }
-            return Ok(grant.denied.clone());
+            // A grant may be older than some powers: those were not given.
+            let never_asked = powers::of_pages(&files.manifest).difference(&grant.powers).cloned().collect();
+            return Ok(grant.denied.union(&never_asked).cloned().collect());
         }
         let Some(grant) = self.of(name) else {
             return Err(NotGranted(name.clone()).into());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::grants::{self, Grants};
-use super::manifest::{ExtensionPoint, Isolation, Limits, Manifest, Service, Setting, SettingKind};
+use super::manifest::{ExtensionPoint, Isolation, Limits, Manifest, Pages, Service, Setting, SettingKind};
 use super::offers::Offers;
 use super::plugin::{Plugin, Usage};
 use super::powers::{self, Power};
@@ -268,6 +268,10 @@ fn problems(manifest: &Manifest) -> Vec<String> {
     manifest.jobs.iter().for_each(|job| kebab("the job", &job.name));
     manifest.commands.iter().for_each(|command| kebab("the command", &command.name));
     manifest.indexes.iter().for_each(|index| kebab("the index", &index.name));
+    manifest.pages.cookies.iter().for_each(|name| kebab("the cookie", name));
+    if manifest.pages.cookies.len() > Pages::COOKIES_MAX {
+        problems.push(format!("pages.cookies names {}: give at most {}", manifest.pages.cookies.len(), Pages::COOKIES_MAX));
+    }
 
     let mut unique = |what: &str, names: &mut dyn Iterator<Item = &String>| {
         let mut seen = BTreeSet::new();

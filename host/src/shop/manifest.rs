@@ -41,6 +41,9 @@ pub struct Manifest {
     /// Paths that it answers.
     #[serde(default)]
     pub routes: Vec<Route>,
+    /// What its pages may do in a shopper's browser.
+    #[serde(default)]
+    pub pages: Pages,
     /// Events that it is told of.
     #[serde(default)]
     pub events: Vec<Subscription>,
@@ -124,9 +127,18 @@ pub struct Route {
     #[serde(default)]
     pub cross_site: bool,
     /// For who has begun to buy, and a provider's notification: when there are
-    /// more requests than the shop can serve, others are sent away first.
+    /// more requests than the shop can serve, others are sent away first. The
+    /// operator is asked for it.
     #[serde(default)]
     pub critical: bool,
+    /// Whoever knows the address may see the page: its path is kept out of the
+    /// `Referer` of what follows and out of the access log, and no cache keeps it.
+    #[serde(default)]
+    pub secret_path: bool,
+    /// The plugin is shown the request's `Authorization`, for a provider's
+    /// notification that carries one. The operator is asked for it.
+    #[serde(default)]
+    pub authorization: bool,
     /// Of a request's body; a larger one is answered with 413.
     #[serde(default = "default_body_bytes_max")]
     pub body_bytes_max: u32,
@@ -134,6 +146,39 @@ pub struct Route {
 
 fn default_body_bytes_max() -> u32 {
     1 << 20
+}
+
+/// What the plugin's pages may do in a shopper's browser, beyond showing text,
+/// pictures, styles and forms that lead to the plugin's own routes.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "[pages]")]
+pub struct Pages {
+    /// Whether scripts run: files of the plugin's `assets/`, and no others. The
+    /// operator is asked for it.
+    pub scripts: Scripts,
+    /// Cookies that its answers may set, each named `PLUGIN-NAME`: at most 4, of
+    /// 512 bytes, for 30 days. The operator is asked for each.
+    pub cookies: BTreeSet<String>,
+}
+
+impl Pages {
+    pub const COOKIES_MAX: usize = 4;
+}
+
+/// Whether scripts of the plugin's pages run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scripts {
+    #[default]
+    None,
+    /// In an origin of their own: without the shopper's session, cookies and
+    /// storage, and out of reach of all other pages. Forms of such pages cannot
+    /// act for the shopper.
+    Sandboxed,
+    /// As the shop itself. They can see and do whatever the shopper can, on all
+    /// pages.
+    Shop,
 }
 
 /// Events that the plugin is told of, each in a unit of its own, at least once.

@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{Limits, Manifest, Service};
+use super::manifest::{Limits, Manifest, Scripts, Service};
 use super::offers::Offers;
 use crate::engine::bindings::{Capability, Handler};
 use crate::engine::{Interface, Interfaces, LinkError, is_of_host, without_version};
@@ -29,10 +29,14 @@ pub struct Power {
 pub enum PowerKind {
     Http,
     Secret,
+    Script,
     Effect,
     Provide,
     Serve,
     Route,
+    Authorization,
+    Cookie,
+    Priority,
     Call,
     Ask,
     Use,
@@ -43,13 +47,17 @@ pub enum PowerKind {
     Limit,
 }
 
-const NAMES: [(PowerKind, &str); 14] = [
+const NAMES: [(PowerKind, &str); 18] = [
     (PowerKind::Http, "http"),
     (PowerKind::Secret, "secret"),
+    (PowerKind::Script, "script"),
     (PowerKind::Effect, "effect"),
     (PowerKind::Provide, "provide"),
     (PowerKind::Serve, "serve"),
     (PowerKind::Route, "route"),
+    (PowerKind::Authorization, "authorization"),
+    (PowerKind::Cookie, "cookie"),
+    (PowerKind::Priority, "priority"),
     (PowerKind::Call, "call"),
     (PowerKind::Ask, "ask"),
     (PowerKind::Use, "use"),
@@ -104,8 +112,8 @@ impl Power {
 
     /// Whether the rest of a plugin can do without it.
     pub fn is_separable(&self) -> bool {
-        use PowerKind::{Command, Effect, Hear, Http, Job, Publish, Route, Secret};
-        matches!(self.kind, Http | Secret | Effect | Route | Hear | Publish | Job | Command)
+        use PowerKind::{Authorization, Command, Cookie, Effect, Hear, Http, Job, Priority, Publish, Route, Script, Secret};
+        matches!(self.kind, Http | Secret | Script | Effect | Route | Authorization | Cookie | Priority | Hear | Publish | Job | Command)
     }
 
     /// Whether this is a whole service, or a whole point, and `asked` a part of it. Whole ones were granted until powers
@@ -115,10 +123,10 @@ impl Power {
         matches!(self.kind, PowerKind::Call | PowerKind::Ask) && self.kind == asked.kind && is_part()
     }
 
-    /// Whether whoever has this may do what `asked` asks for: the same, or a
-    /// lower limit.
+    /// Whether whoever has this may do what `asked` asks for: the same, a lower
+    /// limit, or scripts with less in their reach.
     fn covers(&self, asked: &Power) -> bool {
-        if self == asked {
+        if self == asked || (self.kind, asked.kind, asked.subject.as_str()) == (PowerKind::Script, PowerKind::Script, SANDBOXED) {
             return true;
         }
         let limit = |power: &Power| {
@@ -142,11 +150,16 @@ impl Power {
             PowerKind::Http if subject == crate::capability::http_client::OWN_NAME => "send web requests to this shop itself".into(),
             PowerKind::Http => format!("send data to {subject} on the internet, and read its answers"),
             PowerKind::Secret => format!("read your secret `{subject}`"),
+            PowerKind::Script if subject == SANDBOXED => "run scripts in its pages, apart from the shop and from what the shopper has there".into(),
+            PowerKind::Script => "run scripts in its pages as the shop itself: they see and do what the shopper can, on all pages".into(),
             PowerKind::Effect if subject == "*" => "have any other plugin act in the outside world".into(),
             PowerKind::Effect => format!("have the plugin `{subject}` act in the outside world"),
             PowerKind::Provide => format!("take part wherever the shop asks for: {name}"),
             PowerKind::Serve => format!("be the shop's one {name}, for all other plugins"),
             PowerKind::Route => format!("answer web requests: {subject}"),
+            PowerKind::Authorization => format!("read the credentials that come with requests to {subject}"),
+            PowerKind::Cookie => format!("keep the cookie `{subject}` in shoppers' browsers"),
+            PowerKind::Priority => format!("have its requests go before others when the shop is busy: {subject}"),
             PowerKind::Call | PowerKind::Ask => match (self.kind, name.split_once(['.', ' '])) {
                 (PowerKind::Call, None) => format!("do in the shop whatever {name} offers"),
                 (PowerKind::Call, Some((service, part))) => format!("do in the shop what {service} offers as `{part}`"),
@@ -169,6 +182,32 @@ impl Power {
 /// Those of `asked` that nothing in `granted` covers.
 pub fn beyond<'a>(granted: &BTreeSet<Power>, asked: &'a BTreeSet<Power>) -> Vec<&'a Power> {
     asked.iter().filter(|asked| !granted.iter().any(|has| has.covers(asked))).collect()
+}
+
+const SANDBOXED: &str = "sandboxed";
+
+/// What its pages and routes ask for beyond being answered.
+pub fn of_pages(manifest: &Manifest) -> BTreeSet<Power> {
+    let mut asked = BTreeSet::new();
+    match manifest.pages.scripts {
+        Scripts::None => {}
+        Scripts::Sandboxed => _ = asked.insert(Power::new(PowerKind::Script, SANDBOXED)),
+        Scripts::Shop => _ = asked.insert(Power::new(PowerKind::Script, "shop")),
+    }
+    asked.extend(manifest.pages.cookies.iter().map(|name| Power::new(PowerKind::Cookie, cookie_subject(&manifest.name, name))));
+    for route in &manifest.routes {
+        if route.authorization {
+            asked.insert(Power::new(PowerKind::Authorization, &*route.path));
+        }
+        if route.critical {
+            asked.insert(Power::new(PowerKind::Priority, &*route.path));
+        }
+    }
+    asked
+}
+
+fn cookie_subject(plugin: &str, name: &str) -> String {
+    format!("{plugin}-{name}")
 }
 
 /// Whether an interface of the host needs the operator's consent.
@@ -256,6 +295,7 @@ pub fn asked(manifest: &Manifest, component: &[u8], offers: &Offers) -> Result<B
             ask(PowerKind::Route, route_subject(route, method));
         }
     }
+    of_pages(manifest).into_iter().for_each(|power| _ = ask(power.kind, power.subject));
     manifest.http.hosts.iter().for_each(|host| _ = ask(PowerKind::Http, host.clone()));
     manifest.secrets.iter().for_each(|secret| _ = ask(PowerKind::Secret, secret.clone()));
     manifest.effects.iter().for_each(|target| _ = ask(PowerKind::Effect, target.clone()));
@@ -308,6 +348,15 @@ pub fn without(mut manifest: Manifest, denied: &BTreeSet<Power>) -> Manifest {
         route.methods = kept;
     }
     manifest.routes.retain(|route| !route.methods.is_empty());
+    for route in &mut manifest.routes {
+        route.authorization &= !is_denied(PowerKind::Authorization, &route.path);
+        route.critical &= !is_denied(PowerKind::Priority, &route.path);
+    }
+    if denied.iter().any(|power| power.kind == PowerKind::Script) {
+        manifest.pages.scripts = Scripts::None;
+    }
+    let plugin = manifest.name.clone();
+    manifest.pages.cookies.retain(|name| !is_denied(PowerKind::Cookie, &cookie_subject(&plugin, name)));
     manifest.http.hosts.retain(|host| !is_denied(PowerKind::Http, host));
     manifest.secrets.retain(|secret| !is_denied(PowerKind::Secret, secret));
     manifest.effects.retain(|target| !is_denied(PowerKind::Effect, target));
@@ -471,5 +520,17 @@ pub(super) mod tests {
         assert_eq!(left.http.hosts, BTreeSet::from(["b.example".to_owned()]));
         assert!(left.secrets.is_empty());
         assert_eq!(left.routes[0].methods, BTreeSet::from(["GET".to_owned()]));
+    }
+
+    #[test]
+    fn what_pages_do_in_browsers_is_asked_for_and_can_be_denied() {
+        let manifest: Manifest = toml::from_str(
+            "name = \"demo\"\nversion = \"1.0.0\"\npages = { scripts = \"shop\", cookies = [\"view\"] }\n[[routes]]\nname = \"r\"\nmethods = [\"GET\"]\npath = \"/r\"\ncritical = true\nauthorization = true",
+        )
+        .unwrap();
+        let asked = of_pages(&manifest);
+        assert_eq!(asked, ["script shop", "cookie demo-view", "priority /r", "authorization /r"].map(power).into());
+        assert!(asked.iter().all(Power::is_separable));
+        assert_eq!(of_pages(&without(manifest, &asked)), BTreeSet::new());
     }
 }

@@ -5,6 +5,19 @@
 //! work's own commit: after a crash there is either both or neither. In this
 //! process, those who come while the first is at work wait for it. An answer of
 //! 400-499 is kept too; 500 and above, and conflicts, give the key free.
+//!
+//! A kept answer is for whoever sent the request, known by what only they have: a
+//! session, a credential, or the key itself, which the front holds to be hard to
+//! guess where there is nothing else. Never an address: neighbours share one, and
+//! a telephone changes it between two tries.
+//!
+//! An answer that begins a session is kept for that session alone. Who repeats the
+//! request without its cookie never got it, or is somebody else: the request is
+//! carried out again, in a session of their own. A shopper whose first answer was
+//! lost has then added once to the only cart that they can see, and a neighbour with
+//! the same key gets no cart but their own. What a handler does at the same time
+//! outside of the session is done twice; who cannot have that begins the session first,
+//! or sends a credential.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +29,11 @@ use tokio::sync::watch;
 
 use super::metrics::count;
 use super::runner::{Outcome, RunError, Runner, Verdict, finish_request};
-use super::unit::{Start, encode};
+use super::unit::{Shopper, Start, encode};
 use super::{PluginCall, Plugins, keys};
 use crate::engine::bindings::exports::souk::web::handler::Response;
 use crate::engine::{CallError, CallErrorKind};
-use crate::front::{self, Answer, Failure, FailureKind, Idempotency, SessionChange, SessionId};
+use crate::front::{self, Answer, Failure, FailureKind, GUEST, Idempotency, SessionChange, SessionId};
 use crate::store::Txn;
 
 const TTL_MS: u64 = 24 * 3_600_000;
@@ -83,7 +96,7 @@ struct Kept {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
-    /// The session that the first answer gave the browser.
+    /// The session that the first answer gave in place of the request's own.
     session: Option<String>,
 }
 
@@ -99,6 +112,25 @@ impl Kept {
     }
 }
 
+/// Under which scope the key of a request with this session lies.
+fn scoped(scope: &str, session: Option<&SessionId>) -> String {
+    match session {
+        None => scope.to_owned(),
+        Some(session) if scope == GUEST => format!("session:{}", session.0),
+        Some(session) => format!("{scope} session:{}", session.0),
+    }
+}
+
+/// One request with a key.
+struct Once {
+    /// Where its answer is kept.
+    at: keys::Key,
+    key: String,
+    scope: String,
+    fingerprint: [u8; 32],
+    has_session: bool,
+}
+
 fn failure(kind: FailureKind, message: &str) -> Failure {
     Failure { kind, plugin: None, message: message.to_owned() }
 }
@@ -112,11 +144,17 @@ impl<P: Plugins> Runner<P> {
         idempotency: Idempotency,
     ) -> Result<Answer, Failure> {
         let Idempotency { key, scope, fingerprint } = idempotency;
-        let key = keys::idempotency(&scope, &key);
+        let session = match &start.shopper {
+            Shopper::Browser(session) => session.as_ref(),
+            _ => None,
+        };
+        let at = keys::idempotency(&scoped(&scope, session), &key);
+        let once = Once { at, key, scope, fingerprint, has_session: session.is_some() };
+        let key = &once.at;
         let mismatch = || failure(FailureKind::IdempotencyMismatch, "the key was used for another request");
         let deadline = tokio::time::Instant::now() + WAIT_MAX;
         loop {
-            let hold = match self.in_flight.enter(&key, fingerprint) {
+            let hold = match self.in_flight.enter(key, fingerprint) {
                 Entry::First(hold) => hold,
                 Entry::Mismatch => return Err(mismatch()),
                 Entry::After(mut done) => {
@@ -127,7 +165,7 @@ impl<P: Plugins> Runner<P> {
                     continue;
                 }
             };
-            match self.reserve(&key, fingerprint).await? {
+            match self.reserve(key, fingerprint).await? {
                 Some(record) if record.fingerprint != fingerprint => return Err(mismatch()),
                 Some(Record { answer: Some(kept), .. }) => {
                     count(&self.metrics.answers_replayed);
@@ -136,7 +174,7 @@ impl<P: Plugins> Runner<P> {
                 // Reserved just now, or by one that broke off: ours.
                 _ => {}
             }
-            let outcome = self.work_once(plugin, &call, start.clone(), &key, fingerprint).await?;
+            let outcome = self.work_once(plugin, &call, start.clone(), &once).await?;
             // The others need not wait for the effects that this answer waits for.
             drop(hold);
             if let Some(answer) = self.answer(outcome).await {
@@ -166,9 +204,10 @@ impl<P: Plugins> Runner<P> {
         plugin: &str,
         call: &PluginCall,
         start: Start,
-        key: &keys::Key,
-        fingerprint: [u8; 32],
+        once: &Once,
     ) -> Result<Outcome<Response>, Failure> {
+        let Once { at: key, fingerprint, .. } = once;
+        let fingerprint = *fingerprint;
         let expires_ms = start.now_ms + TTL_MS;
         let outcome = self.run(
             plugin,
@@ -181,12 +220,11 @@ impl<P: Plugins> Runner<P> {
                     if response.body.len() > BODY_BYTES_MAX {
                         return Err(too_large(plugin));
                     }
-                    let session = match unit.session_change() {
-                        SessionChange::Set(id) => Some(id.0.to_string()),
+                    let begun = match unit.session_change() {
+                        SessionChange::Set(id) => Some(id),
                         _ => None,
                     };
-                    let record = Record { fingerprint, expires_ms, answer: Some(Kept::of(response, session)) };
-                    unit.host_txn()?.put(key, encode(&record));
+                    keep(unit.host_txn()?, once, expires_ms, response, begun.as_ref());
                 }
                 Ok(verdict)
             },
@@ -226,6 +264,24 @@ impl<P: Plugins> Runner<P> {
             Ok(())
         })
         .await
+    }
+}
+
+/// Puts the answer where whoever got it, and nobody else, finds it again.
+fn keep(txn: &mut Txn, once: &Once, expires_ms: u64, response: &Response, begun: Option<&SessionId>) {
+    let record = |session: Option<&SessionId>| {
+        let answer = Some(Kept::of(response, session.map(|id| id.0.to_string())));
+        encode(&Record { fingerprint: once.fingerprint, expires_ms, answer })
+    };
+    if let Some(begun) = begun {
+        let key = keys::idempotency(&scoped(&once.scope, Some(begun)), &once.key);
+        txn.put(&key, record(None));
+        txn.put(&keys::expiry(expires_ms, &key), Vec::new());
+    }
+    if begun.is_none() || once.has_session {
+        txn.put(&once.at, record(begun));
+    } else {
+        txn.delete(&once.at);
     }
 }
 

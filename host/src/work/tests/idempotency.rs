@@ -3,7 +3,7 @@
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::front::FailureKind;
+use crate::front::{FailureKind, SessionChange, SessionId};
 use crate::front::config::Limits;
 use crate::front::gate::Gate;
 
@@ -42,6 +42,40 @@ async fn the_same_key_gives_the_same_answer_and_another_body_is_refused() {
     assert_eq!(send(&bench, "200", "a", 1).await, Ok((200, "1".into(), true)));
     assert_eq!(send(&bench, "200", "a", 2).await, Err(FailureKind::IdempotencyMismatch));
     assert_eq!(bench.number("n"), 3);
+}
+
+#[tokio::test]
+async fn an_answer_that_begins_a_session_is_for_that_session_alone() {
+    let fake = Fake::new(plugins([("shop", "")]), |c| async move {
+        let mut unit = c.unit.lock();
+        let cart = unit.session_get("shop", "cart").unwrap().unwrap_or_default() + "x";
+        unit.session_set("shop", "cart", cart.clone()).unwrap();
+        if route(&c.call) == "rotate" {
+            unit.session_rotate().unwrap();
+        }
+        web(200, &cart)
+    });
+    let bench = Bench::new(fake);
+    let ask = async |route: &str, session: Option<&SessionId>, key: &str| {
+        let answer = bench.runner.request(Call { session: session.cloned(), ..call("shop", route, Some((key, 1))) }).await.unwrap();
+        (answer.session, String::from_utf8(answer.response.body).unwrap(), answer.replayed)
+    };
+    let begun = |(session, cart, replayed): (SessionChange, String, bool)| match session {
+        SessionChange::Set(id) => (id, cart, replayed),
+        other => panic!("{other:?}"),
+    };
+    let (mine, cart, _) = begun(ask("200", None, "a").await);
+    assert_eq!(cart, "x");
+    let (theirs, cart, replayed) = begun(ask("200", None, "a").await);
+    assert!(!replayed && mine != theirs, "who has not got it begins anew");
+    assert_eq!(cart, "x", "and has added once");
+    assert_eq!(ask("200", Some(&mine), "a").await, (SessionChange::Keep, "x".into(), true), "who has it added once too");
+    assert_eq!(ask("200", Some(&mine), "b").await, (SessionChange::Keep, "xx".into(), false));
+    // One that takes the place of another is for whoever had that.
+    let (next, cart, _) = begun(ask("rotate", Some(&mine), "c").await);
+    assert_eq!(begun(ask("rotate", Some(&mine), "c").await), (next.clone(), cart.clone(), true));
+    assert_eq!(ask("rotate", Some(&next), "c").await, (SessionChange::Keep, cart, true));
+    assert_eq!(bench.count(b'i'), 5);
 }
 
 #[tokio::test]

@@ -146,9 +146,9 @@ fn echo(request: &IncomingRequest, target: &str) -> Answer {
     assert!(request.consume().is_err(), "a body is taken once");
     let address = format!("{scheme}://{}", request.authority().unwrap());
     let length = body.len().to_string();
-    let headers = [("x-method", method), ("x-target", target), ("x-address", &address), ("content-length", &length), ("content-type", "text/plain")];
+    let headers = [("x-plugin-method", method), ("x-plugin-target", target), ("x-plugin-address", &address), ("content-length", &length), ("content-type", "text/plain")];
     let mut headers: Vec<_> = headers.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).into();
-    headers.push(("x-seen".into(), seen));
+    headers.push(("x-plugin-seen".into(), seen));
     (200, headers, body)
 }
 
@@ -298,7 +298,7 @@ fn fetch(authority: &str, target: &str, write_first: bool) -> Answer {
     match answer.get().unwrap().unwrap() {
         Err(code) => told(format!("{code:?}")),
         Ok(response) => {
-            let shown = |(name, _): &(String, Vec<u8>)| ["x-method", "x-target", "x-seen"].contains(&name.as_str());
+            let shown = |(name, _): &(String, Vec<u8>)| ["x-plugin-method", "x-plugin-target", "x-plugin-seen"].contains(&name.as_str());
             let headers = response.headers().entries().into_iter().filter(shown).collect();
             (response.status(), headers, read(response.consume().unwrap()))
         }
