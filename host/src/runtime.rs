@@ -55,7 +55,7 @@ impl Runtime {
 
     /// Over a store, an engine and a clock that the caller brings.
     pub async fn over(store: Store, engine: Engine, now: Clock, folder: StoreFolder, settings: Arc<Settings>, code: Code) -> Result<Arc<Self>> {
-        let services = Arc::new(Services::open(&folder.data(), &folder.secrets(), settings.facts(settings.base_url()), store.clone())?);
+        let services = Arc::new(Services::open(&folder.data(), &folder.secrets(), &folder.dictionaries().join("zh.txt"), settings.facts(settings.base_url()), store.clone())?);
         services.keys.keep_fingerprint(&store).await?;
         miss_files(&store, &folder).await?;
         let shop = Shop::open(folder.plugins(), settings.clone(), engine, services.clone(), store.clone(), code).await?;

@@ -20,7 +20,8 @@ use crate::Effort;
 use crate::figure::{Figure, Growth, Mark, Round, median};
 use crate::load;
 
-use catalogue::Catalogue;
+pub use catalogue::Catalogue;
+pub use products::indexed;
 
 const SMALL: usize = 1_000;
 const LARGE: usize = 100_000;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use souk_tests::process::{address, cpu, handles};
-use souk_tests::wire::{Client, block_on, get};
+use souk_tests::wire::{Client, block_on, escaped, get};
 use souk_tests::{Shop, store_without_pages};
 
 use crate::Effort;
 use crate::bare::Bare;
 use crate::figure::{Figure, Mark, Round, median};
+use crate::growth::{Catalogue, indexed};
 use crate::load;
 
 const CONNECTIONS: usize = 32;
@@ -58,6 +59,35 @@ pub fn page_product(effort: Effort) -> Result<Vec<Figure>> {
     })?;
     let mut figure = Figure::plain("page_product_p99_ms", "ms", Mark::Reported, tails);
     figure.remark = format!("{:.0} pages/s at {CONNECTIONS} connections", median(rates));
+    Ok(vec![figure])
+}
+
+/// What shoppers type: plain words, forms of them, Chinese, how it is read, the beginning of a word.
+const SEARCHES: [&str; 12] = ["tea", "boxes", "glass", "cotton", "knife", "longjing", "wi-fi", "茶壶", "椅子", "lvcha", "cera", "oak chair"];
+/// As many as the shop has in all when it is searched.
+const SEARCHED_PRODUCTS: usize = 1_000;
+
+/// Processor time of the server for one search of some 1,300 products.
+pub fn search(effort: Effort) -> Result<Vec<Figure>> {
+    let catalogue = Catalogue::read(&souk_tests::catalogue())?;
+    let shop = Shop::serve(store_without_pages());
+    catalogue.grow(&shop, SEARCHED_PRODUCTS)?;
+    let address = address(&shop)?;
+    indexed(address, SEARCHED_PRODUCTS)?;
+    let path = |words: &&str| format!("/api/v1/search?q={}&limit=24", escaped(words));
+    let requests: Vec<_> = SEARCHES.iter().map(|words| get(address, &path(words))).collect();
+    let mut values = Vec::new();
+    block_on(async {
+        load::run(address, 1, effort.round, requests.clone()).await?;
+        for _ in 0..effort.rounds {
+            let before = cpu(shop.pid())?;
+            let sample = load::run(address, 1, effort.round, requests.clone()).await?;
+            values.push((cpu(shop.pid())? - before).as_secs_f64() * 1e3 / sample.count() as f64);
+        }
+        anyhow::Ok(())
+    })?;
+    let mut figure = Figure::plain("search_cpu_ms", "ms", Mark::AtMost(0.2), values);
+    figure.remark = format!("{} different searches in turn, 24 products each, no pages kept", SEARCHES.len());
     Ok(vec![figure])
 }
 

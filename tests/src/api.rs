@@ -22,6 +22,10 @@ impl Api {
         Self { url: shop.url.clone(), http: crate::client() }
     }
 
+    pub fn url(&self) -> String {
+        format!("{}/api/v1", self.url)
+    }
+
     /// Panics where there is no answer at all.
     pub async fn send(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         self.try_send(method, path, body).await.unwrap_or_else(|error| panic!("{method} {path}: {error}"))

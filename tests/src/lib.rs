@@ -100,7 +100,9 @@ pub fn store() -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let from = folder.path().join("from");
     let data = root().join("store-data");
-    copy(&data.join("catalogue"), &from.join("catalogue"));
+    for part in ["catalogue", "dictionaries"] {
+        copy(&data.join(part), &from.join(part));
+    }
     fs::create_dir(from.join("media")).unwrap();
     fs::copy(data.join("media/category-tea.webp"), from.join("media/category-tea.webp")).unwrap();
     for file in fs::read_dir(&data).unwrap().flatten().filter(|f| f.path().is_file()) {

@@ -86,3 +86,8 @@ pub fn json(address: SocketAddr, method: &str, path: &str, body: &Value) -> Vec<
 pub fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
+
+/// Words as a value in the query of an address.
+pub fn escaped(words: &str) -> String {
+    words.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}

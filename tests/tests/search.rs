@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use souk_tests::Shop;
 use souk_tests::api::{Api, INSTANT};
+use souk_tests::wire::escaped;
 
 async fn find(api: &Api, query: &str) -> Value {
     let (status, found) = api.send("GET", &format!("/search?{query}"), Value::Null).await;
@@ -151,4 +152,174 @@ async fn while_an_index_is_built_again_the_one_before_answers() {
     let api = Api::of(&shop);
     assert_eq!(find(&api, "q=longjing").await["total"], 1);
     hindrance.take_away();
+}
+
+/// Products of a file from elsewhere, beside the shop's own.
+const IMPORTED: &str = "Handle,Title,Body (HTML),Variant SKU,Variant Price,Variant Inventory Qty
+p-1,Lunch box,,PX-1,1.00,5
+p-2,Bread knife,,PX-2,1.00,5
+p-3,Pocket watch,,PX-3,1.00,5
+p-4,Sour cherry jam,,PX-4,1.00,5
+p-5,Women's rain jacket,,PX-5,1.00,5
+p-6,Womens wool socks,,PX-6,1.00,5
+p-7,Wi-Fi smart plug,,PX-7,1.00,5
+p-8,WiFi router,,PX-8,1.00,5
+p-9,Wi Fi weather station,,PX-9,1.00,5
+p-10,Bookshelves of oak,,PX-10,1.00,5
+p-11,凍頂烏龍茶,,PX-11,1.00,5
+p-12,蓝牙耳机,,PX-12,1.00,5
+p-13,实木椅子,,PX-13,1.00,5
+p-14,Quokka figurine,,PX-14,1.00,5
+";
+
+const TEAS: &[&str] = &[
+    "longjing-green-tea",
+    "jasmine-pearls",
+    "rose-black-tea",
+    "mint-herbal-tea",
+    "hibiscus-tea",
+    "aged-puer-cake",
+    "white-peony-tea",
+    "milk-tea-kit",
+];
+const BOXES: &[&str] = &["p-1", "gift-box-wrap", "kraft-parcel-boxes", "card-index-box", "bento-box", "picnic-takeout-box"];
+const WIFI: &[&str] = &["p-7", "p-8", "p-9"];
+const WOMEN: &[&str] = &["p-5", "p-6"];
+const CHAIRS: &[&str] = &["spindle-chair", "p-13"];
+
+/// What is typed, what has to be found, and what must not be.
+const RECALL: &[(&str, &[&str], &[&str])] = &[
+    ("绿茶", &["longjing-green-tea"], &["spindle-chair"]),
+    ("綠茶", &["longjing-green-tea"], &[]),
+    ("茶叶", TEAS, &["spindle-chair"]),
+    ("椅子", &["spindle-chair", "carousel-horse", "p-13"], &["kitchen-knife", "baseball-cap"]),
+    ("帽子", &["baseball-cap", "straw-sunhat"], &["spindle-chair"]),
+    ("龍井", &["longjing-green-tea"], &["rose-black-tea"]),
+    ("龙井茶", &["longjing-green-tea"], &["rose-black-tea"]),
+    ("乌龙茶", &["p-11"], &["rose-black-tea"]),
+    ("冻顶乌龙", &["p-11"], &[]),
+    ("longjing cha", &["longjing-green-tea"], &["spindle-chair"]),
+    ("longjing", &["longjing-green-tea"], &["rose-black-tea"]),
+    ("lóngjǐng chá", &["longjing-green-tea"], &[]),
+    ("long2jing3", &["longjing-green-tea"], &[]),
+    ("lvcha", &["longjing-green-tea"], &["spindle-chair"]),
+    ("lücha", &["longjing-green-tea"], &[]),
+    ("lv cha", &["longjing-green-tea"], &[]),
+    ("wulongcha", &["p-11"], &["longjing-green-tea"]),
+    ("lan ya erji", &["p-12"], &["p-11"]),
+    ("yizi", &["p-13"], &["baseball-cap"]),
+    ("teas", TEAS, &["spindle-chair"]),
+    ("tea", TEAS, &["spindle-chair", "kitchen-knife"]),
+    ("chairs", &["spindle-chair"], &["baseball-cap"]),
+    ("chair", &["spindle-chair"], &["baseball-cap"]),
+    ("boxes", BOXES, &["baseball-cap"]),
+    ("box", BOXES, &["baseball-cap"]),
+    ("knives", &["kitchen-knife", "cutlery-set", "p-2"], &["spindle-chair", "p-1"]),
+    ("knife", &["kitchen-knife", "cutlery-set", "p-2"], &["spindle-chair", "p-1"]),
+    ("watches", &["everyday-watch", "p-3"], &["kitchen-knife"]),
+    ("watch", &["everyday-watch", "p-3"], &["kitchen-knife"]),
+    ("cherries", &["dark-cherries", "blossom-branches", "p-4"], &["kitchen-knife"]),
+    ("cherry", &["dark-cherries", "blossom-branches", "p-4"], &["kitchen-knife"]),
+    ("women's", WOMEN, &["kitchen-knife"]),
+    ("women’s", WOMEN, &[]),
+    ("womens", WOMEN, &[]),
+    ("women", WOMEN, &[]),
+    ("woman", WOMEN, &[]),
+    ("wifi", WIFI, &["p-12"]),
+    ("wi-fi", WIFI, &[]),
+    ("wi fi", WIFI, &[]),
+    ("bookshelf", &["p-10"], &[]),
+    ("book shelf", &["p-10"], &[]),
+    ("toolbox", &["steel-toolbox"], &["p-1"]),
+    ("tool boxes", &["steel-toolbox"], &["p-1"]),
+    ("tea pots", &["round-teapot"], &[]),
+    ("straw hats", &["straw-sunhat"], &["baseball-cap"]),
+    ("glasses", &["wine-glasses", "rocks-tumbler", "tropical-tumbler"], &["kitchen-knife"]),
+    ("brushes", &["watercolour-brush"], &[]),
+    ("watercolor brush", &["watercolour-brush"], &[]),
+    ("puer", &["aged-puer-cake"], &["rose-black-tea"]),
+    // By category, attribute and option.
+    ("cookware knife", &["kitchen-knife"], &["cutlery-set"]),
+    ("raffia hat", &["straw-sunhat"], &["baseball-cap"]),
+    ("棒球帽 燕麦色", &["baseball-cap"], &["straw-sunhat"]),
+    ("家具", CHAIRS_AND_FURNITURE, &["rose-black-tea"]),
+];
+const CHAIRS_AND_FURNITURE: &[&str] = &["spindle-chair", "petal-wall-mirror"];
+
+/// Handles of all hits, best first, for a shopper of this language; none where they are a guess.
+async fn hits(api: &Api, words: &str, language: &str) -> Vec<String> {
+    let url = format!("{}/search?q={}&limit=200", api.url(), escaped(words));
+    let answer = api.http.get(url).header("accept-language", language).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "{words}");
+    let found: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+    if found["corrected"] == true { Vec::new() } else { handles(&found).into_iter().map(str::to_owned).collect() }
+}
+
+#[tokio::test]
+async fn search_recall_words() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let file = shop.folder().join("imported.csv");
+    fs::write(&file, IMPORTED).unwrap();
+    let imported = shop.souk(&["store", "import", file.to_str().unwrap()]);
+    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stdout));
+    let (_, all) = api.send("GET", "/products?limit=1", Value::Null).await;
+    until_found(&api, "limit=1", &all["total"]).await;
+    until_found(&api, "q=quokka", &json!(1)).await;
+
+    let mut wrong = Vec::new();
+    for language in ["en", "zh-CN"] {
+        for (words, wanted, unwanted) in RECALL {
+            let found = hits(&api, words, language).await;
+            let has = |handle: &&&str| found.iter().any(|it| it == **handle);
+            let missed: Vec<_> = wanted.iter().filter(|handle| !has(handle)).collect();
+            let extra: Vec<_> = unwanted.iter().filter(has).collect();
+            if !missed.is_empty() || !extra.is_empty() {
+                wrong.push(format!("{language} {words:?}: without {missed:?}, with {extra:?}, of {found:?}"));
+            }
+        }
+        // What it is called comes before what mentions it, and no word finds half the shop.
+        for (words, first, most) in [("tea", TEAS, 60), ("knife", &["kitchen-knife", "p-2"][..], 12), ("wifi", WIFI, 3), ("椅子", CHAIRS, 12), ("龙井", &["longjing-green-tea"], 3)] {
+            let found = hits(&api, words, language).await;
+            let leads = found.first().is_some_and(|best| first.contains(&best.as_str()));
+            if !leads || found.len() > most {
+                wrong.push(format!("{language} {words:?}: {} hits, {:?} first", found.len(), found.iter().take(5).collect::<Vec<_>>()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    for (typed, completion) in [("knives", "Bread knife"), ("wifi", "Wi-Fi smart plug"), ("wi fi", "WiFi router"), ("longj", "雨前龙井"), ("凍頂", "凍頂烏龍茶"), ("冻顶", "凍頂烏龍茶"), ("womens r", "Women's rain jacket"), ("cherry", "Dark Sweet Cherries")] {
+        let answer = api.http.get(format!("{}/suggest?q={}&limit=20", api.url(), escaped(typed))).send().await.unwrap();
+        let words = answer.text().await.unwrap();
+        assert!(words.contains(completion), "{typed:?} is not completed to {completion:?}: {words}");
+    }
+}
+
+#[tokio::test]
+async fn an_index_of_another_analysis_answers_until_it_is_built_again_by_itself() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    until_found(&api, "q=longjing", &json!(1)).await;
+    let folder = shop.kill();
+    let meta = folder.path().join("store/data/search/search/products/meta.json");
+    // None while one index takes the place of the other.
+    let made_by = || {
+        let meta: Value = serde_json::from_str(&fs::read_to_string(&meta).ok()?).ok()?;
+        let payload: Value = serde_json::from_str(meta["payload"].as_str()?).ok()?;
+        payload["analysis"].as_str().map(str::to_owned)
+    };
+    let before = made_by();
+    assert!(before.is_some());
+    // The shop's dictionary is part of it.
+    let words = folder.path().join("store/dictionaries/zh.txt");
+    fs::write(&words, fs::read_to_string(&words).unwrap() + "no word\n生津止渴茶\n").unwrap();
+    let hindrance = Hindrance::lay(&folder.path().join("store"));
+    let shop = Shop::serve(folder);
+    let api = Api::of(&shop);
+    assert_eq!(find(&api, "q=longjing").await["total"], 1);
+    assert_eq!(made_by(), before);
+    hindrance.take_away();
+    souk_tests::until(|| made_by().is_some_and(|now| Some(now) != before)).await;
+    assert_eq!(find(&api, "q=longjing").await["total"], 1);
 }

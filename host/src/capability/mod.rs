@@ -46,8 +46,8 @@ pub struct Services {
 }
 
 impl Services {
-    /// `data` is the store's own folder, `secrets` the operator's file.
-    pub fn open(data: &Path, secrets: &Path, shop: ShopFacts, store: Store) -> anyhow::Result<Self> {
+    /// `data` is the store's own folder, `secrets` and `dictionary` are the operator's files.
+    pub fn open(data: &Path, secrets: &Path, dictionary: &Path, shop: ShopFacts, store: Store) -> anyhow::Result<Self> {
         Ok(Self {
             shop: arc_swap::ArcSwap::from_pointee(shop),
             cache: cache::Cache::new(cache::BYTES_MAX),
@@ -55,7 +55,7 @@ impl Services {
             http: http_client::HttpClient::new()?,
             secrets: secrets::Secrets::read(secrets)?,
             metrics: metrics::Metrics::default(),
-            search: Arc::new(search::Search::new(&data.join("search"), store)),
+            search: Arc::new(search::Search::new(&data.join("search"), store, search::dictionary(dictionary))),
             slow: slow::SlowWork::default(),
         })
     }

@@ -167,6 +167,9 @@ async fn init(folder: &StoreFolder, from: &Path) -> Result<()> {
     if from.join("media").is_dir() {
         copy_large_folder(&from.join("media"), &folder.media())?;
     }
+    if from.join("dictionaries").is_dir() {
+        copy_large_folder(&from.join("dictionaries"), &folder.dictionaries())?;
+    }
     let settings = std::fs::read(from.join("souk.toml")).with_context(|| from.join("souk.toml").display().to_string())?;
     fill(folder, from).await?;
     // The settings come last: with them it is a store.
@@ -282,7 +285,7 @@ async fn backup(folder: &StoreFolder, destination: &Path) -> Result<()> {
     let destination = StoreFolder(std::path::absolute(destination)?);
     create_private_folder(&destination.data())?;
     ask(folder, Question::Backup { destination: destination.documents() }).await?;
-    for part in [folder.plugins(), folder.media(), folder.data().join("keys")] {
+    for part in [folder.plugins(), folder.media(), folder.dictionaries(), folder.data().join("keys")] {
         if part.is_dir() {
             let name = part.strip_prefix(&folder.0)?;
             copy_large_folder(&part, &destination.0.join(name))?;

@@ -50,7 +50,7 @@ impl Bench {
         Self {
             engine: Engine::new(options).expect("an engine"),
             providers: Arc::default(),
-            services: Arc::new(Services::open(data.path(), Path::new("/nonexistent"), shop, store.clone()).expect("services")),
+            services: Arc::new(Services::open(data.path(), Path::new("/nonexistent"), Path::new("/nonexistent"), shop, store.clone()).expect("services")),
             stats: Mutex::default(),
             store,
             _data: data,

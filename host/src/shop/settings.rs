@@ -199,6 +199,11 @@ impl StoreFolder {
         self.0.join("media")
     }
 
+    /// Words that search is to know, a file a language.
+    pub fn dictionaries(&self) -> PathBuf {
+        self.0.join("dictionaries")
+    }
+
     pub fn data(&self) -> PathBuf {
         self.0.join("data")
     }

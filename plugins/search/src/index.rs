@@ -26,12 +26,25 @@ pub fn chain(handle: &str, categories: &[Category]) -> Vec<String> {
     chain
 }
 
-/// `views`: the product in each of the shop's locales; at least one. `categories` in any.
-pub fn fields(views: &[(String, Product)], categories: &[Category]) -> Vec<Field> {
-    let Some((_, product)) = views.first() else { return Vec::new() };
-    let texts = |chinese: bool, text: fn(&Product) -> String| {
+/// A product as one of the shop's locales shows it.
+pub struct View {
+    pub locale: String,
+    pub product: Product,
+    /// Names of its category and of all above.
+    pub categories: Vec<String>,
+}
+
+/// Names of the categories of a chain, in the language of `categories`.
+pub fn names(chain: &[String], categories: &[Category]) -> Vec<String> {
+    chain.iter().filter_map(|handle| categories.iter().find(|it| it.handle == *handle)).map(|category| category.name.clone()).collect()
+}
+
+/// `views`: the product in each of the shop's locales; at least one. `chain`: its category and all above.
+pub fn fields(views: &[View], chain: Vec<String>) -> Vec<Field> {
+    let Some(View { product, .. }) = views.first() else { return Vec::new() };
+    let texts = |chinese: bool, text: fn(&View) -> String| {
         let mut texts: Vec<String> = Vec::new();
-        for (_, view) in views.iter().filter(|(locale, _)| is_chinese(locale) == chinese) {
+        for view in views.iter().filter(|view| is_chinese(&view.locale) == chinese) {
             let text = text(view);
             if !texts.contains(&text) {
                 texts.push(text);
@@ -39,13 +52,13 @@ pub fn fields(views: &[(String, Product)], categories: &[Category]) -> Vec<Field
         }
         Value::Text(texts.join("\n"))
     };
-    let title = |product: &Product| product.title.clone();
-    let body = |product: &Product| {
-        let attributes = product.attributes.iter().map(|attribute| attribute.value.as_str());
-        let options = product.options.iter().flat_map(|option| option.values.iter().map(|value| value.name.as_str()));
-        let texts = [product.subtitle.as_str(), product.description.as_str()].into_iter().chain(attributes).chain(options);
-        texts.collect::<Vec<_>>().join("\n")
+    let title = |view: &View| view.product.title.clone();
+    let labels = |view: &View| {
+        let attributes = view.product.attributes.iter().map(|attribute| &attribute.value);
+        let options = view.product.options.iter().flat_map(|option| option.values.iter().map(|value| &value.name));
+        view.categories.iter().chain(attributes).chain(options).map(String::as_str).collect::<Vec<_>>().join("\n")
     };
+    let body = |view: &View| [view.product.subtitle.as_str(), view.product.description.as_str()].join("\n");
     let codes = product.variants.iter().flat_map(|variant| [Some(&variant.sku), variant.barcode.as_ref()]).flatten();
     let keywords = [&product.brand].into_iter().chain(&product.tags).chain(codes).cloned().collect();
     let prices = || product.variants.iter().map(|variant| variant.price.amount);
@@ -54,9 +67,11 @@ pub fn fields(views: &[(String, Product)], categories: &[Category]) -> Vec<Field
         field("title", texts(false, title)),
         field("title_zh", texts(true, title)),
         field("keywords", Value::Many(keywords)),
+        field("labels", texts(false, labels)),
+        field("labels_zh", texts(true, labels)),
         field("body", texts(false, body)),
         field("body_zh", texts(true, body)),
-        field("category", Value::Many(chain(&product.category, categories))),
+        field("category", Value::Many(chain)),
         field("price_min", Value::Number(prices().min().unwrap_or_default())),
         field("price_max", Value::Number(prices().max().unwrap_or_default())),
         field("created", Value::Number(product.created_ms as i64)),
@@ -70,9 +85,9 @@ pub fn fields(views: &[(String, Product)], categories: &[Category]) -> Vec<Field
 pub fn query(query: &Query, locale: &str) -> SearchQuery {
     let text: String = query.text.trim().chars().take(TEXT_CHARS_MAX).collect();
     let fields = if is_chinese(locale) {
-        ["title_zh", "keywords", "body_zh", "title", "body"]
+        ["title_zh", "labels_zh", "keywords", "body_zh", "title", "labels", "body"]
     } else {
-        ["title", "keywords", "body", "title_zh", "body_zh"]
+        ["title", "labels", "keywords", "body", "title_zh", "labels_zh", "body_zh"]
     };
     let any = |field: &str, values: Vec<String>| Filter::AnyOf(AnyFilter { field: field.into(), values });
     let between = |field: &str, min, max| Filter::Between(RangeFilter { field: field.into(), min, max });
@@ -181,8 +196,9 @@ mod tests {
         let chinese = Product { title: title_zh.into(), ..english.clone() };
         let handle = english.handle.clone();
         let categories = [category("food", None), category("tea", Some("food")), category("home", None)];
-        let views = [("en".to_owned(), english), ("zh-CN".to_owned(), chinese)];
-        search::put("products", &handle, &fields(&views, &categories)).unwrap();
+        let chain = chain(&english.category, &categories);
+        let view = |locale: &str, product| View { locale: locale.into(), product, categories: names(&chain, &categories) };
+        search::put("products", &handle, &fields(&[view("en", english), view("zh-CN", chinese)], chain.clone())).unwrap();
     }
 
     fn find(change: impl FnOnce(&mut Query)) -> Vec<String> {
@@ -208,6 +224,7 @@ mod tests {
         assert_eq!(find(|query| query.text = "tea".into()), ["longjing", "cup"]);
         assert_eq!(find(|query| query.text = "龙井".into()), ["longjing"]);
         assert_eq!(find(|query| query.text = "cup-0".into()), ["cup"]);
+        assert_eq!(find(|query| query.text = "food".into()), ["longjing"], "by the name of a category");
         assert_eq!(find(|query| query.category = Some("food".into())), ["longjing"]);
         assert_eq!(find(|query| query.brands = vec!["Kiln".into(), "None".into()]), ["cup"]);
         assert_eq!(find(|query| query.price_min = Some(250)), ["longjing"]);

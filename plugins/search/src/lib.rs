@@ -93,23 +93,38 @@ impl product_search::Guest for Search {
     }
 }
 
+/// The categories in each of the shop's locales.
+type Tree = Vec<(String, Vec<Category>)>;
+
+fn tree() -> Result<Tree, String> {
+    let locales = config::shop().locales;
+    if locales.is_empty() {
+        return Err("the shop has no locale".into());
+    }
+    Ok(locales.into_iter().map(|locale| (locale.clone(), catalog::categories(&locale))).collect())
+}
+
 /// Puts a product into the index as the catalogue has it now, or takes it out.
-fn refresh(handle: &str, locales: &[String], categories: &[Category]) {
-    let views: Vec<_> = (locales.iter())
-        .filter_map(|locale| catalog::get(handle, locale).map(|product| (locale.clone(), product)))
-        .collect();
+fn refresh(handle: &str, tree: &Tree) {
+    let mut chain = Vec::new();
+    let mut views = Vec::new();
+    for (locale, categories) in tree {
+        let Some(product) = catalog::get(handle, locale) else { continue };
+        if chain.is_empty() {
+            chain = index::chain(&product.category, categories);
+        }
+        views.push(index::View { locale: locale.clone(), product, categories: index::names(&chain, categories) });
+    }
     if views.is_empty() {
         must(search::delete(INDEX, handle));
     } else {
-        must(search::put(INDEX, handle, &index::fields(&views, categories)));
+        must(search::put(INDEX, handle, &index::fields(&views, chain)));
     }
 }
 
 impl events::Guest for Search {
     fn handle(event: events::Event) -> Result<(), String> {
-        let locales = config::shop().locales;
-        let default = locales.first().ok_or("the shop has no locale")?;
-        refresh(&event.key, &locales, &catalog::categories(default));
+        refresh(&event.key, &tree()?);
         Ok(())
     }
 }
@@ -119,8 +134,7 @@ impl command_handler::Guest for Search {
         if name != "reindex" {
             return Err(format!("search has no command `{name}`"));
         }
-        let locales = config::shop().locales;
-        let categories = catalog::categories(locales.first().ok_or("the shop has no locale")?);
+        let tree = tree()?;
         let mut sold: BTreeSet<String> = BTreeSet::new();
         loop {
             let page = catalog::handles(sold.last().map(String::as_str), PAGE);
@@ -128,7 +142,7 @@ impl command_handler::Guest for Search {
                 break;
             }
             for handle in &page {
-                refresh(handle, &locales, &categories);
+                refresh(handle, &tree);
             }
             sold.extend(page);
         }

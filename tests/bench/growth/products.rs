@@ -43,7 +43,7 @@ pub fn measure(size: u64, effort: Effort) -> Result<Points> {
 }
 
 /// Seconds from now until a search finds what came last.
-fn indexed(address: SocketAddr, count: usize) -> Result<f64> {
+pub fn indexed(address: SocketAddr, count: usize) -> Result<f64> {
     let begun = Instant::now();
     block_on(async {
         let mut client = Client::connect(address).await?;

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use tantivy::tokenizer::{TextAnalyzer, TokenStream as _};
 
-use super::text::{self, Run, is_cjk, typos_of};
+use super::english;
+use super::text::{Analysis, Run, is_cjk, simplify, typos_of};
 
 const FRAGMENT_CHARACTERS: usize = 160;
 /// Shown before the first word found.
@@ -14,20 +16,26 @@ const LEAD_CHARACTERS: usize = 40;
 pub(super) struct Highlighter {
     analyzer: TextAnalyzer,
     words: Vec<String>,
+    /// Their stems, and neighbours as one word: only equal ones are marked.
+    forms: HashSet<String>,
     /// Words and their parts in scripts without spaces: only equal ones are marked.
     cjk: HashSet<String>,
     corrected: bool,
 }
 
 impl Highlighter {
-    pub fn new(runs: &[Run], corrected: bool) -> Self {
+    pub fn new(analysis: &Arc<Analysis>, runs: &[Run], corrected: bool) -> Self {
         let mut words = Vec::new();
+        let mut forms = HashSet::new();
         let mut cjk = HashSet::new();
         for run in runs {
             match run {
-                Run::Word(word) => words.push(word.clone()),
+                Run::Word(word) => {
+                    forms.extend(english::stem(word));
+                    words.push(word.clone());
+                }
                 Run::Cjk { text, words } => {
-                    cjk.extend(words.iter().flat_map(|word| text::parts(word)));
+                    cjk.extend(words.iter().flat_map(|word| analysis.parts(word)));
                     cjk.extend(words.iter().cloned());
                     if corrected {
                         cjk.extend(text.chars().map(String::from));
@@ -35,7 +43,12 @@ impl Highlighter {
                 }
             }
         }
-        Self { analyzer: text::analyzer(), words, cjk, corrected }
+        for neighbours in runs.windows(2) {
+            if let [Run::Word(first), Run::Word(second)] = neighbours {
+                forms.insert(format!("{first}{second}"));
+            }
+        }
+        Self { analyzer: analysis.words(), words, forms, cjk, corrected }
     }
 
     /// Of several values the one in which most was found; none where nothing was.
@@ -48,20 +61,21 @@ impl Highlighter {
 
     fn found(&mut self, value: &str) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
-        let (words, cjk, corrected) = (&self.words, &self.cjk, self.corrected);
+        let (words, forms, cjk, corrected) = (&self.words, &self.forms, &self.cjk, self.corrected);
         self.analyzer.token_stream(value).process(&mut |token| {
             let marked = if token.text.starts_with(is_cjk) {
                 cjk.contains(&token.text)
             } else {
-                words.iter().any(|word| is_hit(&token.text, word, corrected))
+                forms.contains(&token.text) || words.iter().any(|word| is_hit(&token.text, word, corrected))
             };
             if marked {
                 found.push(token.offset_from..token.offset_to);
             }
         });
-        // Dictionary words of the query that are none in this text.
+        // Dictionary words of the query that are none in this text. In simplified script as many bytes lie before them.
+        let simplified = simplify(value);
         for word in cjk.iter().filter(|word| word.chars().count() > 1) {
-            found.extend(value.match_indices(word.as_str()).map(|(at, _)| at..at + word.len()));
+            found.extend(simplified.match_indices(word.as_str()).map(|(at, _)| at..at + word.len()));
         }
         found.sort_by_key(|range| range.start);
         let mut merged: Vec<Range<usize>> = Vec::new();
@@ -149,7 +163,8 @@ mod tests {
     use super::*;
 
     fn highlight(query: &str, corrected: bool, value: &str) -> Option<String> {
-        Highlighter::new(&text::query_runs(query), corrected).best_fragment([value].into_iter())
+        let analysis = Analysis::new(Vec::new());
+        Highlighter::new(&analysis, &analysis.query_runs(query), corrected).best_fragment([value].into_iter())
     }
 
     #[test]
@@ -162,6 +177,9 @@ mod tests {
             ("coffe", false, "Black cofee", None),
             ("乌龙茶", false, "高山乌龙茶礼盒", Some("高山<mark>乌龙茶</mark>礼盒")),
             ("b", false, "plan b", Some("plan <mark>b</mark>")),
+            ("knives", false, "Chef's Knife", Some("Chef&#39;s <mark>Knife</mark>")),
+            ("wifi", false, "Wi-Fi plug", Some("<mark>Wi-Fi</mark> plug")),
+            ("龙井", false, "雨前龍井", Some("雨前<mark>龍井</mark>")),
         ] {
             assert_eq!(highlight(query, corrected, value).as_deref(), expected, "{query} in {value}");
         }

@@ -15,7 +15,7 @@ use anyhow::Context;
 use tokio::sync::watch;
 
 use super::index::{Document, Index};
-use super::{Name, Search, text};
+use super::{Name, Search};
 use crate::shop::manifest::Index as Definition;
 use crate::store::Txn;
 use crate::work::LivePlugins;
@@ -151,7 +151,7 @@ impl Search {
     /// What lies on disk, even if its fields are those of another version: it
     /// answers until it is built again.
     fn open_one(&self, name: &Name) -> anyhow::Result<Arc<Index>> {
-        let index = Index::open(&self.folder_of(name))?;
+        let index = Index::open(&self.folder_of(name), &self.analysis)?;
         let mut txn = self.store.begin();
         let ahead = index.position > keys::position(txn.snapshot_seq(), u32::MAX);
         let behind = txn.get(&keys::search_applied(&name.0, &name.1))?.is_some_and(|applied| index.position[..] < applied[..]);
@@ -171,7 +171,7 @@ impl Search {
     /// What was written before this start may have changed since.
     fn find_damage(&self) {
         if !self.open.read().is_empty() {
-            text::warm_up();
+            self.analysis.warm_up();
         }
         let open: Vec<_> = self.open.read().iter().map(|(name, index)| (name.clone(), index.clone())).collect();
         for (name, index) in open {
@@ -194,8 +194,9 @@ impl Search {
             let open = self.open.read().get(name).cloned();
             let found = if asked { Err(anyhow::anyhow!("asked for")) } else { open.map_or_else(|| self.open_one(name), Ok) };
             let reason = match found {
-                Ok(index) if index.definition == *definition => continue,
-                Ok(_) => "its fields have changed".to_owned(),
+                Ok(index) if index.definition != *definition => "its fields have changed".to_owned(),
+                Ok(index) if index.analysed_by != self.analysis.fingerprint => "text is analysed otherwise now".to_owned(),
+                Ok(_) => continue,
                 Err(reason) => format!("{reason:#}"),
             };
             let index = self.build(name, definition, &reason).with_context(|| format!("cannot build the index {}/{}", name.0, name.1))?;
@@ -234,7 +235,7 @@ impl Search {
             let id = key[first.len()..].to_vec();
             Some(String::from_utf8(id).context("an id that is no text").and_then(|id| Ok((id, decode(&value)?))))
         });
-        Index::build(&beside, definition, position, documents)?;
+        Index::build(&beside, definition, &self.analysis, position, documents)?;
         if let Some(open) = self.open.read().get(name).cloned() {
             open.close_writer();
         }
@@ -243,7 +244,7 @@ impl Search {
         std::fs::File::open(folder.parent().unwrap_or(&self.folder))?.sync_all()?;
         let took_ms = begun.elapsed().as_millis() as u64;
         tracing::info!(target: "search", plugin = name.0, index = name.1, documents = count, took_ms, reason, "built an index");
-        Index::open(&folder)
+        Index::open(&folder, &self.analysis)
     }
 
     /// Applies the next entries of the log, each index in one commit. The first

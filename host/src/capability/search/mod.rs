@@ -4,6 +4,8 @@
 //! appends to a log, which the [`indexer`] follows: an index is never ahead of
 //! the store, catches up after a crash, and can always be built again.
 
+mod chinese;
+mod english;
 mod highlight;
 mod index;
 mod indexer;
@@ -11,6 +13,7 @@ mod query;
 #[cfg(test)]
 mod tests;
 mod text;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,11 +34,14 @@ use crate::shop::manifest::{FieldKind, Index as Definition};
 use crate::store::{Store, Txn};
 use crate::work::{UnitError, keys};
 use index::{Document, Index, KEYWORD_BYTES_MAX, Value};
+use text::Analysis;
 
 const ID_BYTES_MAX: usize = 512;
 const DOCUMENT_BYTES_MAX: usize = 64 << 10;
 const VALUES_MAX: usize = 128;
 const FIELDS_MAX: usize = 32;
+const DICTIONARY_WORDS_MAX: usize = 50_000;
+const WORD_CHARACTERS_MAX: usize = 16;
 /// What a query counts for among a unit's storage operations.
 const QUERY_OPERATIONS: u32 = 20;
 /// A query that finds damage has the index rebuilt, but not again and again.
@@ -47,6 +53,7 @@ type Name = (String, String);
 pub struct Search {
     folder: PathBuf,
     store: Store,
+    analysis: Arc<Analysis>,
     open: RwLock<BTreeMap<Name, Arc<Index>>>,
     /// To be built again, whatever state they are in.
     rebuild: Mutex<BTreeSet<Name>>,
@@ -78,10 +85,12 @@ impl Search {
         indexer::remove_folder(&self.folder.join(plugin))
     }
 
-    pub fn new(folder: &Path, store: Store) -> Self {
+    /// `words` are the shop's own, for segmentation: see [`dictionary`].
+    pub fn new(folder: &Path, store: Store, words: Vec<String>) -> Self {
         Self {
             folder: folder.to_owned(),
             store,
+            analysis: Analysis::new(words),
             open: RwLock::default(),
             rebuild: Mutex::default(),
             damaged_at: Mutex::default(),
@@ -139,6 +148,35 @@ impl Search {
         let chosen = open.keys().filter(|(p, i)| plugin.is_none_or(|plugin| plugin == p) && index.is_none_or(|index| index == i));
         chosen.map(|name| self.rebuild(name.clone())).count()
     }
+}
+
+/// Reads the shop's own words, one a line; `#` begins a comment. A line that is no word is
+/// left out, and told: it is no reason not to open the shop.
+pub fn dictionary(file: &Path) -> Vec<String> {
+    let bytes = match std::fs::read(file) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            tracing::warn!(target: "search", file = %file.display(), %error, "cannot read the dictionary: searching without it");
+            return Vec::new();
+        }
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let mut words = BTreeSet::new();
+    for (number, line) in text.lines().enumerate() {
+        let word = text::simplify(line.split('#').next().unwrap_or_default().trim_start_matches('\u{feff}').trim());
+        let is_word = word.chars().count() <= WORD_CHARACTERS_MAX && word.chars().all(text::is_cjk);
+        if words.len() == DICTIONARY_WORDS_MAX {
+            tracing::warn!(target: "search", file = %file.display(), max = DICTIONARY_WORDS_MAX, "the dictionary has more words than are taken");
+            break;
+        } else if !is_word {
+            let line = number + 1;
+            tracing::warn!(target: "search", file = %file.display(), line, "left out: give one word of 1 to {WORD_CHARACTERS_MAX} Chinese characters a line");
+        } else if !word.is_empty() {
+            words.insert(word);
+        }
+    }
+    words.into_iter().collect()
 }
 
 /// What is wrong with the indexes of a manifest, if anything.

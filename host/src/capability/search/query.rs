@@ -1,22 +1,21 @@
 //! Answers queries from one index. What a shopper typed is never parsed as a
 //! query language: queries are put together here, from words.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
 use tantivy::collector::sort_key::{SortBySimilarityScore, SortByStaticFastValue, SortByString};
 use tantivy::collector::{Collector, Count, SegmentCollector, TopDocs};
 use tantivy::columnar::StrColumn;
-use tantivy::query::{
-    AllQuery, BooleanQuery, BoostQuery, ConstScoreQuery, DisjunctionMaxQuery, EmptyQuery, FuzzyTermQuery, Occur, PhraseQuery, Query, RangeQuery, TermQuery,
-    TermSetQuery,
-};
-use tantivy::schema::{Field, IndexRecordOption, Value as _};
+use tantivy::query::{AllQuery, BooleanQuery, ConstScoreQuery, Occur, Query, RangeQuery, TermSetQuery};
+use tantivy::schema::{IndexRecordOption, Value as _};
 use tantivy::{DocAddress, DocId, DocSet, Order, Score, Searcher, SegmentOrdinal, SegmentReader, TERMINATED, TantivyDocument, Term};
 
 use super::highlight::Highlighter;
 use super::index::{ID, Index, NamedField, SUGGESTION_SEPARATOR, TIE};
-use super::text::{self, Run, query_runs, typos_of};
+use super::text::{bare, fold};
+use super::words::{Asked, Reach};
+use super::english;
 use super::{Failed, being_built, is_damage};
 use crate::engine::bindings::souk::host::search::{Error, Facet, FacetValue, Filter, Hit, Results, SearchQuery, Sort};
 use crate::shop::manifest::{FieldKind, Index as Definition};
@@ -37,9 +36,6 @@ const SUGGESTION_DOCUMENTS_MAX: u32 = 200_000;
 const FACET_VALUES_MAX: usize = 1_000;
 pub const SUGGESTIONS_MAX: u32 = 20;
 const SUGGESTION_TERMS_MAX: usize = 1_000;
-/// Words of a query that may be mistyped; more are looked up as they are.
-const CORRECTED_RUNS_MAX: usize = 6;
-const CORRECTED_CJK_MAX: usize = 8;
 /// Weight of each further field where the query names them, the best first.
 const NEXT_FIELD: f32 = 0.8;
 
@@ -81,31 +77,24 @@ pub(super) fn check(definition: &Definition, query: &SearchQuery) -> Result<(), 
 /// A checked query against the index as it is now.
 pub(super) fn run(index: &Index, query: &SearchQuery) -> Result<Results, Failed> {
     let searcher = index.reader.searcher();
-    let runs = query_runs(&query.text.chars().take(TEXT_CHARACTERS_MAX).collect::<String>());
-    let fields = text_fields(index, &query.fields)?;
-    let typed_words = !query.text.trim().is_empty();
-    let last_is_whole = query.text.ends_with(char::is_whitespace);
+    let runs = index.analysis.query_runs(&query.text.chars().take(TEXT_CHARACTERS_MAX).collect::<String>());
     let filters = query.filters.iter().map(|filter| filter_query(index, filter)).collect::<Result<Vec<_>, _>>()?;
-
-    let mut words: Box<dyn Query> = match (runs.is_empty(), typed_words) {
-        (false, _) => words_query(&runs, &fields, !last_is_whole, false),
+    let (page, corrected) = match (runs.is_empty(), query.text.trim().is_empty()) {
+        (false, _) => {
+            let fields = text_fields(index, &query.fields)?;
+            let last_is_begun = !query.text.ends_with(char::is_whitespace);
+            let asked = Asked::new(&index.analysis, &searcher, &fields, &runs, last_is_begun)?;
+            found(index, &searcher, query, &asked, &filters)?
+        }
         // Nothing but signs is not the same as nothing.
-        (true, true) => Box::new(EmptyQuery),
-        (true, false) => Box::new(AllQuery),
+        (true, false) => (Page::empty(query), false),
+        (true, true) => (collect(index, &searcher, &with_filters(Box::new(AllQuery), &filters), query)?, false),
     };
-    let mut corrected = false;
-    let mut page = collect(index, &searcher, &with_filters(words.box_clone(), &filters), query)?;
-    // Words that exist but are filtered out are not mistyped.
-    if page.total == 0 && query.typo_tolerance && !runs.is_empty() && searcher.search(&words, &Count)? == 0 {
-        words = words_query(&runs, &fields, !last_is_whole, true);
-        page = collect(index, &searcher, &with_filters(words, &filters), query)?;
-        corrected = page.total > 0;
-    }
 
     let ids = document_ids(&searcher, &page.hits)?;
     let mut hits: Vec<Hit> = ids.into_iter().zip(&page.hits).map(|(id, (score, _))| Hit { id, score: *score, highlights: Vec::new() }).collect();
     if !query.highlight.is_empty() && !runs.is_empty() {
-        let mut highlighter = Highlighter::new(&runs, corrected);
+        let mut highlighter = Highlighter::new(&index.analysis, &runs, corrected);
         for (hit, (_, address)) in hits.iter_mut().zip(&page.hits) {
             let document: TantivyDocument = searcher.doc(*address)?;
             for name in &query.highlight {
@@ -119,6 +108,24 @@ pub(super) fn run(index: &Index, query: &SearchQuery) -> Result<Results, Failed>
     Ok(Results { total: page.total, hits, facets: page.facets, corrected })
 }
 
+/// What is nearest to what was typed, and whether that takes typing mistakes.
+fn found(index: &Index, searcher: &Searcher, query: &SearchQuery, asked: &Asked<'_>, filters: &[Box<dyn Query>]) -> Result<(Page, bool), Failed> {
+    for reach in [Reach::Words, Reach::Characters, Reach::Mistakes] {
+        let is_guess = reach == Reach::Mistakes;
+        if (is_guess && !query.typo_tolerance) || !asked.has(reach) {
+            continue;
+        }
+        let Some(words) = asked.query(reach)? else { continue };
+        let page = collect(index, searcher, &with_filters(words.box_clone(), filters), query)?;
+        // Words that exist but are filtered out are not mistyped.
+        if page.total > 0 || (!filters.is_empty() && searcher.search(&words, &Count)? > 0) {
+            let corrected = is_guess && page.total > 0;
+            return Ok((page, corrected));
+        }
+    }
+    Ok((Page::empty(query), false))
+}
+
 /// The caller's manifest has it; the index may still have the fields of the
 /// version before.
 fn named<'a>(index: &'a Index, name: &str) -> Result<&'a NamedField, Failed> {
@@ -126,102 +133,13 @@ fn named<'a>(index: &'a Index, name: &str) -> Result<&'a NamedField, Failed> {
 }
 
 /// Where to look, and how much a word found there weighs.
-fn text_fields(index: &Index, asked: &[String]) -> Result<Vec<(Field, f32)>, Failed> {
+fn text_fields<'a>(index: &'a Index, asked: &[String]) -> Result<Vec<(&'a NamedField, f32)>, Failed> {
     if asked.is_empty() {
         let all = index.definition.fields.iter().filter(|field| field.kind == FieldKind::Text);
-        return all.map(|field| named(index, &field.name).map(|named| (named.field, named.boost))).collect();
+        return all.map(|field| named(index, &field.name).map(|named| (named, named.boost))).collect();
     }
     let weighed = asked.iter().enumerate();
-    weighed.map(|(place, name)| named(index, name).map(|named| (named.field, named.boost * NEXT_FIELD.powi(place as i32)))).collect()
-}
-
-/// Every word has to be found, each in whichever field.
-fn words_query(runs: &[Run], fields: &[(Field, f32)], last_is_prefix: bool, corrected: bool) -> Box<dyn Query> {
-    let last = runs.len().saturating_sub(1);
-    let clauses = runs.iter().enumerate().map(|(number, run)| {
-        let corrected = corrected && number < CORRECTED_RUNS_MAX;
-        let in_field = |field: Field| match run {
-            Run::Word(word) => word_query(field, word, last_is_prefix && number == last, corrected),
-            Run::Cjk { text, words } => cjk_query(field, text, words, corrected),
-        };
-        match run {
-            // Each word of a run may be found in another field.
-            Run::Cjk { words, .. } if !corrected => {
-                all(words.iter().map(|word| best(fields, |field| cjk_word_query(field, word))).collect())
-            }
-            _ => best(fields, in_field),
-        }
-    });
-    all(clauses.collect())
-}
-
-fn best(fields: &[(Field, f32)], in_field: impl Fn(Field) -> Box<dyn Query>) -> Box<dyn Query> {
-    let boosted = fields.iter().map(|(field, weight)| boost(in_field(*field), *weight));
-    Box::new(DisjunctionMaxQuery::with_tie_breaker(boosted.collect(), 0.1))
-}
-
-fn all(queries: Vec<Box<dyn Query>>) -> Box<dyn Query> {
-    Box::new(BooleanQuery::intersection(queries))
-}
-
-fn any(mut queries: Vec<Box<dyn Query>>) -> Box<dyn Query> {
-    match queries.len() {
-        1 => queries.remove(0),
-        _ => Box::new(BooleanQuery::union(queries)),
-    }
-}
-
-fn boost(query: Box<dyn Query>, weight: f32) -> Box<dyn Query> {
-    if weight == 1.0 { query } else { Box::new(BoostQuery::new(query, weight)) }
-}
-
-fn term_query(field: Field, term: &str) -> Box<dyn Query> {
-    Box::new(TermQuery::new(Term::from_field_text(field, term), IndexRecordOption::WithFreqs))
-}
-
-fn word_query(field: Field, word: &str, prefix: bool, corrected: bool) -> Box<dyn Query> {
-    let term = Term::from_field_text(field, word);
-    let mut ways = vec![term_query(field, word)];
-    let prefix = prefix && word.chars().count() > 1;
-    if prefix {
-        ways.push(boost(Box::new(FuzzyTermQuery::new_prefix(term.clone(), 0, true)), 0.3));
-    }
-    if corrected {
-        for distance in 1..=typos_of(word) {
-            ways.push(boost(Box::new(FuzzyTermQuery::new(term.clone(), distance, true)), 1.0 / f32::from(distance)));
-        }
-        if prefix && typos_of(word) > 0 {
-            ways.push(boost(Box::new(FuzzyTermQuery::new_prefix(term, 1, true)), 0.2));
-        }
-    }
-    any(ways)
-}
-
-/// As the dictionary's word, as the same characters in a row, or as its parts.
-fn cjk_word_query(field: Field, word: &str) -> Box<dyn Query> {
-    let mut ways = vec![term_query(field, word)];
-    let characters: Vec<_> = word.chars().map(|c| Term::from_field_text(field, c.encode_utf8(&mut [0; 4]))).collect();
-    if characters.len() > 1 {
-        ways.push(boost(Box::new(PhraseQuery::new(characters)), 0.5));
-        let parts = text::parts(word);
-        if !parts.is_empty() {
-            ways.push(boost(all(parts.iter().map(|part| term_query(field, part)).collect()), 0.2));
-        }
-    }
-    any(ways)
-}
-
-/// With `corrected`, one character of the run may be another.
-fn cjk_query(field: Field, text: &str, words: &[String], corrected: bool) -> Box<dyn Query> {
-    let mut ways = vec![all(words.iter().map(|word| cjk_word_query(field, word)).collect())];
-    let characters: Vec<(usize, Term)> = text.chars().map(|c| Term::from_field_text(field, c.encode_utf8(&mut [0; 4]))).enumerate().collect();
-    if corrected && (3..=CORRECTED_CJK_MAX).contains(&characters.len()) {
-        for wrong in 0..characters.len() {
-            let others = characters.iter().filter(|(at, _)| *at != wrong).cloned().collect();
-            ways.push(boost(Box::new(PhraseQuery::new_with_offset(others)), 0.5));
-        }
-    }
-    any(ways)
+    weighed.map(|(place, name)| named(index, name).map(|named| (named, named.boost * NEXT_FIELD.powi(place as i32)))).collect()
 }
 
 fn filter_query(index: &Index, filter: &Filter) -> Result<Box<dyn Query>, Failed> {
@@ -257,6 +175,13 @@ struct Page {
     total: u64,
     hits: Vec<(Score, DocAddress)>,
     facets: Vec<Facet>,
+}
+
+impl Page {
+    fn empty(query: &SearchQuery) -> Self {
+        let facets = query.facets.iter().map(|field| Facet { field: field.clone(), values: Vec::new() });
+        Self { total: 0, hits: Vec::new(), facets: facets.collect() }
+    }
 }
 
 fn collect(index: &Index, searcher: &Searcher, words: &dyn Query, query: &SearchQuery) -> Result<Page, Failed> {
@@ -298,21 +223,26 @@ fn collect(index: &Index, searcher: &Searcher, words: &dyn Query, query: &Search
     Ok(Page { total: total as u64, hits, facets: facets.collect() })
 }
 
+/// In the order of the hits. Ids lie in a dictionary that is read from its beginning on: each
+/// segment's is read once.
 fn document_ids(searcher: &Searcher, hits: &[(Score, DocAddress)]) -> Result<Vec<String>, Failed> {
-    let mut columns: HashMap<SegmentOrdinal, StrColumn> = HashMap::new();
-    let mut ids = Vec::with_capacity(hits.len());
-    for (_, address) in hits {
-        let column = match columns.entry(address.segment_ord) {
-            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                let column = searcher.segment_reader(address.segment_ord).fast_fields().str(ID)?;
-                entry.insert(column.ok_or_else(|| Failed::Damaged("documents without ids".into()))?)
+    let mut ids = vec![String::new(); hits.len()];
+    let mut by_segment: BTreeMap<SegmentOrdinal, Vec<(usize, DocId)>> = BTreeMap::new();
+    for (place, (_, address)) in hits.iter().enumerate() {
+        by_segment.entry(address.segment_ord).or_default().push((place, address.doc_id));
+    }
+    for (segment, places) in by_segment {
+        let column = searcher.segment_reader(segment).fast_fields().str(ID)?.ok_or_else(|| Failed::Damaged("documents without ids".into()))?;
+        let ordinal = |doc| column.term_ords(doc).next().ok_or_else(|| Failed::Damaged("a document without id".into()));
+        let mut ordinals = places.iter().map(|(place, doc)| Ok((ordinal(*doc)?, *place))).collect::<Result<Vec<_>, Failed>>()?;
+        ordinals.sort_unstable();
+        let mut next = ordinals.iter();
+        let sorted: Vec<u64> = ordinals.iter().map(|(ordinal, _)| *ordinal).collect();
+        column.dictionary().sorted_ords_to_term_cb(&sorted, |id| {
+            if let Some((_, place)) = next.next() {
+                ids[*place] = String::from_utf8_lossy(id).into_owned();
             }
-        };
-        let ordinal = column.term_ords(address.doc_id).next().ok_or_else(|| Failed::Damaged("a document without id".into()))?;
-        let mut id = String::new();
-        column.ord_to_str(ordinal, &mut id).map_err(|error| Failed::Damaged(error.to_string()))?;
-        ids.push(id);
+        })?;
     }
     Ok(ids)
 }
@@ -381,18 +311,34 @@ impl SegmentCollector for SegmentFacetCounts {
 }
 
 /// Whole values that begin with what was typed, or have a word that does; the
-/// former first, then those of more documents.
+/// former first, then those of more documents. Other forms of the last word
+/// complete what is left of the list.
 pub(super) fn suggest(index: &Index, typed: &str, limit: u32) -> Result<Vec<String>, Failed> {
-    let prefix = text::fold(&typed.chars().take(TEXT_CHARACTERS_MAX).collect::<String>());
-    if prefix.is_empty() || limit == 0 {
-        return Ok(Vec::new());
+    let folded = fold(&typed.chars().take(TEXT_CHARACTERS_MAX).collect::<String>());
+    let limit = limit.min(SUGGESTIONS_MAX) as usize;
+    let last = folded.trim_end().rsplit(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    let before = &folded[..folded.trim_end().len() - last.len()];
+    let others = english::beginnings(last).into_iter().map(|form| format!("{before}{form}"));
+    let mut completions: Vec<String> = Vec::new();
+    for prefix in [folded.clone()].into_iter().chain(others) {
+        let prefix = bare(&prefix);
+        if completions.len() < limit && !prefix.is_empty() {
+            let more = beginning_with(index, &prefix)?.into_iter().filter(|value| !completions.contains(value)).collect::<Vec<_>>();
+            completions.extend(more);
+        }
     }
+    completions.truncate(limit);
+    Ok(completions)
+}
+
+/// Values that have a completion which begins so, best first. `prefix` is bare.
+fn beginning_with(index: &Index, prefix: &str) -> Result<Vec<String>, Failed> {
     let searcher = index.reader.searcher();
     let mut found: HashMap<String, (char, u32)> = HashMap::new();
     let mut documents = 0;
     for segment in searcher.segment_readers() {
         let inverted = segment.inverted_index(index.fields.suggest)?;
-        let mut terms = inverted.terms().range().ge(&prefix).into_stream()?;
+        let mut terms = inverted.terms().range().ge(prefix).into_stream()?;
         let mut looked_at = 0;
         while terms.advance() && terms.key().starts_with(prefix.as_bytes()) && looked_at < SUGGESTION_TERMS_MAX {
             looked_at += 1;
@@ -415,7 +361,7 @@ pub(super) fn suggest(index: &Index, typed: &str, limit: u32) -> Result<Vec<Stri
     found.sort_by(|(a, (a_rank, a_count)), (b, (b_rank, b_count))| {
         (a_rank, std::cmp::Reverse(a_count), a.len(), a).cmp(&(b_rank, std::cmp::Reverse(b_count), b.len(), b))
     });
-    found.truncate(limit.min(SUGGESTIONS_MAX) as usize);
+    found.truncate(SUGGESTIONS_MAX as usize);
     Ok(found.into_iter().map(|(value, _)| value).collect())
 }
 

@@ -58,7 +58,7 @@ impl Shop {
     }
 
     async fn open_on(folder: tempfile::TempDir, store: Store, plugins: &[&Arc<Plugin>]) -> Self {
-        let search = Arc::new(Search::new(&folder.path().join("search"), store.clone()));
+        let search = Arc::new(Search::new(&folder.path().join("search"), store.clone(), Vec::new()));
         let live = watch::Sender::new(live(plugins));
         search.start(live.subscribe()).await;
         Self { folder, store, search, live }
@@ -202,6 +202,59 @@ async fn words_are_found_in_both_languages_by_prefix_and_with_mistakes() {
     // What exists but is filtered out was not mistyped.
     let filtered = SearchQuery { filters: vec![any_of("category", &["coffee"])], ..asking("mug") };
     assert!(shop.ids(&plugin, filtered).is_empty());
+}
+
+#[tokio::test]
+async fn forms_scripts_and_readings_of_a_word_are_hits_and_no_guesses() {
+    let plugin = plugin("catalog", FIELDS);
+    let shop = Shop::open(&[&plugin]).await;
+    let named = |name: &str| product(name, "", "any", 1);
+    let names = ["Bread knife", "Lunch boxes", "Women's jacket", "Wi-Fi plug", "WiFi router", "Wi Fi clock", "绿茶", "龍井茶", "实木椅", "Pan rack", "餐盘"];
+    let documents: Vec<_> = names.iter().map(|name| (*name, named(name))).collect();
+    shop.put(&plugin, documents).await;
+    let wifi = &["Wi Fi clock", "Wi-Fi plug", "WiFi router"][..];
+    let cases = [
+        ("knives", &["Bread knife"][..]),
+        ("box", &["Lunch boxes"]),
+        ("box ", &["Lunch boxes"]),
+        ("women", &["Women's jacket"]),
+        ("womens", &["Women's jacket"]),
+        ("woman’s jackets", &["Women's jacket"]),
+        ("wifi", wifi),
+        ("wi-fi", wifi),
+        ("wi fi ", wifi),
+        ("lvcha", &["绿茶"]),
+        ("lǜ chá", &["绿茶"]),
+        ("lu cha", &["绿茶"]),
+        ("綠茶", &["绿茶"]),
+        ("longjing cha", &["龍井茶"]),
+        ("longjingcha", &["龍井茶"]),
+        ("龙井", &["龍井茶"]),
+        ("椅子", &["实木椅"]),
+        ("茶叶", &["绿茶", "龍井茶"]),
+        ("木茶", &[]),
+        // What the index has as a word is not read as a syllable.
+        ("pan", &["Pan rack"]),
+        ("canpan", &["餐盘"]),
+        ("zzz", &[]),
+    ];
+    for (text, expected) in cases {
+        let results = shop.search.query(&plugin, "products", &asking(text)).unwrap();
+        let mut ids: Vec<_> = results.hits.into_iter().map(|hit| hit.id).collect();
+        ids.sort();
+        assert_eq!((ids, results.corrected), (expected.iter().map(|id| (*id).to_owned()).collect(), false), "{text:?}");
+    }
+    // Only the word that nothing knows is taken to be mistyped.
+    let guessed = shop.search.query(&plugin, "products", &asking("bread kinfe")).unwrap();
+    assert_eq!((guessed.total, guessed.corrected), (1, true));
+    assert!(shop.found(&plugin, "bread jacket").is_empty());
+
+    let suggest = |prefix: &str| shop.search.suggest(&plugin, "products", prefix, 20).unwrap();
+    assert_eq!(suggest("knives"), ["Bread knife"]);
+    assert_eq!(suggest("wifi").len(), 3);
+    assert_eq!(suggest("wi f").len(), 3);
+    assert_eq!(suggest("longj"), ["龍井茶"]);
+    assert_eq!(suggest("龙"), ["龍井茶"]);
 }
 
 #[tokio::test]
@@ -403,7 +456,7 @@ async fn until_it_is_built_again_the_index_of_before_answers_what_it_can() {
     shop.search.stop().await;
     let new = plugin("catalog", &FIELDS.replace("name = \"category\", kind = \"keyword\"", "name = \"category\", kind = \"text\""));
     let open = || {
-        let search = Search::new(&shop.folder.path().join("search"), shop.store.clone());
+        let search = Search::new(&shop.folder.path().join("search"), shop.store.clone(), Vec::new());
         search.open_all(&indexer::definitions(&live(&[&new])));
         search
     };
