@@ -90,6 +90,17 @@ const GROUPS: [(&[&str], bool, Measure); 21] = [
     (&["storage"], true, storage::storage),
 ];
 
+/// A figure that fails or panics leaves the others standing. A panic has printed its message and place by itself.
+fn attempt(measure: Measure, effort: Effort) -> Result<Vec<Figure>, String> {
+    match std::panic::catch_unwind(|| measure(effort)) {
+        Ok(measured) => measured.map_err(|error| format!("{error:?}")),
+        Err(panic) => {
+            let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(format!("it panicked: {}", message.unwrap_or("see above")))
+        }
+    }
+}
+
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if let Some(answer) = arguments.bare {
@@ -106,15 +117,31 @@ fn main() -> Result<()> {
         let named = names.iter().any(|name| arguments.names.iter().any(|wanted| wanted == name));
         if named || arguments.all || (arguments.names.is_empty() && !slow) {
             eprintln!("· {}", names.join(", "));
-            // The others are worth the minutes that they took.
-            match measure(effort) {
+            match attempt(measure, effort) {
                 Ok(found) => figures.extend(found),
-                Err(error) => failed.push(format!("{}: {error:?}", names.join(", "))),
+                Err(reason) => {
+                    eprintln!("  not measured: {reason}");
+                    failed.push(format!("{}: {reason}", names.join(", ")));
+                }
             }
+            // As they come: whatever ends the run later takes none of them away.
+            figure::write(&figures, &arguments.json)?;
         }
     }
     figure::print(&figures);
-    figure::write(&figures, &arguments.json)?;
     ensure!(failed.is_empty(), "not measured:\n{}", failed.join("\n"));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_that_panics_is_told_and_no_more() {
+        let effort = Effort { rounds: 1, round: Duration::ZERO, smallest: 1, largest: 1 };
+        let reason = attempt(|_| panic!("no {}", "example"), effort).err();
+        assert_eq!(reason.as_deref(), Some("it panicked: no example"));
+        assert_eq!(attempt(|_| Ok(Vec::new()), effort).map(|figures| figures.len()), Ok(0));
+    }
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use souk_build::{Build, inner};
+use souk_build::inner;
 
 use crate::up;
 
@@ -62,19 +62,7 @@ fn build(root: &Path, profile: &str) -> Result<Vec<String>> {
     // Where the tests look for components.
     up::build_guests(root, &root.join("plugins"), "target/plugins")?;
     up::build_guests(root, &root.join("tests/guests"), "target/guests")?;
-    let mut examples = Vec::new();
-    for example in fs::read_dir(root.join("examples"))? {
-        let example = example?.path();
-        if example.join("Cargo.toml").exists() {
-            up::build_guests(root, &example, "target/examples")?;
-            examples.push(example.join("Cargo.toml").display().to_string());
-        } else if let Some(program) = souk_build::lacks(&example) {
-            eprintln!("· {} is left out: it needs a newer `{program}`", example.display());
-        } else {
-            Build::new(&example, &root.join("target/examples")).run()?;
-        }
-    }
-    Ok(examples)
+    up::build_examples(root)
 }
 
 /// In a folder of their own, because they bring half of Python's libraries along.

@@ -1,5 +1,6 @@
 //! `cargo xtask up`: from a clone to a shop that can be bought from.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -56,6 +57,23 @@ pub fn build_workspace(root: &Path, profile: &str, targets: &[&str]) -> Result<(
 /// Builds what runs in a shop.
 pub fn build_guests(root: &Path, source: &Path, out: &str) -> Result<()> {
     Build { target: Some(&guests_target(root)), ..Build::new(source, &root.join(out)) }.run()
+}
+
+/// Into `target/examples`; the manifests of those in Rust. What this machine lacks a program for is left out, and said.
+pub fn build_examples(root: &Path) -> Result<Vec<String>> {
+    let mut manifests = Vec::new();
+    for example in fs::read_dir(root.join("examples"))? {
+        let example = example?.path();
+        if example.join("Cargo.toml").exists() {
+            build_guests(root, &example, "target/examples")?;
+            manifests.push(example.join("Cargo.toml").display().to_string());
+        } else if let Some(program) = souk_build::lacks(&example) {
+            eprintln!("· {} is left out: it needs a newer `{program}`", example.display());
+        } else {
+            Build::new(&example, &root.join("target/examples")).run()?;
+        }
+    }
+    Ok(manifests)
 }
 
 /// Where cargo compiles all that runs in a shop, so that the standard library and what they share is compiled once.
