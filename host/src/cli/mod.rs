@@ -59,9 +59,9 @@ enum Command {
     Dev {
         #[command(flatten)]
         store: StoreArgument,
-        /// The plugins' sources: a workspace, or the folder of one plugin.
+        /// A folder of sources: a workspace of plugins, or one plugin. Give it again for each more.
         #[arg(long, default_value = "plugins")]
-        plugins: PathBuf,
+        plugins: Vec<PathBuf>,
     },
     /// Look at plugins, grant what they ask for, install, go back, pack, sign.
     #[command(subcommand)]
@@ -221,10 +221,11 @@ fn log_fields() -> impl for<'writer> FormatFields<'writer> {
     debug_fn(field).delimited(" ")
 }
 
-/// What a rehearsed shop does is nothing to tell a developer of.
+/// A rehearsed shop's own log is of no use to a developer. At work on a plugin, its lines are, and whether it is live.
 fn usual_log(command: &Command) -> &'static str {
     match command {
         Command::Plugin(plugin::PluginCommand::Call(_) | plugin::PluginCommand::Test(_)) => "warn",
+        Command::Dev { .. } => "warn,souk_host::shop=info,plugin=debug",
         _ => "info,fjall=warn,lsm_tree=warn,tantivy=warn",
     }
 }
@@ -255,7 +256,7 @@ fn audited(command: &Command) -> Option<(StoreFolder, Entry)> {
 
 async fn carry_out(command: Command) -> Result<()> {
     match command {
-        Command::Serve { store } => serve::serve(store.folder(), None).await,
+        Command::Serve { store } => serve::serve(store.folder(), &[]).await,
         Command::Dev { store, plugins } => serve::serve(store.folder(), Some(&plugins)).await,
         Command::Plugin(command) => plugin::run(command).await,
         Command::Store(command) => store::run(command).await,

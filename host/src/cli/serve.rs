@@ -1,10 +1,10 @@
 //! `souk serve` and `souk dev`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use notify::{RecursiveMode, Watcher};
 use souk_build::Build;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,11 +17,11 @@ use crate::runtime::Runtime;
 use crate::shop::settings::{GrantSetting, Settings, StoreFolder};
 use crate::work::Plugins as _;
 
-/// With the folder of plugins' sources, as `souk dev`.
-pub async fn serve(folder: StoreFolder, sources: Option<&Path>) -> Result<()> {
+/// With folders of plugins' sources, as `souk dev`.
+pub async fn serve(folder: StoreFolder, sources: &[PathBuf]) -> Result<()> {
     let begun = Instant::now();
     let mut settings = Settings::read(&folder.0)?;
-    if sources.is_some() {
+    if !sources.is_empty() {
         // Whoever is at work on plugins changes what they ask for all the time.
         settings.plugins.grants = GrantSetting::Implied;
     }
@@ -40,7 +40,7 @@ pub async fn serve(folder: StoreFolder, sources: Option<&Path>) -> Result<()> {
     let base_url = runtime.services.shop.load().base_url.clone();
     let control = control::listen(runtime.clone())?;
     let watcher = runtime.shop.watch()?;
-    let building = sources.map(|sources| build_on_change(sources, runtime.folder.plugins())).transpose()?;
+    let building = if sources.is_empty() { None } else { Some(build_on_change(sources, &runtime.folder.plugins())?) };
     for plugin in runtime.shop.report().iter().filter(|plugin| plugin.problem.is_some()) {
         complain!("! {}: {}", plugin.name, plugin.problem.as_deref().unwrap_or_default());
     }
@@ -115,22 +115,37 @@ fn takes_writes(folder: &Path) -> std::io::Result<()> {
     probe.close()
 }
 
-/// Builds the plugin whose source changed; the shop's own watcher swaps it.
-fn build_on_change(sources: &Path, out: PathBuf) -> Result<notify::RecommendedWatcher> {
-    let root = sources.canonicalize().with_context(|| format!("{}: where are the plugins' sources?", sources.display()))?;
+/// Builds each plugin whose source is newer than what the shop has, then each whose source changes. The shop's own watcher
+/// swaps it.
+fn build_on_change(sources: &[PathBuf], out: &Path) -> Result<Vec<notify::RecommendedWatcher>> {
+    let out = out.canonicalize().with_context(|| out.display().to_string())?;
+    // Ordered, so that what was changed together is built by one cargo for each folder of sources.
     let (changed, mut changes) = tokio::sync::mpsc::unbounded_channel();
-    let watched = root.clone();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let Ok(event) = event else { return };
-        if event.kind.is_access() {
-            return;
+    let mut watchers = Vec::with_capacity(sources.len());
+    for source in sources {
+        let root = source.canonicalize().with_context(|| format!("{}: where are the plugins' sources? Give --plugins FOLDER", source.display()))?;
+        let known = souk_build::sources(&root)?;
+        ensure!(!known.is_empty(), "{}: no plugin is here; its folder has a plugin.toml and a Cargo.toml", root.display());
+        for plugin in known.into_iter().filter(|plugin| is_newer(plugin, &out.join(&plugin.name))) {
+            _ = changed.send((root.clone(), plugin.name));
         }
-        for plugin in event.paths.iter().filter_map(|path| plugin_of(&watched, path)) {
-            let _ = changed.send(plugin);
-        }
-    })?;
-    watcher.watch(&root, RecursiveMode::Recursive)?;
-    let out = out.canonicalize()?;
+        let (changed, watched) = (changed.clone(), root.clone());
+        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let Ok(event) = event else { return };
+            if event.kind.is_access() {
+                return;
+            }
+            for folder in event.paths.iter().filter_map(|path| plugin_of(&watched, path)) {
+                // Its name may have changed with its manifest.
+                let Ok(known) = souk_build::sources(&watched) else { continue };
+                if let Some(plugin) = known.into_iter().find(|plugin| plugin.folder == folder) {
+                    _ = changed.send((watched.clone(), plugin.name));
+                }
+            }
+        })?;
+        watcher.watch(&root, RecursiveMode::Recursive)?;
+        watchers.push(watcher);
+    }
     tokio::spawn(async move {
         while let Some(first) = changes.recv().await {
             let mut plugins = BTreeSet::from([first]);
@@ -138,29 +153,51 @@ fn build_on_change(sources: &Path, out: PathBuf) -> Result<notify::RecommendedWa
             while let Ok(Some(next)) = tokio::time::timeout(Duration::from_millis(60), changes.recv()).await {
                 plugins.insert(next);
             }
-            let (root, out) = (root.clone(), out.clone());
-            let built = tokio::task::spawn_blocking(move || {
-                let begun = Instant::now();
-                // One plugin alone has no name in a workspace.
-                let only: Vec<String> = plugins.into_iter().flatten().collect();
-                match (Build { only: &only, quick: true, ..Build::new(&root, &out) }.run()) {
-                    Ok(()) => complain!("· built in {} ms", begun.elapsed().as_millis()),
-                    Err(error) => complain!("! {error:#}; the shop keeps the last good one"),
-                }
-            });
-            let _ = built.await;
+            let mut of_root: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+            for (root, plugin) in plugins {
+                of_root.entry(root).or_default().push(plugin);
+            }
+            for (root, only) in of_root {
+                let out = out.clone();
+                _ = tokio::task::spawn_blocking(move || build_quick(&root, &only, &out)).await;
+            }
         }
     });
-    Ok(watcher)
+    Ok(watchers)
 }
 
-/// `promotions` for `<root>/promotions/src/lib.rs`; no name where the root is
-/// itself a plugin; nothing for what is no source.
-fn plugin_of(root: &Path, path: &Path) -> Option<Option<String>> {
-    let mut parts: Vec<_> = path.strip_prefix(root).ok()?.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-    let plugin = if root.join("plugin.toml").exists() { None } else { (!parts.is_empty()).then(|| parts.remove(0).into_owned()) };
-    let is_source = parts.first().is_some_and(|part| ["src", "assets", "plugin.toml", "Cargo.toml"].contains(&part.as_ref()));
-    let is_file_of_an_editor = parts.iter().any(|part| part.starts_with('.') || part.ends_with('~'));
-    let is_plugin = plugin.as_ref().is_none_or(|plugin| root.join(plugin).join("Cargo.toml").exists());
-    (is_source && !is_file_of_an_editor && is_plugin).then_some(plugin)
+fn build_quick(root: &Path, only: &[String], out: &Path) {
+    let (begun, names) = (Instant::now(), only.join(", "));
+    match (Build { only, quick: true, ..Build::new(root, out) }.run()) {
+        Ok(()) => complain!("· {names}: built in {} ms", begun.elapsed().as_millis()),
+        Err(error) => complain!("! {names}: {error:#}; the shop keeps the last good one"),
+    }
+}
+
+/// Whether any file of a plugin's source was written after its component in the shop.
+fn is_newer(source: &souk_build::Source, built: &Path) -> bool {
+    let written = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let Some(built) = written(&built.join("plugin.wasm")) else { return true };
+    let mut left: Vec<PathBuf> = SOURCES.iter().map(|name| source.folder.join(name)).collect();
+    while let Some(path) = left.pop() {
+        if written(&path).is_some_and(|time| time > built) {
+            return true;
+        }
+        left.extend(std::fs::read_dir(&path).into_iter().flatten().flatten().map(|entry| entry.path()));
+    }
+    false
+}
+
+/// What a plugin is made of, in its folder.
+const SOURCES: [&str; 5] = ["src", "assets", "wit", "plugin.toml", "Cargo.toml"];
+
+/// The folder `<root>/promotions` for `<root>/promotions/src/lib.rs`, or `<root>` where that is itself a plugin; nothing for
+/// what is no source.
+fn plugin_of(root: &Path, path: &Path) -> Option<PathBuf> {
+    let inner = path.strip_prefix(root).ok()?;
+    let folder = if root.join("plugin.toml").exists() { root.to_owned() } else { root.join(inner.components().next()?) };
+    let mut parts = path.strip_prefix(&folder).ok()?.components().map(|part| part.as_os_str().to_string_lossy());
+    let is_source = parts.clone().next().is_some_and(|part| SOURCES.contains(&part.as_ref()));
+    let is_file_of_an_editor = parts.any(|part| part.starts_with('.') || part.ends_with('~'));
+    (is_source && !is_file_of_an_editor).then_some(folder)
 }

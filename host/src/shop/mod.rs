@@ -439,7 +439,7 @@ impl Shop {
         let providers = providers.collect();
         let canary = now.canary.as_ref().map(|canary| fresh(&canary.graph).map_or_else(|| canary.clone(), |graph| Arc::new(canary.with_graph(graph))));
         self.set_live(Live { services, canary, providers, loaded: now.loaded.clone() }, None);
-        tracing::info!(graphs = optimised.len(), took_ms = begun.elapsed().as_millis() as u64, "optimised code is live");
+        tracing::debug!(graphs = optimised.len(), took_ms = begun.elapsed().as_millis() as u64, "optimised code is live");
     }
 
     async fn link(

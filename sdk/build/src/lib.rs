@@ -23,12 +23,12 @@ const MANIFEST: &str = "plugin.toml";
 const TEXTS: [&str; 3] = ["LICENSE", "NOTICE", "README.md"];
 
 /// A plugin's source.
-struct Source {
-    folder: PathBuf,
+pub struct Source {
+    pub folder: PathBuf,
     /// Cargo's name of the crate.
     package: String,
     /// The plugin's name in its manifest.
-    name: String,
+    pub name: String,
 }
 
 #[derive(Deserialize)]
@@ -79,7 +79,7 @@ impl<'a> Build<'a> {
         if self.source.join(SCRIPT).exists() {
             return build_by_script(self.source, self.out);
         }
-        let mut sources = find(self.source)?;
+        let mut sources = sources(self.source)?;
         for name in self.only {
             let known = || sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>().join(", ");
             ensure!(sources.iter().any(|source| source.name == *name), "no plugin `{name}`; there are: {}", known());
@@ -158,7 +158,8 @@ pub fn lacks(source: &Path) -> Option<&'static str> {
     if proof_of.status().is_ok_and(|status| status.success()) { None } else { Some(program) }
 }
 
-fn find(source: &Path) -> Result<Vec<Source>> {
+/// The plugins in Rust of a workspace, or the one whose folder this is, by name.
+pub fn sources(source: &Path) -> Result<Vec<Source>> {
     let mut folders = vec![source.to_owned()];
     for entry in fs::read_dir(source).with_context(|| source.display().to_string())? {
         folders.push(entry?.path());
