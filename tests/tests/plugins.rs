@@ -451,3 +451,23 @@ fn a_list_ends_with_its_reader() {
     assert_eq!(output.status.signal(), Some(SIGPIPE), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// An operator who builds a plugin says so once. What is built again is live; what asks for more waits as ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_builds_again_needs_no_second_grant_unless_it_asks_for_more() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(1).await;
+    shop.misbehave("1.0.0", "none");
+    let (marked, said) = shop.says(&["plugin", "grant", "--yes", "--own", "hostile"]);
+    assert!(marked, "{said}");
+    // The same version with other bytes.
+    hostile(&shop.plugin("hostile"), "1.0.0", "trap");
+    while shop.report("hostile")["failures"] == 0 {
+        api.cart(&sku, 1).await.unwrap();
+    }
+    let manifest = shop.plugin("hostile").join("plugin.toml");
+    let more = std::fs::read_to_string(&manifest).unwrap().replace("[http]", "[[commands]]\nname = \"more\"\n\n[http]");
+    replace(&manifest, more.as_bytes());
+    shop.until("hostile", |report| report["problem"].as_str().is_some_and(|problem| problem.contains("command more")));
+}

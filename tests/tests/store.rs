@@ -75,3 +75,18 @@ fn a_store_that_is_not_there_says_how_to_make_one() {
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("souk store init"));
 }
+
+/// As from a release that was unpacked: the binary, with its plugins beside it.
+#[tokio::test]
+async fn a_store_without_plugins_gets_those_that_came_with_the_binary() {
+    let folder = store();
+    let (from, fresh) = (folder.path().join("from"), folder.path().join("fresh/store"));
+    let (made, said) = souk_tests::souk_says(&["store", "init", "--from", from.to_str().unwrap(), "--store", fresh.to_str().unwrap()]);
+    assert!(made, "{said}");
+    std::fs::rename(folder.path().join("store"), folder.path().join("former")).unwrap();
+    std::fs::rename(&fresh, folder.path().join("store")).unwrap();
+    let shop = Shop::serve(folder);
+    assert!(total(&shop).await > 0);
+    let report = shop.report("storefront");
+    assert_eq!(report["publisher"], "souk", "{report}");
+}

@@ -22,19 +22,20 @@ pub fn up(root: &Path) -> Result<()> {
     eprintln!("· building the host (some minutes the first time)");
     build_workspace(root, RELEASE, &["--bin", "souk"])?;
     eprintln!("· building the plugins");
-    Build::new(&root.join("plugins"), &shop.join("plugins")).run()?;
+    let is_new = !shop.join("souk.toml").exists();
+    let out = if is_new { root.join("target/plugins") } else { shop.join("plugins") };
+    Build { target: Some(&guests_target(root)), ..Build::new(&root.join("plugins"), &out) }.run()?;
     let souk = root.join("target/release/souk");
-    if !shop.join("souk.toml").exists() {
-        eprintln!("· making a store from store-data/ in run/shop");
+    if is_new {
+        eprintln!("· making a shop from store-data/ in run/shop, with the plugins of target/plugins");
         let mut init = Command::new(&souk);
         init.args(["store", "init", "--from"]).arg(root.join("store-data")).arg("--store").arg(&shop);
         ensure!(init.status()?.success(), "`souk store init` failed; remove run/shop before another try");
-    } else {
-        // These plugins are the operator's own source.
-        let mut grant = Command::new(&souk);
-        grant.args(["plugin", "grant", "--yes", "--store"]).arg(&shop);
-        ensure!(grant.status()?.success(), "`souk plugin grant` failed");
     }
+    // Their source is here: whatever is built of it later is as good. Others in this shop are asked about as ever.
+    let mut grant = Command::new(&souk);
+    grant.args(["plugin", "grant", "--yes", "--own"]).args(souk_build::sources(&root.join("plugins"))?.into_iter().map(|plugin| plugin.name));
+    ensure!(grant.arg("--store").arg(&shop).status()?.success(), "`souk plugin grant` failed");
     eprintln!("· serving; Ctrl-C stops it");
     let mut serve = Command::new(&souk);
     serve.arg("serve").arg("--store").arg(&shop);

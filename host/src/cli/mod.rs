@@ -257,7 +257,7 @@ fn audited(command: &Command) -> Option<(StoreFolder, Entry)> {
 async fn carry_out(command: Command) -> Result<()> {
     match command {
         Command::Serve { store } => serve::serve(store.folder(), &[]).await,
-        Command::Dev { store, plugins } => serve::serve(store.folder(), Some(&plugins)).await,
+        Command::Dev { store, plugins } => serve::serve(store.folder(), &plugins).await,
         Command::Plugin(command) => plugin::run(command).await,
         Command::Store(command) => store::run(command).await,
         Command::Dead(DeadCommand::List { store }) => {

@@ -65,6 +65,9 @@ pub enum PluginCommand {
         store: StoreArgument,
         /// All that ask for more than they were granted, unless given.
         plugins: Vec<String>,
+        /// You build these yourself: what is built again needs no second grant, unless it asks for more.
+        #[arg(long, requires = "plugins")]
+        own: bool,
         #[command(flatten)]
         consent: Consent,
     },
@@ -229,9 +232,9 @@ impl PluginCommand {
         let bundled = |bundled: &Bundled| format!("{}{}{}", bundled.bundle.display(), if bundled.unsigned { " --unsigned" } else { "" }, bundled.consent.denied());
         Some(match self {
             Self::Run { store, command, arguments, .. } => (store, "plugin run", None, format!("{command} {}", arguments.join(" "))),
-            Self::Grant { store, plugins, consent } => match &plugins[..] {
-                [one] => (store, "plugin grant", Some(one), consent.denied()),
-                several => (store, "plugin grant", None, several.join(" ") + &consent.denied()),
+            Self::Grant { store, plugins, consent, own } => match &plugins[..] {
+                [one] => (store, "plugin grant", Some(one), consent.denied() + if *own { " --own" } else { "" }),
+                several => (store, "plugin grant", None, several.join(" ") + &consent.denied() + if *own { " --own" } else { "" }),
             },
             Self::Revoke { store, plugin } => (store, "plugin revoke", Some(plugin), String::new()),
             Self::Install(from) => (&from.store, "plugin install", None, bundled(from)),
@@ -272,7 +275,7 @@ pub async fn run(command: PluginCommand) -> Result<()> {
         }
         PluginCommand::Top { store, every, times } => top(&store.folder(), Duration::from_secs(every), times).await,
         PluginCommand::Run { store, command, input, arguments } => run_command(&store.folder(), command, input, &arguments).await,
-        PluginCommand::Grant { store, plugins, consent } => grant(&store.folder(), plugins, &consent).await,
+        PluginCommand::Grant { store, plugins, own, consent } => grant(&store.folder(), plugins, own, &consent).await,
         PluginCommand::Revoke { store, plugin } => {
             let plugins = store.folder().plugins();
             let mut grants = granted(&plugins)?;
@@ -402,11 +405,11 @@ fn granted(plugins: &Path) -> Result<Grants> {
     match Grants::read(plugins)? {
         Some(grants) => Ok(grants),
         None if Grants::are_lost(plugins) => Ok(Grants::default()),
-        None => Grants::of_folder(plugins),
+        None => Grants::of_folder(plugins, UNSIGNED),
     }
 }
 
-async fn grant(folder: &StoreFolder, named: Vec<String>, consent: &Consent) -> Result<()> {
+async fn grant(folder: &StoreFolder, named: Vec<String>, own: bool, consent: &Consent) -> Result<()> {
     let plugins = folder.plugins();
     let mut grants = granted(&plugins)?;
     let all = named.is_empty();
@@ -419,10 +422,17 @@ async fn grant(folder: &StoreFolder, named: Vec<String>, consent: &Consent) -> R
             Err(error) => return Err(error),
         };
         let offers = Offers::of_folder(&plugins, Some(&grants));
-        if all && grants.admit(&files, &offers).is_ok() {
+        let name = &files.manifest.name;
+        let admitted = grants.admit(&files, &offers).is_ok();
+        if admitted && (all || grants.is_own(name)) {
             continue;
         }
-        agree(&mut grants, &offers, &files, UNSIGNED, consent)?;
+        if !(admitted && own) {
+            agree(&mut grants, &offers, &files, UNSIGNED, consent)?;
+        }
+        if own {
+            grants.set_own(name);
+        }
         grants.write(&plugins)?;
         tell_whether_live(folder, &files.manifest.name).await?;
     }

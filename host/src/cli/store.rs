@@ -11,16 +11,20 @@ use super::{Audited, StoreArgument, out_of_place};
 use crate::engine::Code;
 use crate::files::{copy_large_folder, copy_private, create_private_folder, write_whole};
 use crate::runtime::Runtime;
+use crate::shop::grants::{self, FIRST_PARTY, Grants};
 use crate::shop::settings::{Settings, StoreFolder};
 
 #[derive(Subcommand)]
 pub enum StoreCommand {
     /// Make a store from a folder like `store-data/`, and fill it.
+    ///
+    /// A store without plugins gets those that came with this binary.
     Init {
         #[command(flatten)]
         store: StoreArgument,
+        /// Settings, catalogue and pictures; the example shop that came with this binary unless given.
         #[arg(long)]
-        from: PathBuf,
+        from: Option<PathBuf>,
     },
     /// Import a file through the plugins: all of it or nothing.
     Import {
@@ -67,7 +71,7 @@ impl StoreCommand {
     pub(super) fn audited(&self) -> Option<Audited<'_>> {
         let shown = |path: &Path| path.display().to_string();
         Some(match self {
-            Self::Init { store, from } => (store, "store init", None, shown(from)),
+            Self::Init { store, from } => (store, "store init", None, from.as_deref().map_or_else(String::new, shown)),
             Self::Import { dry_run: true, .. } | Self::Export { .. } | Self::Verify { .. } => return None,
             Self::Import { store, file, .. } => (store, "store import", None, shown(file)),
             Self::Backup { store, destination } => (store, "store backup", None, shown(destination)),
@@ -78,7 +82,14 @@ impl StoreCommand {
 
 pub async fn run(command: StoreCommand) -> Result<()> {
     match command {
-        StoreCommand::Init { store, from } => init(&store.folder(), &from).await,
+        StoreCommand::Init { store, from } => {
+            let from = match from {
+                Some(from) => from,
+                None => beside_binary("store-data", |folder| folder.join("souk.toml").is_file())
+                    .context("no example shop lies beside this binary: give --from, a folder with a souk.toml and what import.toml names")?,
+            };
+            init(&store.folder(), &from).await
+        }
         StoreCommand::Import { store, file, kind, dry_run } => {
             let input = std::fs::read(&file).with_context(|| file.display().to_string())?;
             let is_csv = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
@@ -170,11 +181,43 @@ async fn init(folder: &StoreFolder, from: &Path) -> Result<()> {
     if from.join("dictionaries").is_dir() {
         copy_large_folder(&from.join("dictionaries"), &folder.dictionaries())?;
     }
+    give_first_party(folder)?;
     let settings = std::fs::read(from.join("souk.toml")).with_context(|| from.join("souk.toml").display().to_string())?;
     fill(folder, from).await?;
     // The settings come last: with them it is a store.
     write_whole(&folder.0.join("souk.toml"), &settings)?;
     remove(&unfinished)
+}
+
+/// A store that has no plugins yet gets those that came with the binary, granted as such.
+fn give_first_party(folder: &StoreFolder) -> Result<()> {
+    let plugins = folder.plugins();
+    let note = plugins.join(".first-party-unfinished");
+    let has_own = plugins.is_dir() && !grants::plugin_folders(&plugins)?.is_empty();
+    if grants::path(&plugins).exists() || (has_own && !note.exists()) {
+        return Ok(());
+    }
+    let has_plugins = |folder: &Path| grants::plugin_folders(folder).is_ok_and(|found| found.iter().any(|plugin| plugin.join("plugin.wasm").is_file()));
+    let Some(from) = beside_binary("plugins", has_plugins) else {
+        complain!("· no plugins lie beside this binary, so that the shop has none yet: see `souk plugin install`");
+        return Ok(());
+    };
+    std::fs::create_dir_all(&plugins)?;
+    std::fs::write(&note, "")?;
+    for plugin in grants::plugin_folders(&from)? {
+        copy_large_folder(&plugin, &plugins.join(plugin.file_name().unwrap_or_default()))?;
+    }
+    Grants::of_folder(&plugins, FIRST_PARTY)?.write(&plugins)?;
+    remove(&note)
+}
+
+/// What came with this binary: in a folder beside it as a release is unpacked, under `../share/souk` as a package is installed,
+/// or where a build of the source leaves it.
+fn beside_binary(name: &str, is_it: impl Fn(&Path) -> bool) -> Option<PathBuf> {
+    let binary = std::env::current_exe().ok()?.canonicalize().ok()?;
+    let folder = binary.parent()?;
+    let places = [folder.join(name), folder.join("../share/souk").join(name), folder.join("..").join(name), folder.join("../..").join(name)];
+    places.into_iter().find(|place| is_it(place))
 }
 
 const INIT: &str = "`souk store init`";

@@ -22,6 +22,8 @@ use crate::files::{read_table, write_table};
 
 /// Who vouches for a version when nobody has signed it.
 pub const UNSIGNED: &str = "unsigned";
+/// Who vouches for the plugins that come with the `souk` binary.
+pub const FIRST_PARTY: &str = "souk";
 /// How far apart the first grants of a shop are, which are given by the host for all that it finds.
 const FIRST_GRANTS: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 /// Uses for which an earlier Souk did not ask.
@@ -51,6 +53,9 @@ pub struct Grant {
     /// Calls and what else is asked by function. Not so in grants of an earlier Souk.
     #[serde(default)]
     pub by_function: bool,
+    /// Built by the operator: it may be built again under the same version, and needs a new grant only if it asks for more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own: bool,
     /// Asked for and not given.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub denied: BTreeSet<Power>,
@@ -118,6 +123,7 @@ impl Grants {
             given_at: jiff::Timestamp::now(),
             publisher: publisher.into(),
             by_function: true,
+            own: self.is_own(&files.manifest.name),
             powers: asked.difference(&denied).cloned().collect(),
             denied,
         };
@@ -125,6 +131,18 @@ impl Grants {
         grants.retain(|old| (&old.component, &old.manifest) != (&grant.component, &grant.manifest));
         grants.push(grant);
         grants.drain(..grants.len().saturating_sub(KEPT));
+    }
+
+    /// Whether a plugin is built by the operator.
+    pub fn is_own(&self, plugin: &str) -> bool {
+        self.of(plugin).is_some_and(|grant| grant.own)
+    }
+
+    /// From now on a plugin that was granted is one that the operator builds.
+    pub fn set_own(&mut self, plugin: &str) {
+        if let Some(grant) = self.0.get_mut(plugin).and_then(|grants| grants.last_mut()) {
+            grant.own = true;
+        }
     }
 
     pub fn revoke(&mut self, plugin: &str) -> bool {
@@ -137,14 +155,14 @@ impl Grants {
     }
 
     /// For a shop that has no grants yet: who put the plugins there wants them.
-    pub fn of_folder(plugins: &Path) -> Result<Self> {
+    pub fn of_folder(plugins: &Path, publisher: &str) -> Result<Self> {
         let mut grants = Self::default();
         let offers = Offers::of_folder(plugins, None);
         for folder in plugin_folders(plugins)? {
             if let Ok(files) = Files::read(&folder)
                 && let Ok(asked) = files.asked(&offers)
             {
-                grants.give(&files, asked, BTreeSet::new(), UNSIGNED);
+                grants.give(&files, asked, BTreeSet::new(), publisher);
             }
         }
         Ok(grants)
@@ -204,7 +222,7 @@ impl Grants {
         let same_version = self.0[name].iter().any(|grant| grant.version == files.manifest.version);
         // Bytes that have changed by themselves look so as well.
         ensure!(
-            !same_version,
+            !same_version || grant.own,
             "version {0} was granted with other files: is one damaged, or was it built again? `souk plugin promote {name} {0}` puts back what was \
              kept of it, `souk plugin grant {name}` lets these.",
             files.manifest.version

@@ -311,7 +311,7 @@ impl Shop {
             "{} is gone: put it back from a backup, or look at each plugin again with `souk plugin grant`",
             grants::path(&self.folder).display()
         );
-        let grants = Grants::of_folder(&self.folder)?;
+        let grants = Grants::of_folder(&self.folder, grants::UNSIGNED)?;
         grants.write(&self.folder)?;
         Ok(Some(grants))
     }
