@@ -12,12 +12,12 @@ use crate::capability::Services;
 use crate::engine::{self, Code, Engine};
 use crate::files::{self, create_private_folder};
 use crate::front::page_cache::PageCache;
-use crate::front::{Answer, Application, Call, Failure, FrontOptions, Site};
+use crate::front::{Admission, Answer, Application, Call, Failure, FrontOptions, Origin, Site};
 use crate::shop::Shop;
 use crate::shop::settings::{Settings, StoreFolder};
 use crate::store::Store;
 use crate::work::runner::Clock;
-use crate::work::{Options, Runner, keys};
+use crate::work::{Options, RunError, Runner, keys};
 
 pub struct Runtime {
     pub settings: Arc<Settings>,
@@ -149,6 +149,16 @@ async fn miss_files(store: &Store, folder: &StoreFolder) -> Result<()> {
 impl Application for Runtime {
     fn site(&self) -> Arc<Site> {
         self.shop.site()
+    }
+
+    async fn admit(&self, plugin: &str, origin: Option<&Origin>) -> Result<Option<Admission>, Failure> {
+        let payer = origin.map_or(plugin, |origin| &origin.plugin);
+        let Some(account) = self.shop.limited_account(payer) else { return Ok(None) };
+        account.admit(origin.is_some()).await.map(Some).map_err(|error| RunError::from(error).into())
+    }
+
+    fn origin(&self, header: &str) -> Option<Origin> {
+        self.services.http.origin(header)
     }
 
     async fn call(&self, call: Call) -> Result<Answer, Failure> {

@@ -79,6 +79,7 @@ const GROUPS: [(&[&str], bool, Measure); 21] = [
     (&["start_ms"], false, process::start),
     (&["rss_mb"], false, process::memory),
     (&["hostile_neighbour_p99_ratio"], false, strangers::hostile_neighbour),
+    (&["hostile_share_p99_ratio"], false, strangers::hostile_share),
     (&["grant_check_us"], false, strangers::capability),
     (&["fanout_25_ms"], false, strangers::fanout),
     (&["shadow_overhead_ratio"], false, strangers::shadow),

@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use souk_tests::process::{address, handles};
 use souk_tests::wire::{Client, block_on, get};
-use souk_tests::{Shop, copy, grant, install, install_guest, root, store, store_without_pages};
+use souk_tests::{Shop, copy, grant, install, install_guest, install_neighbour, root, store, store_without_pages};
 use tempfile::TempDir;
 
 use crate::calls;
@@ -53,6 +53,103 @@ pub fn hostile_neighbour(effort: Effort) -> Result<Vec<Figure>> {
     })?;
     let remark = format!("p99 of a product as JSON: {:.0} µs alone", median(rounds.iter().filter_map(|round| round.baseline).collect()));
     Ok(vec![Figure::compared("hostile_neighbour_p99_ratio", "µs", Mark::AtMost(3.0), rounds, remark)])
+}
+
+/// A plugin at its worst: what it is, and what is asked of it sixteen times at once.
+enum Misdeed {
+    /// Of a provider that is asked for discounts for each cart.
+    Provider(&'static str),
+    Page(&'static str),
+}
+
+const MISDEEDS: [Misdeed; 5] = [
+    Misdeed::Provider("spin-most-of-the-deadline"),
+    Misdeed::Provider("ten-thousand-proposals"),
+    Misdeed::Page("/neighbour/loop"),
+    Misdeed::Page("/neighbour/write-and-delete"),
+    Misdeed::Page("/neighbour/fetch-64-times?http://shop.internal/neighbour/loop"),
+];
+
+/// The tail of carts, looked at and changed, beside each plugin at its worst
+/// against the tail without: the worst of all.
+pub fn hostile_share(effort: Effort) -> Result<Vec<Figure>> {
+    let folder = store_without_pages();
+    install_neighbour(&folder);
+    let shop = Shop::serve(folder);
+    let address = address(&shop)?;
+    let (mut rounds, mut remarks) = (Vec::new(), Vec::new());
+    block_on(async {
+        let requests = cart_requests(address).await?;
+        load::run(address, CONNECTIONS, effort.round / 3, requests.clone()).await?;
+        for round in 0..effort.rounds {
+            let mut worst: Option<(f64, Round)> = None;
+            for misdeed in &MISDEEDS {
+                let alone = load::run(address, CONNECTIONS, effort.round, requests.clone()).await?.quantile_us(0.99);
+                let beside = beside(&shop, address, misdeed, round, effort, &requests).await?;
+                let (Misdeed::Provider(name) | Misdeed::Page(name)) = misdeed;
+                remarks.push(format!("{name}: {:.2}", beside / alone));
+                eprintln!("  {name}: p99 {:.1} ms, {:.1} ms alone, {:.2}×", beside / 1e3, alone / 1e3, beside / alone);
+                if worst.as_ref().is_none_or(|(ratio, _)| beside / alone > *ratio) {
+                    worst = Some((beside / alone, Round { value: beside, baseline: Some(alone) }));
+                }
+            }
+            rounds.extend(worst.map(|(_, round)| round));
+        }
+        Ok(())
+    })?;
+    let remark = remarks.join(", ");
+    Ok(vec![Figure::compared("hostile_share_p99_ratio", "µs", Mark::AtMost(3.0), rounds, remark)])
+}
+
+async fn beside(shop: &Shop, address: std::net::SocketAddr, misdeed: &Misdeed, round: usize, effort: Effort, requests: &[Vec<u8>]) -> Result<f64> {
+    match misdeed {
+        Misdeed::Provider(name) => {
+            // From its first call on: what it takes before the shop has had enough of it counts.
+            shop.misbehave(&format!("1.{round}.0"), name);
+            let sample = load::run(address, CONNECTIONS, effort.round, requests.to_vec()).await;
+            fs::rename(shop.plugin("hostile"), shop.folder().join("taken-out"))?;
+            fs::remove_dir_all(shop.folder().join("taken-out"))?;
+            shop.until_gone("hostile");
+            Ok(sample?.quantile_us(0.99))
+        }
+        Misdeed::Page(path) => {
+            let path: &'static str = path;
+            let done = Arc::new(AtomicBool::new(false));
+            let ask = |done: Arc<AtomicBool>| async move {
+                let mut client = Client::connect(address).await?;
+                while !done.load(Relaxed) {
+                    client.get(path).await?;
+                }
+                anyhow::Ok(())
+            };
+            let neighbours: Vec<_> = (0..16).map(|_| tokio::spawn(ask(done.clone()))).collect();
+            let sample = load::run(address, CONNECTIONS, effort.round, requests.to_vec()).await;
+            done.store(true, Relaxed);
+            for neighbour in neighbours {
+                // Whoever is in the middle of a long one need not be waited for.
+                neighbour.abort();
+            }
+            Ok(sample?.quantile_us(0.99))
+        }
+    }
+}
+
+/// Three carts looked at, and one changed, of sixteen carts.
+async fn cart_requests(address: std::net::SocketAddr) -> Result<Vec<Vec<u8>>> {
+    let mut client = Client::connect(address).await?;
+    let (_, listing) = client.json("GET", "/api/v1/products?limit=1", &Value::Null).await?;
+    let (_, product) = client.json("GET", &format!("/api/v1/products/{}", listing["products"][0]["handle"].as_str().unwrap_or_default()), &Value::Null).await?;
+    let mut requests = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let (_, cart) = client.json("POST", "/api/v1/carts", &Value::Null).await?;
+        let cart = format!("/api/v1/carts/{}", cart["id"].as_str().unwrap_or_default());
+        let (status, filled) = client.json("POST", &format!("{cart}/lines"), &json!({ "sku": product["variants"][0]["sku"], "quantity": 1 })).await?;
+        ensure!(status == 200, "{filled}");
+        let contact = json!({ "email": "li.lei@shop.example", "phone": "" });
+        requests.push(souk_tests::wire::json(address, "PUT", &format!("{cart}/contact"), &contact));
+        requests.extend((0..3).map(|_| get(address, &cart)));
+    }
+    Ok(requests)
 }
 
 /// Grants are looked at when a plugin is linked. What is left of a check is in

@@ -75,6 +75,13 @@ impl Api {
         Ok((path, filled))
     }
 
+    /// The cart once a discount code was entered.
+    pub async fn code(&self, cart: &str, code: &str) -> Value {
+        let (status, coded) = self.send("POST", &format!("{cart}/codes"), json!({ "code": code })).await;
+        assert_eq!(status, 200, "{coded}");
+        coded
+    }
+
     /// Asks until the index, which may have to be built again, finds something.
     pub async fn searchable(&self, words: &str) {
         for _ in 0..600 {

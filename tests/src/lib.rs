@@ -187,6 +187,17 @@ pub fn hostile(to: &Path, version: &str, misdeed: &str) {
     replace(&to.join("plugin.toml"), manifest.as_bytes());
 }
 
+/// The plugin of `tests/guests/hostile-service`, built, under the name `neighbour`: it may also send requests to its own shop.
+pub fn install_neighbour(store: &TempDir) {
+    let to = store.path().join("store/plugins/neighbour");
+    copy(&root().join("target/guests/hostile-service"), &to);
+    let manifest = fs::read_to_string(to.join("plugin.toml")).unwrap();
+    let manifest = manifest.replace("name = \"hostile-service\"", "name = \"neighbour\"").replace("/hostile/{misdeed}", "/neighbour/{misdeed}");
+    let manifest = manifest.replace("\"allowed.example\"", "\"allowed.example\", \"shop.internal\"");
+    replace(&to.join("plugin.toml"), manifest.as_bytes());
+    grant(store, "neighbour");
+}
+
 /// Puts a built example into a store made by [`store`], with all it asks for.
 pub fn install(store: &TempDir, example: &str) {
     place(store, &root().join("target/examples").join(example), example);

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use souk_tests::api::{Api, INSTANT};
 use souk_tests::shoppers::Shoppers;
-use souk_tests::{Shop, client, install_guest, replace, store};
+use souk_tests::{Shop, client, install, install_guest, install_neighbour, replace, store};
 
 fn take_out(shop: &Shop) {
     fs::rename(shop.plugin("hostile"), shop.folder().join("taken-out")).unwrap();
@@ -51,6 +51,111 @@ async fn a_provider_that_means_harm_is_left_out_and_the_shop_sells() {
         assert!(!page.contains("<script>alert"), "{misdeed}");
         take_out(&shop);
     }
+    shoppers.leave().await;
+}
+
+/// Carts are priced until the shop has had enough of the provider; then it is left
+/// out, and the operator sees why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_takes_too_much_again_and_again_is_switched_off() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(3).await;
+    let shoppers = Shoppers::enter(&shop).await;
+    for (misdeed, why) in [("spin-most-of-the-deadline", &["deadline", "share"][..]), ("ten-thousand-proposals", &["failures"])] {
+        shop.misbehave("1.0.0", misdeed);
+        shop.until_optimised("hostile");
+        let mut carts = 0;
+        while shop.report("hostile")["switched_off"].as_array().unwrap().is_empty() {
+            carts += 1;
+            assert!(carts < 100, "{misdeed}: {}", shop.report("hostile"));
+            api.cart(&sku, 1).await.unwrap();
+        }
+        let asked = shop.report("hostile")["calls"].clone();
+        let (cart, _) = api.cart(&sku, 1).await.unwrap();
+        let (status, placed) = api.order(&cart, INSTANT).await.unwrap();
+        assert_eq!(status, 201, "{misdeed}: {placed}");
+        let report = shop.report("hostile");
+        assert_eq!(report["calls"], asked, "{misdeed}: it is asked no more: {report}");
+        let (_, said) = shop.says(&["plugin", "list"]);
+        assert!(why.iter().any(|why| said.lines().any(|line| line.contains("switched off") && line.contains(why))), "{misdeed}: {said}");
+        take_out(&shop);
+    }
+    shoppers.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_proposals_of_one_provider_do_not_hide_the_code_of_another() {
+    let store = store();
+    install(&store, "tea-time");
+    let shop = Shop::serve(store);
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(3).await;
+    // In order of names it answers first.
+    shop.misbehave("1.0.0", "three-hundred-proposals");
+    let (cart, _) = api.cart(&sku, 1).await.unwrap();
+    let coded = api.code(&cart, "TEATIME").await;
+    assert!(coded["totals"]["discount"]["amount"].as_i64() > Some(0) && coded["rejected"].as_array().unwrap().is_empty(), "{coded}");
+    let unknown = api.code(&cart, "NO-SUCH-CODE").await;
+    assert!(unknown["rejected"][0]["reason"].as_str().unwrap().contains("too many"), "{unknown}");
+    assert_eq!(shop.metric("souk_plugin_proposals_cut_total{plugin=\"promotions\",provider=\"hostile\"}").await % 200.0, 0.0);
+}
+
+/// Sixteen at a time, as long as this lives.
+struct Crush(Vec<tokio::task::JoinHandle<()>>);
+
+impl Crush {
+    fn on(url: &str) -> Self {
+        let client = client();
+        let ask = |url: String| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                loop {
+                    _ = client.get(&url).send().await;
+                }
+            })
+        };
+        Self((0..16).map(|_| ask(url.to_owned())).collect())
+    }
+}
+
+impl Drop for Crush {
+    fn drop(&mut self) {
+        self.0.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_takes_all_it_can_get_is_held_to_its_share() {
+    let store = store();
+    install_neighbour(&store);
+    let shop = Shop::serve(store);
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(3).await;
+    let shoppers = Shoppers::enter(&shop).await;
+    for (path, of) in [
+        ("loop".to_owned(), "processor time"),
+        ("write-and-delete".into(), "storage operations"),
+        ("fetch-64-times?http://shop.internal/neighbour/loop".into(), "processor time"),
+    ] {
+        let crush = Crush::on(&format!("{}/neighbour/{path}", shop.url));
+        shop.until("neighbour", |report| report["over_share"] == of);
+        for _ in 0..5 {
+            let (cart, _) = api.cart(&sku, 1).await.unwrap();
+            let (status, placed) = api.order(&cart, INSTANT).await.unwrap();
+            assert_eq!(status, 201, "{path}: {placed}");
+        }
+        drop(crush);
+        let report = shop.report("neighbour");
+        assert!(report["share"] == 20 && report["delayed_ms"].as_u64() > Some(0), "{path}: {report}");
+        shop.until("neighbour", |report| report["over_share"].is_null());
+    }
+    // Whoever asks its own shop does it in its own name, and not without an end.
+    let answer = client().get(format!("{}/neighbour/fetch-itself", shop.url)).send().await.unwrap();
+    let (status, body) = (answer.status(), answer.text().await.unwrap());
+    assert!(status == 200 && body.starts_with("200 200 200 508"), "{status}: {body}");
+    assert!(shop.metric("souk_plugin_share_delayed_ms_total{plugin=\"neighbour\"}").await > 0.0);
+    assert_eq!(shop.report("storefront")["over_share"], serde_json::Value::Null);
     shoppers.leave().await;
 }
 

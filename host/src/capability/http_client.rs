@@ -13,10 +13,12 @@ use std::time::Duration;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host as UrlHost, Url};
 
+use crate::chance::Chance;
 use crate::engine::GuestState;
 use crate::engine::bindings::Caller;
 use crate::engine::bindings::named_imports::souk::host::http_client::Host;
 use crate::engine::bindings::souk::host::http_client::{Error, Request, Response};
+use crate::front::{ORIGIN, Origin};
 use crate::shop::powers::PowerKind;
 
 pub const OWN_NAME: &str = "shop.internal";
@@ -29,10 +31,12 @@ const HEADER_BYTES_MAX: usize = 64 << 10;
 const METHOD_BYTES_MAX: usize = 32;
 const URL_BYTES_MAX: usize = 8 << 10;
 /// Set by the client itself, or belonging to one hop.
-const HEADERS_OF_THE_CLIENT: [&str; 9] =
-    ["host", "content-length", "connection", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "proxy-authorization"];
+const HEADERS_OF_THE_CLIENT: [&str; 10] =
+    [ORIGIN, "host", "content-length", "connection", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "proxy-authorization"];
 
 pub struct HttpClient {
+    /// By which requests of plugins to their own shop are known.
+    own_token: String,
     outside: reqwest::Client,
     own: OnceLock<Own>,
 }
@@ -50,7 +54,7 @@ pub type Exchange = Box<dyn Fn(Request) -> Pin<Box<dyn Future<Output = Result<Re
 
 impl HttpClient {
     pub fn new() -> anyhow::Result<Self> {
-        Ok(Self { outside: builder()?.dns_resolver(Arc::new(PublicOnly)).build()?, own: OnceLock::new() })
+        Ok(Self { own_token: Chance::default().id(), outside: builder()?.dns_resolver(Arc::new(PublicOnly)).build()?, own: OnceLock::new() })
     }
 
     /// Where `shop.internal` leads: our plain listener.
@@ -66,18 +70,31 @@ impl HttpClient {
         Ok(())
     }
 
+    fn origin_header(&self, origin: &Origin) -> String {
+        format!("{} {} {}", self.own_token, origin.depth, origin.plugin)
+    }
+
+    /// What [`Self::origin_header`] has written, by this process.
+    pub fn origin(&self, header: &str) -> Option<Origin> {
+        let rest = header.strip_prefix(&self.own_token)?.strip_prefix(' ')?;
+        let (depth, plugin) = rest.split_once(' ')?;
+        Some(Origin { plugin: plugin.into(), depth: depth.parse().ok()? })
+    }
+
     /// `shop.internal` leads there instead.
     pub fn simulate_own(&self, exchange: Exchange) {
         let _ = self.own.set(Own::Simulated(exchange));
     }
 
-    /// What was [`Checked`].
-    async fn fetch(&self, Checked { mut url, method, headers }: Checked, request: Request) -> Result<Response, Error> {
+    /// What was [`Checked`]. `origin` is what a request to the shop itself comes from.
+    async fn fetch(&self, Checked { mut url, method, mut headers }: Checked, request: Request, origin: &Origin) -> Result<Response, Error> {
         let client = if url.host_str() == Some(OWN_NAME) {
             match self.own.get().ok_or_else(|| Error::Failed("the shop is not listening".into()))? {
                 Own::Simulated(exchange) => return exchange(request).await,
                 Own::Listener(client, address) => {
                     url.set_port(Some(address.port())).map_err(|()| Error::Invalid("url: no port can be set".into()))?;
+                    let origin = http::HeaderValue::from_str(&self.origin_header(origin)).map_err(|_| Error::Invalid("url".into()))?;
+                    headers.insert(ORIGIN, origin);
                     client
                 }
             }
@@ -259,7 +276,7 @@ impl Resolve for PublicOnly {
 
 impl Host for GuestState {
     async fn fetch(&mut self, caller: Caller, request: Request) -> Result<Response, Error> {
-        let recorded = {
+        let (recorded, origin) = {
             let mut unit = self.unit.lock();
             if unit.wrote() {
                 return Err(Error::AfterWrite);
@@ -268,7 +285,11 @@ impl Host for GuestState {
                 return answer;
             }
             unit.fetch_allowed(caller.name()).map_err(Error::Quota)?;
-            unit.rehearsal.as_mut().map(|rehearsal| rehearsal.answer(&request))
+            let origin = match &unit.origin {
+                Some(Origin { plugin, depth }) => Origin { plugin: plugin.clone(), depth: depth + 1 },
+                None => Origin { plugin: caller.name().into(), depth: 1 },
+            };
+            (unit.rehearsal.as_mut().map(|rehearsal| rehearsal.answer(&request)), origin)
         };
         let answer = match (Checked::of(&caller.manifest.http.hosts, &request), recorded) {
             (Err(refused), _) => {
@@ -280,7 +301,7 @@ impl Host for GuestState {
             }
             // Asked for what a shop would ask for, too.
             (Ok(_), Some(answer)) => answer,
-            (Ok(checked), None) => self.waits(self.services.http.fetch(checked, request.clone())).await,
+            (Ok(checked), None) => self.waits(self.services.http.fetch(checked, request.clone(), &origin)).await,
         };
         let mut unit = self.unit.lock();
         if let Some(rehearsal) = &mut unit.rehearsal {
@@ -358,7 +379,7 @@ mod tests {
         let request = Request { method: "GET".into(), url: "http://localhost:1/".into(), headers: vec![], body: vec![], timeout_ms: 1_000 };
         let allowed = BTreeSet::from(["http://localhost:1".to_owned()]);
         let checked = Checked::of(&allowed, &request).unwrap();
-        let Err(Error::Failed(why)) = client.fetch(checked, request).await else { panic!("it must not connect") };
+        let Err(Error::Failed(why)) = client.fetch(checked, request, &Origin { plugin: "guest".into(), depth: 1 }).await else { panic!("it must not connect") };
         assert!(why.contains("private address"), "{why}");
     }
 

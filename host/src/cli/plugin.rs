@@ -357,10 +357,11 @@ async fn top(folder: &StoreFolder, every: Duration, times: Option<u64>) -> Resul
                 let since = |count: fn(&PluginReport) -> u64| count(report).saturating_sub(count(earlier));
                 let rate = |count: fn(&PluginReport) -> u64| since(count) as f64 / seconds;
                 let line = format!(
-                    "{:<18} {:<9} {:>5.1} {:>9.1} {:>9.3} {:>9.1} {:>9.1} {:>9.1} {:>5} {:>9}",
+                    "{:<18} {:<9} {:>5.1} {:>7} {:>9.1} {:>9.3} {:>9.1} {:>9.1} {:>9.1} {:>5} {:>9} {:>9.1}{}",
                     report.name,
                     report.version,
                     rate(|r| r.cpu_ms) / 10.0,
+                    report.share,
                     rate(|r| r.calls),
                     since(|r| r.wall_ms) as f64 / since(|r| r.calls).max(1) as f64,
                     rate(|r| r.storage_reads),
@@ -368,6 +369,8 @@ async fn top(folder: &StoreFolder, every: Duration, times: Option<u64>) -> Resul
                     rate(|r| r.storage_bytes_read + r.storage_bytes_written) / 1024.0,
                     report.memory_mib_peak,
                     since(|r| r.failures),
+                    rate(|r| r.refused),
+                    report.over_share.as_ref().map(|over| format!("  over its share of {over}")).unwrap_or_default(),
                 );
                 (since(|r| r.cpu_ms), line)
             })
@@ -377,7 +380,7 @@ async fn top(folder: &StoreFolder, every: Duration, times: Option<u64>) -> Resul
             // Clears the screen.
             print!("\x1b[2J\x1b[H");
         }
-        say!("{:<18} {:<9} {:>5} {:>9} {:>9} {:>9} {:>9} {:>9} {:>5} {:>9}", "plugin", "version", "cpu %", "calls/s", "ms/call", "reads/s", "writes/s", "KiB/s", "MiB", "failures");
+        say!("{:<18} {:<9} {:>5} {:>7} {:>9} {:>9} {:>9} {:>9} {:>9} {:>5} {:>9} {:>9}", "plugin", "version", "cpu %", "share %", "calls/s", "ms/call", "reads/s", "writes/s", "KiB/s", "MiB", "failures", "refused/s");
         lines.iter().for_each(|(_, line)| say!("{line}"));
         if times.is_some_and(|times| look >= times) {
             return Ok(());
@@ -576,8 +579,8 @@ fn print_points(plugins: &[PluginReport]) {
     say!("{:<28} {:<14} {:<10} {:>11}  providers", "extension point", "called by", "fail", "deadline ms");
     for (caller, point) in plugins.iter().flat_map(|caller| caller.points.iter().map(move |point| (caller, point))) {
         let providers = plugins.iter().filter(|provider| provider.links.contains(&point.interface)).map(|provider| {
-            match provider.switched_off.iter().find(|(off, _)| *off == point.interface) {
-                Some((_, seconds)) => format!("{} (switched off for {seconds} s)", provider.name),
+            match provider.switched_off.iter().find(|(off, ..)| *off == point.interface) {
+                Some((_, seconds, _)) => format!("{} (switched off for {seconds} s)", provider.name),
                 None => provider.name.clone(),
             }
         });
@@ -683,8 +686,14 @@ fn print_plugins(plugins: &[PluginReport]) {
         if let Some(form) = p.older_form {
             say!("  ? writes its documents in form {form}, which is not its newest: `souk plugin data migrate {}` rewrites them", p.name);
         }
-        for (point, seconds) in &p.switched_off {
-            say!("  ! switched off for {point} after repeated failures, {seconds} s more");
+        for (point, seconds, why) in &p.switched_off {
+            say!("  ! switched off for {point} {why}, {seconds} s more");
+        }
+        if let Some(over) = &p.over_share {
+            say!("  ! over its share ({} %) of {over}: {} calls refused, others waited {} ms; `[plugins.shares]` in souk.toml sets it", p.share, p.refused, p.delayed_ms);
+        }
+        if p.items_cut > 0 {
+            say!("  ! {} items of its answers were too many and cut off", p.items_cut);
         }
         for note in p.problem.iter().chain(&p.taken_back).chain(&p.trial_problem) {
             say!("  ! {note}");

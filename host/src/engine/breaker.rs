@@ -1,44 +1,193 @@
-//! Switches a provider off for a while when most of its recent calls failed, so
-//! that a shop does not wait for it again and again. One for each extension
-//! point of each provider.
+//! Switches a provider off for a while when most of its recent calls failed, or
+//! took more than half of what they may, or when it is over its share: a shop
+//! does not wait for it again and again. One for each extension point of each
+//! provider.
+//!
+//! Afterwards one call tries whether it is better, while the others still go
+//! without. Each time that it is not, the next try is twice as far away.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
+// The simulation has its time stand still.
+use tokio::time::Instant;
 
 #[derive(Default)]
 pub(super) struct Breaker(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// The newest call is the lowest bit; a set bit is a failure.
+    /// The newest call is the lowest bit; a set bit is a fault.
     recent: u32,
     count: u32,
-    open_until: Option<Instant>,
+    open: Option<Open>,
+    /// Times that it was switched off without a whole window of good calls since.
+    trips: u32,
+}
+
+struct Open {
+    until: Instant,
+    fault: Fault,
+    /// One call is on its way that tries it.
+    trying: bool,
+}
+
+/// What is wrong with a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    Failed,
+    Slow,
+    OverShare,
+}
+
+impl Fault {
+    /// Why it is switched off.
+    pub fn in_plain_words(self) -> &'static str {
+        match self {
+            Fault::Failed => "after repeated failures",
+            Fault::Slow => "for taking more than half of its deadline again and again",
+            Fault::OverShare => "for taking more than its share of processor time",
+        }
+    }
 }
 
 impl Breaker {
     const WINDOW: u32 = 20;
     const CALLS_MIN: u32 = 5;
     const OPEN: Duration = Duration::from_secs(10);
+    /// 80 seconds at most.
+    const DOUBLINGS_MAX: u32 = 3;
 
-    /// How much longer it is switched off.
-    pub fn open_for(&self, now: Instant) -> Option<Duration> {
-        let mut state = self.0.lock();
-        let until = state.open_until?;
-        let left = until.checked_duration_since(now).filter(|left| !left.is_zero());
-        if left.is_none() {
-            *state = State::default();
-        }
-        left
+    /// How much longer it is switched off, and why.
+    pub fn open_for(&self, now: Instant) -> Option<(Fault, Duration)> {
+        let state = self.0.lock();
+        let open = state.open.as_ref()?;
+        let left = open.until.saturating_duration_since(now);
+        (!left.is_zero() || open.trying).then_some((open.fault, left))
     }
 
-    pub fn record(&self, ok: bool) {
+    /// Leave to call it; none while it is switched off.
+    pub fn enter(&self, now: Instant) -> Result<Leave<'_>, Fault> {
         let mut state = self.0.lock();
-        state.recent = (state.recent << 1 | u32::from(!ok)) & ((1 << Self::WINDOW) - 1);
-        state.count = (state.count + 1).min(Self::WINDOW);
-        if !ok && state.count >= Self::CALLS_MIN && state.recent.count_ones() * 2 > state.count {
-            state.open_until = Some(Instant::now() + Self::OPEN);
+        let tries = state.open.is_some();
+        if let Some(open) = &mut state.open {
+            if open.trying || open.until > now {
+                return Err(open.fault);
+            }
+            open.trying = true;
+        }
+        Ok(Leave { breaker: self, tries, recorded: false })
+    }
+
+    pub fn trip(&self, fault: Fault) {
+        self.0.lock().trip(fault);
+    }
+}
+
+impl State {
+    fn trip(&mut self, fault: Fault) {
+        let lasts = Breaker::OPEN * (1 << self.trips.min(Breaker::DOUBLINGS_MAX));
+        *self = Self { open: Some(Open { until: Instant::now() + lasts, fault, trying: false }), trips: self.trips + 1, ..Self::default() };
+    }
+
+    fn record(&mut self, tries: bool, fault: Option<Fault>) {
+        match (tries, fault) {
+            (true, Some(fault)) => return self.trip(fault),
+            (true, None) => {
+                self.open = None;
+                return;
+            }
+            // Begun before it was switched off.
+            (false, _) if self.open.is_some() => return,
+            (false, _) => {}
+        }
+        self.recent = (self.recent << 1 | u32::from(fault.is_some())) & ((1 << Breaker::WINDOW) - 1);
+        self.count = (self.count + 1).min(Breaker::WINDOW);
+        if self.count == Breaker::WINDOW && self.recent == 0 {
+            self.trips = 0;
+        }
+        if let Some(fault) = fault
+            && self.count >= Breaker::CALLS_MIN
+            && self.recent.count_ones() * 2 > self.count
+        {
+            self.trip(fault);
+        }
+    }
+}
+
+/// For one call. Dropped without a word about how it went, it says nothing.
+pub(super) struct Leave<'a> {
+    breaker: &'a Breaker,
+    /// Whether it is the one that tries it again.
+    tries: bool,
+    recorded: bool,
+}
+
+impl Leave<'_> {
+    pub fn record(mut self, fault: Option<Fault>) {
+        self.recorded = true;
+        self.breaker.0.lock().record(self.tries, fault);
+    }
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        if self.tries
+            && !self.recorded
+            && let Some(open) = &mut self.breaker.0.lock().open
+        {
+            open.trying = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(breaker: &Breaker, fault: Option<Fault>) -> Result<(), Fault> {
+        breaker.enter(Instant::now()).map(|leave| leave.record(fault))
+    }
+
+    async fn seconds(seconds: u64) {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_tries_it_and_each_time_that_fails_the_next_is_later() {
+        let breaker = Breaker::default();
+        for _ in 0..5 {
+            call(&breaker, Some(Fault::Slow)).unwrap();
+        }
+        for pause in [10, 20, 40, 80, 80] {
+            assert_eq!(call(&breaker, None), Err(Fault::Slow));
+            seconds(pause - 1).await;
+            assert_eq!(call(&breaker, None), Err(Fault::Slow));
+            seconds(1).await;
+            let tries = breaker.enter(Instant::now()).ok().unwrap();
+            assert_eq!(call(&breaker, None), Err(Fault::Slow), "one alone");
+            tries.record(Some(Fault::Slow));
+        }
+        seconds(80).await;
+        call(&breaker, None).unwrap();
+        call(&breaker, None).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_try_that_breaks_off_is_another_ones() {
+        let breaker = Breaker::default();
+        breaker.trip(Fault::OverShare);
+        seconds(10).await;
+        drop(breaker.enter(Instant::now()).ok().unwrap());
+        call(&breaker, None).unwrap();
+        assert_eq!(breaker.open_for(Instant::now()), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_now_and_then_is_none() {
+        let breaker = Breaker::default();
+        for turn in 0..100 {
+            call(&breaker, (turn % 3 == 0).then_some(Fault::Failed)).unwrap();
         }
     }
 }

@@ -8,9 +8,13 @@
 //! guests that get neither a processor nor an answer.
 
 use std::pin::pin;
+use std::sync::Arc;
+use std::task::ready;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use tokio_util::sync::PollSemaphore;
 // The simulation has its time stand still.
 use tokio::time::Instant;
 
@@ -39,6 +43,8 @@ pub(super) enum TimeUp {
     Limit,
     /// The machine did not let it.
     Wall,
+    /// Its plugin has taken far more than its share.
+    Share,
 }
 
 /// The clock of one instance, for one call after the other.
@@ -54,7 +60,12 @@ struct Call {
     limit: Duration,
     ends: Instant,
     taken: Duration,
+    /// Of it, the part on the processor, as far as that is known.
+    ran: Duration,
+    /// What its ticks have been told of that.
+    told: Duration,
     ticked: bool,
+    over_share: bool,
     /// Processor time up to which it is in `taken`, while the guest has the thread.
     runs_since: Option<Duration>,
     waits_since: Option<Instant>,
@@ -65,7 +76,20 @@ struct Call {
 impl Call {
     fn begin(limit: Duration, now: Instant) -> Self {
         let ends = now + wall(limit);
-        Self { limit, ends, taken: Duration::ZERO, ticked: false, runs_since: None, waits_since: None, away: false }
+        let none = Duration::ZERO;
+        Self { limit, ends, taken: none, ran: none, told: none, ticked: false, over_share: false, runs_since: None, waits_since: None, away: false }
+    }
+
+    fn ran(&mut self, now: Duration, since: Duration) {
+        let ran = now.saturating_sub(since);
+        self.taken += ran;
+        self.ran += ran;
+    }
+
+    fn untold(&mut self) -> Duration {
+        let untold = self.ran - self.told;
+        self.told = self.ran;
+        untold
     }
 
     fn taken(&self) -> Duration {
@@ -73,6 +97,9 @@ impl Call {
     }
 
     fn time_up(&self) -> Option<TimeUp> {
+        if self.over_share {
+            return Some(TimeUp::Share);
+        }
         if self.taken() >= self.limit {
             return Some(TimeUp::Limit);
         }
@@ -85,15 +112,34 @@ impl CallClock {
         Self { processor_time, call: Mutex::new(Call::begin(limit, Instant::now())) }
     }
 
-    /// Told by a guest that runs: for how long it has since the last tick, where
-    /// that is known, and whether it has to end.
-    pub fn tick(&self) -> (Option<Duration>, Option<TimeUp>) {
+    /// Told by a guest that runs: what it has run since the last tick, and whether
+    /// it has to end. The first of a call tells of a whole [`TICK`]: right on
+    /// average.
+    pub fn tick(&self) -> (Duration, Option<TimeUp>) {
         let now = (self.processor_time)();
         let mut call = self.call.lock();
-        let ran = call.runs_since.replace(now).map(|since| now.saturating_sub(since));
+        if let Some(since) = call.runs_since.replace(now) {
+            call.ran(now, since);
+        }
+        // No thread has run for longer than it has: in the simulation none has.
+        let ran = if call.ticked { call.untold() } else { TICK.min(now) };
         call.ticked = true;
-        call.taken += ran.unwrap_or_default();
         (ran, call.time_up())
+    }
+
+    /// What no tick has told of yet, of a call that has ended.
+    pub fn rest(&self) -> Duration {
+        self.call.lock().untold()
+    }
+
+    /// What the call has taken.
+    pub fn taken(&self) -> Duration {
+        self.call.lock().taken()
+    }
+
+    /// Ends the call at once.
+    pub fn end_over_share(&self) {
+        self.call.lock().over_share = true;
     }
 
     /// Awaits what the guest waits for, which is its time. What is there at once
@@ -123,12 +169,18 @@ impl CallClock {
         self.call.lock().time_up()
     }
 
-    /// Runs one call of a guest until it has ended, or its time is up while it is parked.
-    pub async fn watch<T>(&self, limit: Duration, guest: impl Future<Output = T>) -> Result<T, TimeUp> {
+    /// Runs one call of a guest until it has ended, or its time is up while it is
+    /// parked. With `processors` it only runs while it has one of them.
+    pub async fn watch<T>(&self, limit: Duration, processors: Option<Arc<Semaphore>>, guest: impl Future<Output = T>) -> Result<T, TimeUp> {
         *self.call.lock() = Call::begin(limit, Instant::now());
         let mut guest = pin!(guest);
         let mut polled_before = false;
+        let mut processors = processors.map(PollSemaphore::new);
         let mut guest = std::future::poll_fn(|context| {
+            let _processor = match &mut processors {
+                Some(processors) => ready!(processors.poll_acquire(context)),
+                None => None,
+            };
             if std::mem::replace(&mut polled_before, true) {
                 self.runs();
             }
@@ -165,7 +217,7 @@ impl CallClock {
     fn stops(&self) {
         let mut call = self.call.lock();
         if let Some(since) = call.runs_since.take() {
-            call.taken += (self.processor_time)().saturating_sub(since);
+            call.ran((self.processor_time)(), since);
         }
     }
 }
@@ -218,19 +270,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_guest_that_works_is_stopped_at_its_limit() {
         let clock = clock();
-        assert_eq!(clock.watch(ms(200), async { works_and_ticks(&clock, 39) }).await, Ok(None));
-        assert_eq!(clock.watch(ms(200), async { works_and_ticks(&clock, 40) }).await, Ok(Some(TimeUp::Limit)));
+        assert_eq!(clock.watch(ms(200), None, async { works_and_ticks(&clock, 39) }).await, Ok(None));
+        assert_eq!(clock.watch(ms(200), None, async { works_and_ticks(&clock, 40) }).await, Ok(Some(TimeUp::Limit)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn time_without_a_processor_is_not_the_guests() {
         let clock = clock();
-        let starved = clock.watch(ms(200), async {
+        let starved = clock.watch(ms(200), None, async {
             clock.tick();
             for _ in 0..10 {
                 tokio::time::advance(ms(1_000)).await;
                 works(ms(1));
-                assert_eq!(clock.tick(), (Some(ms(1)), None));
+                assert_eq!(clock.tick(), (ms(1), None));
             }
             tokio::time::advance(ms(600)).await;
             clock.tick().1
@@ -242,7 +294,7 @@ mod tests {
     async fn a_guest_that_waits_is_dropped_at_its_limit_and_work_before_counts() {
         for pieces in [0, 10] {
             let (clock, begun) = (clock(), Instant::now());
-            let parked = clock.watch(ms(200), async {
+            let parked = clock.watch(ms(200), None, async {
                 works_and_ticks(&clock, pieces);
                 tokio::time::advance(ms(5 * pieces)).await;
                 clock.waits(std::future::pending::<()>()).await;
@@ -255,7 +307,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn waits_add_up() {
         let (clock, begun) = (clock(), Instant::now());
-        let waits = clock.watch(ms(200), async {
+        let waits = clock.watch(ms(200), None, async {
             loop {
                 clock.waits(tokio::time::sleep(ms(30))).await;
             }
@@ -267,7 +319,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_others_take_in_its_name_is_theirs() {
         let clock = clock();
-        let asked = clock.watch(ms(200), async {
+        let asked = clock.watch(ms(200), None, async {
             works_and_ticks(&clock, 10);
             for _ in 0..10 {
                 let _away = clock.asks();
@@ -278,13 +330,13 @@ mod tests {
             works(ms(5));
             (clock.tick(), clock.call.lock().taken)
         });
-        assert_eq!(asked.await, Ok(((Some(ms(5)), None), ms(55))));
+        assert_eq!(asked.await, Ok(((ms(5), None), ms(55))));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_the_thread_does_between_polls_is_not_the_guests() {
         let clock = clock();
-        let polled = clock.watch(ms(200), async {
+        let polled = clock.watch(ms(200), None, async {
             clock.tick();
             works(ms(4));
             tokio::task::yield_now().await;
@@ -309,7 +361,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_wall_ends_what_nothing_else_ends() {
         let (clock, begun) = (clock(), Instant::now());
-        assert_eq!(clock.watch(ms(200), std::future::pending::<()>()).await, Err(TimeUp::Wall));
+        assert_eq!(clock.watch(ms(200), None, std::future::pending::<()>()).await, Err(TimeUp::Wall));
         assert_eq!(begun.elapsed(), wall(ms(200)));
     }
 

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -15,10 +16,12 @@ use parking_lot::Mutex;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, Linker, Val};
 
-use super::breaker::Breaker;
+use super::breaker::{Breaker, Fault};
+use super::graph::Spent;
 use super::link::without_version;
+use super::share::Resource;
 use super::trial::{Answered, Asked, Mode, Trial};
-use super::{CallError, CallErrorKind, Graph, GuestState};
+use super::{Account, CallError, CallErrorKind, Graph, GuestState};
 use crate::shop::manifest::FailurePolicy;
 use crate::shop::policies::Policies;
 use crate::shop::plugin::Plugin;
@@ -40,19 +43,32 @@ pub struct Provider {
     breakers: Arc<HashMap<String, Breaker>>,
     reports: Arc<Reports>,
     last_good: LastGood,
+    cut: Arc<AtomicU64>,
     trial: Option<Arc<Trial>>,
 }
+
+/// Of one answer of one provider. What is over is cut off; whoever joins lists of
+/// several may take fewer, but of each.
+const ITEMS_MAX: usize = 500;
 
 impl Provider {
     pub fn new(name: String, graph: Graph) -> Self {
         let breakers = graph.extensions_of(&name).map(|interface| (interface.to_owned(), Breaker::default())).collect();
-        Self { name, graph, breakers: Arc::new(breakers), reports: Arc::default(), last_good: LastGood::default(), trial: None }
+        Self { name, graph, breakers: Arc::new(breakers), reports: Arc::default(), last_good: LastGood::default(), cut: Arc::default(), trial: None }
     }
 
-    /// The points for which it is switched off, and for how much longer.
-    pub fn switched_off(&self) -> impl Iterator<Item = (&str, Duration)> {
-        let now = Instant::now();
-        self.breakers.iter().filter_map(move |(interface, breaker)| Some((interface.as_str(), breaker.open_for(now)?)))
+    /// The points for which it is switched off, why, and for how much longer.
+    pub fn switched_off(&self) -> impl Iterator<Item = (&str, Fault, Duration)> {
+        let now = tokio::time::Instant::now();
+        self.breakers.iter().filter_map(move |(interface, breaker)| {
+            let (fault, left) = breaker.open_for(now)?;
+            Some((interface.as_str(), fault, left))
+        })
+    }
+
+    /// Items of its answers that were too many.
+    pub fn cut(&self) -> u64 {
+        self.cut.load(Relaxed)
     }
 
     /// The same, with another version beside it, or with none any more.
@@ -72,18 +88,28 @@ impl Provider {
             breakers: self.breakers.clone(),
             reports: self.reports.clone(),
             last_good: self.last_good.clone(),
+            cut: self.cut.clone(),
             trial: self.trial.clone(),
         }
     }
 
     /// Its answer or its refusal, marked with its name.
     pub(super) async fn ask(&self, question: Question<'_>, unit: &SharedUnit) -> Result<Result<Val, Val>, CallError> {
+        self.ask_counting(question, unit, &mut Spent::default()).await
+    }
+
+    async fn ask_counting(&self, question: Question<'_>, unit: &SharedUnit, spent: &mut Spent) -> Result<Result<Val, Val>, CallError> {
         let visit = Visit::begin(unit, question.caller);
         let Question { interface, function, parameters, deadline, .. } = question;
-        let answer = self.graph.call_extension(&self.name, interface, function, parameters, unit.clone(), deadline).await;
+        let answer = self.graph.call_extension(&self.name, interface, function, parameters, unit.clone(), deadline, spent).await;
         drop(visit);
         match answer? {
             Val::Result(Ok(Some(mut value))) => {
+                if let Val::List(items) = &mut *value
+                    && items.len() > ITEMS_MAX
+                {
+                    self.cut_off(items, interface);
+                }
                 sign(&mut value, &self.name);
                 Ok(Ok(*value))
             }
@@ -100,6 +126,25 @@ impl Provider {
                 let message = "its answer has not the shape of an extension point".into();
                 Err(CallError { plugin: Some(self.name.clone()), kind: CallErrorKind::Output, message })
             }
+        }
+    }
+}
+
+impl Provider {
+    fn account(&self) -> Option<&Arc<Account>> {
+        self.graph.account_of(&self.name)
+    }
+
+    fn switched_off_for(&self, fault: Fault) -> Val {
+        failure(&self.name, "failed", format!("switched off for some seconds {}", fault.in_plain_words()))
+    }
+
+    fn cut_off(&self, items: &mut Vec<Val>, interface: &str) {
+        let cut = items.len() - ITEMS_MAX;
+        items.truncate(ITEMS_MAX);
+        self.cut.fetch_add(cut as u64, Relaxed);
+        if let Some(unreported) = self.reports.next(Instant::now()) {
+            tracing::warn!(plugin = %self.name, point = interface, cut, unreported, "an answer of more than {ITEMS_MAX} items was cut off");
         }
     }
 }
@@ -268,24 +313,37 @@ impl Point {
         let Some(breaker) = provider.breakers.get(&*self.interface) else {
             return Ok(Err(Refusal::Failed(failure(&provider.name, "not-found", format!("it does not provide {}", self.interface)))));
         };
-        if breaker.open_for(Instant::now()).is_some() {
-            return Ok(Err(Refusal::Failed(failure(&provider.name, "failed", "switched off for some seconds after repeated failures".into()))));
+        let leave = match breaker.enter(tokio::time::Instant::now()) {
+            Ok(leave) => leave,
+            Err(fault) => return Ok(Err(Refusal::Failed(provider.switched_off_for(fault)))),
+        };
+        let account = provider.account();
+        if account.is_some_and(|account| account.is_over()) {
+            breaker.trip(Fault::OverShare);
+            let error = account.map(|account| account.refuse(Resource::Processor));
+            let message = error.map(|error| error.message).unwrap_or_default();
+            return Ok(Err(Refusal::Failed(failure(&provider.name, "failed", message))));
         }
-        let begun = Instant::now();
-        let answer = provider.ask(self.question(parameters, policy), unit).await;
+        let (begun, mut spent) = (Instant::now(), Spent::default());
+        if let Some(account) = account {
+            account.count_call();
+        }
+        let answer = provider.ask_counting(self.question(parameters, policy), unit, &mut spent).await;
         let took = begun.elapsed();
         let answer = match answer {
             Ok(answer) => {
-                breaker.record(true);
+                leave.record((spent.taken * 2 > policy.deadline).then_some(Fault::Slow));
                 answer.map_err(Refusal::ByProvider)
             }
             Err(error) => {
                 self.report(provider, &error, took, policy.fail);
-                // A host without room says nothing about the provider.
-                if error.kind == CallErrorKind::Overloaded {
-                    return Err(error);
+                match error.kind {
+                    // A host without room says nothing about the provider.
+                    CallErrorKind::Overloaded => return Err(error),
+                    CallErrorKind::Share => leave.record(Some(Fault::OverShare)),
+                    CallErrorKind::Deadline => leave.record(Some(Fault::Slow)),
+                    _ => leave.record(Some(Fault::Failed)),
                 }
-                breaker.record(false);
                 Err(Refusal::Failed(failure(&provider.name, "failed", error.message)))
             }
         };

@@ -19,9 +19,10 @@ use super::code::{Compiled, Room};
 use super::extension::{self, Providers};
 use super::instance::{Pool, Warm};
 use super::link::{self, EXTENSION_PACKAGE, LinkError, without_version};
-use super::state::{MemoryLimits, Meter, at_tick};
+use super::share::Resource;
+use super::state::{MemoryLimits, Meter, Payer, at_tick};
 use super::worker::Guest;
-use super::{CallError, CallErrorKind, Code, Engine, GuestState, PluginStats};
+use super::{Account, CallError, CallErrorKind, Code, Engine, GuestState, PluginStats};
 use crate::capability::Services;
 use crate::chance;
 use crate::shop::manifest::{Isolation, Kind};
@@ -30,6 +31,9 @@ use crate::work::{PluginAnswer, PluginCall, SharedUnit};
 
 /// For one host call to lift out of a guest; commands may hand over files.
 pub(super) const HOSTCALL_FUEL: usize = 8 << 20;
+/// Of a provider, whose answers are values that are joined and copied: a list of
+/// ten thousand small records is refused before it is made.
+pub(super) const HOSTCALL_FUEL_EXTENSION: usize = 1 << 20;
 pub(super) const HOSTCALL_FUEL_COMMAND: usize = 512 << 20;
 /// For what a guest does before its first call.
 const INSTANTIATION_LIMIT: Duration = Duration::from_secs(5);
@@ -72,9 +76,8 @@ pub(super) struct Inner {
     baseline: bool,
     _room: Room,
     entries: Vec<Entry>,
+    /// Also the names of their core modules.
     by_name: HashMap<String, usize>,
-    /// Name of a core module → the plugin that it is of.
-    modules: HashMap<String, usize>,
     meter: Arc<Meter>,
     services: Arc<Services>,
     pool: Pool,
@@ -149,17 +152,14 @@ impl Graph {
         let provider = plugins.iter().all(|(plugin, _)| plugin.manifest.kind == Kind::Provider);
         let (places, places_max) = if provider { &engine.providers } else { &engine.services };
         let limits = || plugins.iter().map(|(plugin, _)| &plugin.manifest.limits);
-        let modules = modules(&parts);
+        // As `link` has named their core modules.
+        let by_name: HashMap<String, usize> = entries.iter().enumerate().map(|(index, e)| (e.plugin.name().to_owned(), index)).collect();
         let graph = Graph(Arc::new(Inner {
             pre,
             baseline,
             _room: room,
-            by_name: entries.iter().enumerate().map(|(index, e)| (e.plugin.name().to_owned(), index)).collect(),
-            meter: Arc::new(Meter {
-                owners: modules.iter().map(|(name, index)| (name.clone(), entries[*index].stats.clone())).collect(),
-                plugins: entries.iter().map(|entry| (entry.plugin.name().to_owned(), entry.stats.clone())).collect(),
-            }),
-            modules,
+            meter: Arc::new(Meter { plugins: entries.iter().map(|entry| (entry.plugin.name().to_owned(), entry.stats.clone())).collect() }),
+            by_name,
             entries,
             services,
             pool: Pool::default(),
@@ -176,7 +176,7 @@ impl Graph {
 
     /// Types of the handlers are compared once, here; calls then trust them.
     async fn check(&self, unit: SharedUnit) -> Result<(), LinkError> {
-        let mut warm = self.0.instantiate(unit).await.map_err(|error| LinkError::Unusable(error.to_string()))?;
+        let mut warm = self.0.instantiate(unit, Payer::default()).await.map_err(|error| LinkError::Unusable(error.to_string()))?;
         for entry in &self.0.entries {
             for (index, (interface, function)) in entry.handlers.iter().zip(HANDLERS) {
                 let Some(func) = index.and_then(|index| warm.instance.get_func(&mut warm.store, index)) else { continue };
@@ -218,8 +218,9 @@ impl Graph {
         let command = matches!(call, PluginCall::Command { .. });
         let deadline = if command { COMMAND_DEADLINE } else { entry.deadline };
         let fuel = if command { HOSTCALL_FUEL_COMMAND } else { HOSTCALL_FUEL };
+        let payer = self.0.payer(entry, call, &unit).await?;
         self.0
-            .run(entry, unit, deadline, fuel, async |warm| {
+            .run(entry, unit, deadline, fuel, payer, &mut Spent::default(), async |warm| {
                 let func = warm.instance.get_func(&mut warm.store, export).ok_or_else(|| wasmtime::format_err!("the export is gone"))?;
                 let store = &mut warm.store;
                 Ok(match call {
@@ -245,7 +246,8 @@ impl Graph {
             .await
     }
 
-    /// Calls a function of an extension point that `plugin` provides.
+    /// Calls a function of an extension point that `plugin` provides, at the cost
+    /// of that plugin.
     pub(super) async fn call_extension(
         &self,
         plugin: &str,
@@ -254,6 +256,7 @@ impl Graph {
         parameters: &[Val],
         unit: SharedUnit,
         deadline: Duration,
+        spent: &mut Spent,
     ) -> Result<Val, CallError> {
         let entry = self.0.entry(plugin)?;
         let export = entry.extensions.get(without_version(interface)).and_then(|functions| functions.get(function)).ok_or_else(|| CallError {
@@ -261,8 +264,9 @@ impl Graph {
             kind: CallErrorKind::NotFound,
             message: format!("it does not export `{interface}`, `{function}`"),
         })?;
+        let payer = if self.0.metered { Payer::default() } else { Payer::asked(entry.stats.account.clone()) };
         self.0
-            .run(entry, unit, deadline.min(entry.deadline), HOSTCALL_FUEL, async |warm| {
+            .run(entry, unit, deadline.min(entry.deadline), HOSTCALL_FUEL_EXTENSION, payer, spent, async |warm| {
                 let func = warm.instance.get_func(&mut warm.store, export).ok_or_else(|| wasmtime::format_err!("the export is gone"))?;
                 let mut results = [Val::Bool(false)];
                 let fuel = if self.0.metered { warm.store.get_fuel()? } else { 0 };
@@ -289,6 +293,11 @@ impl Graph {
     /// Extension points that this plugin provides, without version.
     pub fn extensions_of(&self, plugin: &str) -> impl Iterator<Item = &str> {
         self.0.by_name.get(plugin).into_iter().flat_map(|index| self.0.entries[*index].extensions.keys().map(String::as_str))
+    }
+
+    /// Of the plugin, if it is in this graph.
+    pub(super) fn account_of(&self, plugin: &str) -> Option<&Arc<Account>> {
+        Some(&self.0.entries[*self.0.by_name.get(plugin)?].stats.account)
     }
 
     pub fn exports_self_check(&self, plugin: &str) -> bool {
@@ -328,7 +337,29 @@ impl Inner {
         })
     }
 
-    async fn instantiate(&self, unit: SharedUnit) -> wasmtime::Result<Warm> {
+    /// Who pays for a call that the host begins: the plugin that has sent the request
+    /// to its own shop, or the one that is called. What nobody waits for does not
+    /// begin before that one is out of debt.
+    async fn payer(&self, entry: &Entry, call: &PluginCall, unit: &SharedUnit) -> Result<Payer, CallError> {
+        if self.metered || matches!(call, PluginCall::Command { .. }) {
+            return Ok(Payer::default());
+        }
+        if let Some(account) = unit.lock().payer.clone() {
+            return Ok(Payer::waiting(Some(account)));
+        }
+        let account = &entry.stats.account;
+        if !account.is_limited() {
+            return Ok(Payer::default());
+        }
+        match call {
+            PluginCall::Web(_) | PluginCall::SelfCheck => {}
+            _ => account.begin_background().await?,
+        }
+        unit.lock().payer = Some(account.clone());
+        Ok(Payer::waiting(Some(account.clone())))
+    }
+
+    async fn instantiate(&self, unit: SharedUnit, payer: Payer) -> wasmtime::Result<Warm> {
         let permit = self.places.clone().acquire_owned().await?;
         let limits = MemoryLimits {
             memory_bytes_max: self.memory_bytes_max,
@@ -338,7 +369,7 @@ impl Inner {
             denied: false,
         };
         let clock = Arc::new(CallClock::new(self.processor_time, INSTANTIATION_LIMIT));
-        let state = GuestState { unit, services: self.services.clone(), limits, clock, meter: self.meter.clone() };
+        let state = GuestState { unit, services: self.services.clone(), limits, clock, meter: self.meter.clone(), payer };
         let mut store = Store::new(self.pre.engine(), state);
         store.limiter(|state| &mut state.limits);
         store.epoch_deadline_callback(at_tick);
@@ -348,7 +379,9 @@ impl Inner {
             store.set_fuel(u64::MAX)?;
         }
         let instance = self.pre.instantiate_async(&mut store).await?;
-        Ok(Warm::new(store, instance, permit))
+        let clock = store.data().clock.clone();
+        store.data_mut().payer.pay(clock.rest());
+        Ok(Warm::new(store, instance, permit, clock.taken()))
     }
 
     /// With few places left, an instance that waits for work would keep another
@@ -360,36 +393,42 @@ impl Inner {
     }
 
     /// A warm instance if there is one. None where no place came free in time.
-    pub(super) async fn instance(&self, entry: &Entry, unit: SharedUnit, limit: Duration) -> Option<wasmtime::Result<Warm>> {
+    pub(super) async fn instance(&self, entry: &Entry, unit: SharedUnit, payer: Payer, limit: Duration) -> Option<wasmtime::Result<Warm>> {
         if !entry.fresh
             && let Some(mut warm) = self.pool.take()
         {
-            warm.store.data_mut().unit = unit;
+            let state = warm.store.data_mut();
+            (state.unit, state.payer) = (unit, payer);
             return Some(Ok(warm));
         }
-        tokio::time::timeout(clock::wall(limit), self.instantiate(unit)).await.ok()
+        tokio::time::timeout(clock::wall(limit), self.instantiate(unit, payer)).await.ok()
     }
 
     /// One call under its clock. What it took and how it failed is recorded.
+    #[expect(clippy::too_many_arguments, reason = "three callers; a struct would only rename them")]
     pub(super) async fn run<T>(
         &self,
         entry: &Entry,
         unit: SharedUnit,
         limit: Duration,
         fuel: usize,
+        payer: Payer,
+        spent: &mut Spent,
         work: impl AsyncFnOnce(&mut Warm) -> wasmtime::Result<T>,
     ) -> Result<T, CallError> {
         let begun = Instant::now();
-        let mut memory_bytes = 0;
-        let answer = match self.instance(entry, unit, limit).await {
-            Some(Ok(warm)) => self.run_in(warm, entry, limit, fuel, &mut memory_bytes, work).await,
+        let answer = match self.instance(entry, unit, payer, limit).await {
+            Some(Ok(warm)) => self.run_in(warm, entry, limit, fuel, spent, work).await,
             Some(Err(error)) => Err((failure_kind(&error, false), format!("{error:#}"), self.culprit(&error))),
             None => Err((CallErrorKind::Overloaded, format!("no instance came free within {:?}", clock::wall(limit)), None)),
         };
-        entry.stats.record(begun.elapsed(), memory_bytes);
+        entry.stats.record(begun.elapsed(), spent.memory_bytes);
         answer.map_err(|(kind, message, culprit)| {
             let culprit = culprit.unwrap_or(entry);
             // A host without room says nothing about a plugin.
+            if kind == CallErrorKind::Share {
+                return entry.stats.account.refuse(Resource::Processor);
+            }
             if kind != CallErrorKind::Overloaded {
                 culprit.stats.record_failure(kind);
             }
@@ -404,28 +443,36 @@ impl Inner {
         entry: &Entry,
         limit: Duration,
         fuel: usize,
-        memory_bytes: &mut usize,
+        spent: &mut Spent,
         work: impl AsyncFnOnce(&mut Warm) -> wasmtime::Result<T>,
     ) -> Result<T, (CallErrorKind, String, Option<&Entry>)> {
         let clock = warm.store.data().clock.clone();
         warm.store.set_epoch_deadline(1);
         warm.store.set_hostcall_fuel(fuel);
         warm.store.data_mut().limits.denied = false;
-        let answer = clock.watch(limit, work(&mut warm)).await;
+        // An instance that was made for the call is part of it.
+        let made = std::mem::take(&mut warm.made);
+        let payer = &warm.store.data().payer;
+        let processors = payer.account.as_ref().filter(|_| payer.waits).and_then(|account| account.processors());
+        let answer = clock.watch(limit, processors, work(&mut warm)).await;
+        warm.store.data_mut().payer.pay(clock.rest());
         let limits = &warm.store.data().limits;
-        *memory_bytes = limits.memory_bytes;
+        *spent = Spent { memory_bytes: limits.memory_bytes, taken: made + clock.taken() };
         match answer {
             Ok(Ok(value)) => {
                 if !entry.fresh {
+                    warm.store.data_mut().payer = Payer::default();
                     self.keep(warm);
                 }
                 Ok(value)
             }
             Ok(Err(error)) => match failure_kind(&error, limits.denied) {
+                CallErrorKind::Deadline if clock.time_up() == Some(TimeUp::Share) => Err((CallErrorKind::Share, String::new(), None)),
                 CallErrorKind::Deadline if clock.time_up() != Some(TimeUp::Limit) => Err(starved(limit)),
                 kind => Err((kind, format!("{error:#}"), self.culprit(&error))),
             },
             Err(TimeUp::Limit) => Err((CallErrorKind::Deadline, format!("no answer within {} ms", limit.as_millis()), None)),
+            Err(TimeUp::Share) => Err((CallErrorKind::Share, String::new(), None)),
             Err(TimeUp::Wall) => Err(starved(limit)),
         }
     }
@@ -434,7 +481,7 @@ impl Inner {
     /// one that was called.
     fn culprit(&self, error: &wasmtime::Error) -> Option<&Entry> {
         let frames = error.downcast_ref::<WasmBacktrace>()?.frames();
-        let index = frames.iter().find_map(|frame| self.modules.get(frame.module().name()?))?;
+        let index = frames.iter().find_map(|frame| self.by_name.get(frame.module().name()?))?;
         Some(&self.entries[*index])
     }
 }
@@ -442,6 +489,14 @@ impl Inner {
 fn guest((plugin, component): &(Arc<Plugin>, Arc<[u8]>)) -> Guest {
     let points = plugin.manifest.extension_points.iter().map(|point| without_version(&point.interface).to_owned());
     Guest { name: plugin.name().to_owned(), points: points.collect(), component: component.clone() }
+}
+
+/// What one call came to.
+#[derive(Default)]
+pub(super) struct Spent {
+    memory_bytes: usize,
+    /// Processor time, and waiting that is its own.
+    pub taken: Duration,
 }
 
 /// Calls a function whose type [`Graph::check`] has compared.
@@ -487,17 +542,6 @@ fn failure_kind(error: &wasmtime::Error, memory_denied: bool) -> CallErrorKind {
         // The guest had returned: its answer cannot be read, or is too large.
         None => CallErrorKind::Output,
     }
-}
-
-/// Names that more than one plugin uses tell nothing.
-fn modules(parts: &[link::Part]) -> HashMap<String, usize> {
-    let mut owners: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (index, part) in parts.iter().enumerate() {
-        for name in &part.modules {
-            owners.entry(name).or_default().push(index);
-        }
-    }
-    owners.into_iter().filter(|(_, of)| of.len() == 1).map(|(name, of)| (name.to_owned(), of[0])).collect()
 }
 
 fn entry(component: &Component, plugin: &Arc<Plugin>, part: &link::Part, stats: Arc<PluginStats>) -> Result<Entry, LinkError> {

@@ -20,6 +20,8 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 pub(super) struct Warm {
     pub store: Store<GuestState>,
     pub instance: Instance,
+    /// What it took to make it, before its first call.
+    pub made: Duration,
     calls_left: u32,
     idle_since: Instant,
     /// Its place under the engine's maximum.
@@ -27,11 +29,11 @@ pub(super) struct Warm {
 }
 
 impl Warm {
-    pub fn new(store: Store<GuestState>, instance: Instance, permit: OwnedSemaphorePermit) -> Self {
+    pub fn new(store: Store<GuestState>, instance: Instance, permit: OwnedSemaphorePermit, made: Duration) -> Self {
         // A poor source of chance is enough to spread lives.
         let chance = Arc::as_ptr(&store.data().unit) as usize as u32 ^ Instant::now().elapsed().subsec_nanos();
         let calls_left = LIFE_CALLS_MIN + chance.wrapping_mul(0x9E37_79B9) % LIFE_CALLS_SPREAD;
-        Self { store, instance, calls_left, idle_since: Instant::now(), _permit: permit }
+        Self { store, instance, made, calls_left, idle_since: Instant::now(), _permit: permit }
     }
 }
 

@@ -26,9 +26,9 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use wac_graph::types::{ItemKind, Package, Types};
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId, PackageId};
-use wasmparser::{KnownCustom, Name, Parser, Payload};
 
 use super::bindings::OFFERED;
+use super::modules;
 use super::wasi;
 use super::worker::{Done, Guest, Job, Task};
 
@@ -100,8 +100,6 @@ pub(super) struct Part {
     pub exports: BTreeMap<String, String>,
     /// Names of the plugins whose services it calls.
     pub services: Vec<String>,
-    /// Names of its core modules, as backtraces show them.
-    pub modules: Vec<String>,
 }
 
 /// `souk:host/storage@0.1.0` → `storage`.
@@ -239,7 +237,14 @@ impl Interfaces {
 pub(super) fn compose(plugins: &[Guest], services_too: bool) -> Result<Composition, LinkError> {
     let mut graph = CompositionGraph::new();
     let adapted = plugins.iter().map(|guest| Ok(wasi::adapt(&guest.name, &guest.component)?.component)).collect::<Result<Vec<_>, LinkError>>()?;
-    let registered = plugins.iter().zip(&adapted).map(|(guest, bytes)| register(&mut graph, &guest.name, bytes)).collect::<Result<Vec<_>, _>>()?;
+    let registered = plugins
+        .iter()
+        .zip(&adapted)
+        .map(|(guest, bytes)| {
+            let named = modules::named(bytes, &guest.name).map_err(|reason| LinkError::NotAComponent { plugin: guest.name.clone(), reason })?;
+            register(&mut graph, &guest.name, &named)
+        })
+        .collect::<Result<Vec<_>, _>>()?;
     let providers = providers(graph.types(), &registered)?;
     let order = order(graph.types(), &registered, &providers)?;
 
@@ -256,10 +261,7 @@ pub(super) fn compose(plugins: &[Guest], services_too: bool) -> Result<Compositi
         composer.instantiate(index, None)?;
         composer.export(index, services_too)?;
     }
-    let Composer { mut parts, graph, .. } = composer;
-    for (part, bytes) in parts.iter_mut().zip(&adapted) {
-        part.modules = module_names(bytes);
-    }
+    let Composer { parts, graph, .. } = composer;
     let component = graph.encode(EncodeOptions::default()).map_err(|error| LinkError::Unusable(chain(&error)))?;
     Ok(Composition { component, parts })
 }
@@ -361,23 +363,6 @@ impl Composer<'_> {
         }
         Ok(())
     }
-}
-
-/// From the name sections of the modules inside.
-fn module_names(component: &[u8]) -> Vec<String> {
-    let custom_sections = Parser::new(0).parse_all(component).filter_map(|payload| match payload {
-        Ok(Payload::CustomSection(section)) => Some(section),
-        _ => None,
-    });
-    custom_sections
-        .filter_map(|section| match section.as_known() {
-            KnownCustom::Name(mut names) => names.find_map(|name| match name {
-                Ok(Name::Module { name, .. }) => Some(name.to_owned()),
-                _ => None,
-            }),
-            _ => None,
-        })
-        .collect()
 }
 
 pub(super) fn chain(error: &dyn std::error::Error) -> String {

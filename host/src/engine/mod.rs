@@ -15,7 +15,9 @@ mod graph;
 mod guests;
 mod instance;
 mod link;
+mod modules;
 mod rehearsal;
+mod share;
 mod state;
 mod stats;
 mod trial;
@@ -34,12 +36,14 @@ use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use code::Compilers;
 
+pub use breaker::Fault;
 pub use clock::ProcessorTime;
 pub use code::Code;
 pub use extension::{Provider, Providers};
 pub use graph::Graph;
 pub use link::{Interface, Interfaces, LinkError, is_of_host, line, without_version};
 pub use rehearsal::{Rehearsed, Role};
+pub use share::{Account, Admission, Capacity, Resource, SHARE_WHOLE};
 pub use state::GuestState;
 pub use stats::{PluginStats, fails_too_often};
 pub use trial::{Mode, Tallies, Trial, TrialReport, UnitMaker, canary_has};
@@ -66,6 +70,8 @@ pub enum CallErrorKind {
     Output,
     /// The machine did not let it: no instance, or no processor, came free in time.
     Overloaded,
+    /// Its plugin is over its share of the shop.
+    Share,
     /// No such plugin is live, or it does not export the handler.
     NotFound,
     /// A version on trial failed: run again, the unit is the live one's.
@@ -122,9 +128,15 @@ pub struct Engine {
     providers: (Arc<Semaphore>, u32),
     metered: bool,
     processor_time: ProcessorTime,
+    capacity: Capacity,
 }
 
 impl Engine {
+    /// What plugins' shares are of.
+    pub fn capacity(&self) -> Capacity {
+        self.capacity
+    }
+
     pub fn new(options: Options) -> wasmtime::Result<Self> {
         let graphs = options.service_instances_max + options.provider_instances_max;
         let memories = options.service_instances_max * 28 + options.provider_instances_max * 4;
@@ -156,6 +168,10 @@ impl Engine {
             providers: places(options.provider_instances_max),
             metered: options.metered,
             processor_time: options.processor_time,
+            capacity: Capacity {
+                processors: std::thread::available_parallelism().map_or(2, |processors| processors.get()),
+                instances: options.service_instances_max as usize,
+            },
         })
     }
 }

@@ -10,8 +10,9 @@ use wasmtime::component::Val;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::{Trap, WasmBacktrace};
 
-use super::graph::{COMMAND_DEADLINE, HOSTCALL_FUEL, HOSTCALL_FUEL_COMMAND};
+use super::graph::{COMMAND_DEADLINE, HOSTCALL_FUEL_COMMAND, HOSTCALL_FUEL_EXTENSION, Spent};
 use super::link::{EXTENSION_PACKAGE, line, without_version};
+use super::state::Payer;
 use super::{CallError, CallErrorKind, Graph};
 use crate::work::SharedUnit;
 
@@ -112,9 +113,9 @@ impl Graph {
         };
         let deadline = if is_command(role) { COMMAND_DEADLINE } else { entry.deadline };
         // A shop lifts answers of providers as values, too; those of handlers as they are.
-        let hostcall_fuel = if role.interface.starts_with(EXTENSION_PACKAGE) { HOSTCALL_FUEL } else { HOSTCALL_FUEL_COMMAND };
+        let hostcall_fuel = if role.interface.starts_with(EXTENSION_PACKAGE) { HOSTCALL_FUEL_EXTENSION } else { HOSTCALL_FUEL_COMMAND };
         self.0
-            .run(entry, unit, deadline, hostcall_fuel, async |warm| {
+            .run(entry, unit, deadline, hostcall_fuel, Payer::default(), &mut Spent::default(), async |warm| {
                 let func = warm.instance.get_func(&mut warm.store, export).ok_or_else(|| wasmtime::format_err!("the export is gone"))?;
                 work(func, &mut warm.store).await
             })

@@ -8,6 +8,7 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline, WasmBacktrace};
 
 use super::bindings::Caller;
 use super::clock::CallClock;
+use super::share::{Account, Standing};
 use super::{PluginStats, TICK};
 use crate::capability::Services;
 use crate::work::{SharedUnit, unit};
@@ -21,6 +22,35 @@ pub struct GuestState {
     /// Of the call that is running.
     pub(super) clock: Arc<CallClock>,
     pub(super) meter: Arc<Meter>,
+    pub(super) payer: Payer,
+}
+
+/// Whose account the call that is running is charged to.
+#[derive(Default)]
+pub(super) struct Payer {
+    /// None for what the operator has begun.
+    pub account: Option<Arc<Account>>,
+    /// Whether it waits when that is in debt, or is ended when that is deep.
+    pub waits: bool,
+    /// Charged before it was used.
+    prepaid: Duration,
+}
+
+impl Payer {
+    pub fn waiting(account: Option<Arc<Account>>) -> Self {
+        Self { account, waits: true, prepaid: Duration::ZERO }
+    }
+
+    pub fn asked(account: Arc<Account>) -> Self {
+        Self { account: Some(account), waits: false, prepaid: Duration::ZERO }
+    }
+
+    pub fn pay(&mut self, time: Duration) -> Standing {
+        let Some(account) = &self.account else { return Standing::Within };
+        let due = time.saturating_sub(self.prepaid);
+        self.prepaid = self.prepaid.saturating_sub(time);
+        account.charge(due)
+    }
 }
 
 impl GuestState {
@@ -40,6 +70,9 @@ impl GuestState {
         };
         let (done, took) = self.waits(self.services.slow.run(caller.name(), work)).await?;
         self.meter.charge_plugin(caller.name(), took);
+        if let Some(account) = &self.payer.account {
+            account.charge(took);
+        }
         Some(done)
     }
 }
@@ -47,8 +80,7 @@ impl GuestState {
 /// Charges processor time to the plugin whose code runs when the clock ticks:
 /// what is fused has no borders at which time could be taken.
 pub(super) struct Meter {
-    /// By name of the core module.
-    pub owners: HashMap<String, Arc<PluginStats>>,
+    /// By name, which is also that of their core modules.
     pub plugins: HashMap<String, Arc<PluginStats>>,
 }
 
@@ -61,24 +93,38 @@ impl Meter {
     }
 
     fn charge(&self, stack: &WasmBacktrace, time: Duration) {
-        let owner = stack.frames().iter().find_map(|frame| self.owners.get(frame.module().name()?));
+        let owner = stack.frames().iter().find_map(|frame| self.plugins.get(frame.module().name()?));
         if let Some(owner) = owner {
             owner.record_cpu(time);
         }
     }
 }
 
-/// What happens to a guest that runs when the epoch ends: its time is charged,
-/// or it is stopped. It is not made to yield: whoever then got its thread would
-/// wait for it a tick later, where now they find another thread (measured: the
-/// tail beside a guest that spins was three times as long).
-pub(super) fn at_tick(store: StoreContextMut<GuestState>) -> wasmtime::Result<UpdateDeadline> {
+/// What happens to a guest that runs when the epoch ends: its time is charged, or
+/// it is stopped. Within its plugin's share it is not made to yield: whoever then
+/// got its thread would wait for it a tick later, where now they find another
+/// thread (measured: the tail beside a guest that spins was three times as long).
+/// Over its share it waits for its next slice.
+pub(super) fn at_tick(mut store: StoreContextMut<GuestState>) -> wasmtime::Result<UpdateDeadline> {
     let (ran, time_up) = store.data().clock.tick();
     if time_up.is_some() {
         return Ok(UpdateDeadline::Interrupt);
     }
-    store.data().meter.charge(&WasmBacktrace::force_capture(&store), ran.unwrap_or(TICK));
-    Ok(UpdateDeadline::Continue(1))
+    store.data().meter.charge(&WasmBacktrace::force_capture(&store), ran);
+    let GuestState { payer, clock, unit, .. } = store.data_mut();
+    match (payer.pay(ran), payer.waits, &payer.account) {
+        (Standing::Over | Standing::FarOver, true, Some(account)) => {
+            payer.prepaid = TICK;
+            let (account, unit) = (account.clone(), unit.clone());
+            let slice = async move { unit::waits(&unit, account.slice()).await };
+            Ok(UpdateDeadline::YieldCustom(1, Box::pin(slice)))
+        }
+        (Standing::FarOver, false, _) => {
+            clock.end_over_share();
+            Ok(UpdateDeadline::Interrupt)
+        }
+        _ => Ok(UpdateDeadline::Continue(1)),
+    }
 }
 
 /// Keeps all linear memories and all tables of an instance together under one

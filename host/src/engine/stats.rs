@@ -1,9 +1,11 @@
 //! What each plugin has done and cost since it was first loaded.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::CallErrorKind;
+use super::share::Account;
 
 /// Calls are counted where they enter a graph: what a plugin calls in others is
 /// part of its time. Failures are counted where they happened. Kept across
@@ -20,6 +22,8 @@ pub struct PluginStats {
     /// ticks, a whole [`super::TICK`] for the first of a call. Right on average
     /// over many calls.
     pub cpu_ns: AtomicU64,
+    /// What it may take over time, and has.
+    pub account: Arc<Account>,
     /// Largest sum of the linear memories of an instance that served it.
     pub memory_bytes_peak: AtomicU64,
 }

@@ -67,6 +67,8 @@ impl Bench {
             limits: &Limits::USUAL,
             shopper: Shopper::None,
             place: None,
+            payer: None,
+            origin: None,
         };
         Unit::new(self.store.begin(), start).shared()
     }

@@ -147,7 +147,7 @@ pub fn shown_to_plugin(headers: &HeaderMap, authorization: bool) -> Vec<(String,
         let is_secret = match *name {
             header::AUTHORIZATION => !authorization,
             header::COOKIE | header::HOST | header::REFERER => true,
-            _ => matches!(text, "forwarded" | "x-real-ip") || text.starts_with("x-forwarded-"),
+            _ => matches!(text, "forwarded" | "x-real-ip" | super::ORIGIN) || text.starts_with("x-forwarded-"),
         };
         if is_secret || is_of_connection(text) {
             continue;

@@ -33,6 +33,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use crate::engine::bindings::exports::souk::web::handler;
+pub use crate::engine::Admission;
 pub use routes::{Locale, Site, SiteError};
 pub use gate::{Place, lending};
 pub use service::FrontOptions;
@@ -43,6 +44,20 @@ pub trait Application: Send + Sync + 'static {
     /// request. The site and the graph that [`Self::call`] uses must be swapped
     /// together, or the graph first.
     fn site(&self) -> Arc<Site>;
+
+    /// Waits until there is room for one more request of whoever it counts for: the
+    /// plugin that answers it or, where a plugin has sent it, that one. None where
+    /// nobody is held back.
+    fn admit(&self, plugin: &str, origin: Option<&Origin>) -> impl Future<Output = Result<Option<Admission>, Failure>> + Send {
+        _ = (plugin, origin);
+        async { Ok(None) }
+    }
+
+    /// Who has sent a request that came with this in the header [`ORIGIN`].
+    fn origin(&self, header: &str) -> Option<Origin> {
+        _ = header;
+        None
+    }
 
     /// Runs the route's handler as one unit of work and returns after its
     /// commit, with the pages it invalidated already dropped from
@@ -70,7 +85,27 @@ pub struct Call {
     pub idempotency: Option<Idempotency>,
     /// Where it was let in: lent or left while it waits.
     pub place: Option<Place>,
+    pub origin: Option<Origin>,
+    /// By whose share it was let in, if that is held to.
+    pub admission: Option<Admission>,
 }
+
+/// How a request came about that a plugin has sent to its own shop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The first in the chain of those who sent one.
+    pub plugin: Arc<str>,
+    /// 1 for what it sent itself.
+    pub depth: u32,
+}
+
+impl Origin {
+    /// A request sent while answering one of this depth is not answered.
+    pub const DEPTH_MAX: u32 = 3;
+}
+
+/// Says so of a request: nobody but the host can write one that counts.
+pub const ORIGIN: &str = "souk-origin";
 
 /// An opaque token, 16-64 characters of `[A-Za-z0-9_-]`, made by the runtime.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

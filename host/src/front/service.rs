@@ -38,7 +38,7 @@ use super::problem::{Problem, accepts_html};
 use super::routes::{Found, Mount, MountedAt, Site, SiteRoute, is_unambiguous};
 use super::session::{SessionCookies, cookies};
 use super::standing::Standing;
-use super::{Answer, Application, Call, Failure, FailureKind, GUEST, Idempotency, SessionChange, SessionId};
+use super::{Answer, Application, Call, Failure, FailureKind, GUEST, Idempotency, ORIGIN, Origin, SessionChange, SessionId};
 use crate::engine::bindings::exports::souk::web::handler;
 use crate::engine::canary_has;
 use crate::files::sha256_hex;
@@ -273,6 +273,8 @@ impl<A: Application> Front<A> {
             },
             _ => None,
         };
+        // Before the gate: who is over its share waits at nobody else's cost.
+        let admission = self.app.admit(&route.plugin, call.origin.as_ref()).await.map_err(|failure| Problem::from(&failure))?;
         let client = route.route.critical.then(|| self.standing.client(call.session.as_ref().map(|id| &*id.0), &call.request.client_address));
         let goes_first = client.is_some_and(|client| self.standing.goes_first(client));
         let place = self.gate.enter(goes_first).await.map_err(|retry_after_s| {
@@ -280,7 +282,7 @@ impl<A: Application> Front<A> {
             Problem::overloaded().with(header::RETRY_AFTER, HeaderValue::from(retry_after_s))
         })?;
         let epoch = key.as_ref().map(|_| self.pages.epoch());
-        let answer = self.call(Call { place: Some(place), ..call }, get).await.map_err(|failure| {
+        let answer = self.call(Call { place: Some(place), admission, ..call }, get).await.map_err(|failure| {
             tracing::warn!(target: "front", plugin = &*route.plugin, route = route.route.name, request = id.to_str().unwrap_or(""), "{failure}");
             Problem::from(&failure)
         })?;
@@ -337,6 +339,11 @@ impl<A: Application> Front<A> {
         id: &HeaderValue,
     ) -> Result<Call, Problem> {
         let SiteRoute { plugin, route, .. } = &*mount.route;
+        let origin = parts.headers.get(ORIGIN).and_then(|value| self.app.origin(value.to_str().ok()?));
+        if origin.as_ref().is_some_and(|origin| origin.depth > Origin::DEPTH_MAX) {
+            let detail = format!("This shop has asked itself {} times over to answer one request, and does not go on.", Origin::DEPTH_MAX);
+            return Err(Problem::new(StatusCode::LOOP_DETECTED, "loop", detail));
+        }
         let safe = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
         if !safe && !route.cross_site && !self.is_same_origin(parts) {
             return Err(cross_site());
@@ -383,6 +390,8 @@ impl<A: Application> Front<A> {
             session,
             idempotency,
             place: None,
+            origin,
+            admission: None,
         })
     }
 

@@ -319,6 +319,7 @@ fn problems(manifest: &Manifest) -> Vec<String> {
         ("table-elements", limits.table_elements, Limits::TABLE_ELEMENTS),
         ("storage-operations", limits.storage_operations, Limits::STORAGE_OPERATIONS),
         ("output-bytes", limits.output_bytes, Limits::OUTPUT_BYTES),
+        ("share", limits.share, Limits::SHARE),
     ] {
         if !allowed.contains(&value) {
             problems.push(format!("limits.{name} is {value}: give {} to {}", allowed.start(), allowed.end()));

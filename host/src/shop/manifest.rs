@@ -353,7 +353,8 @@ impl Default for Data {
     }
 }
 
-/// What one call may take. More than the defaults is asked of the operator.
+/// What one call may take, and the plugin over time. More than the defaults is
+/// asked of the operator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[schemars(title = "[limits]")]
@@ -371,7 +372,12 @@ pub struct Limits {
     /// Storage operations of one unit.
     #[schemars(range(min = *Limits::STORAGE_OPERATIONS.start(), max = *Limits::STORAGE_OPERATIONS.end()))]
     pub storage_operations: u32,
-    /// Answer of one call.
+    /// In percent: what the plugin may have of the shop's processors, storage and
+    /// instances over time, in all its calls together. 100 is not held back.
+    #[schemars(range(min = *Limits::SHARE.start(), max = *Limits::SHARE.end()))]
+    pub share: u32,
+    /// Answer of one call. Of a provider of an extension point at most 1 MiB as the
+    /// host holds it, and 500 items.
     #[schemars(range(min = *Limits::OUTPUT_BYTES.start(), max = *Limits::OUTPUT_BYTES.end()))]
     pub output_bytes: u32,
 }
@@ -381,6 +387,7 @@ impl Limits {
     pub const MEMORY_MIB: RangeInclusive<u32> = 1..=256;
     pub const TABLE_ELEMENTS: RangeInclusive<u32> = 1..=1_000_000;
     pub const STORAGE_OPERATIONS: RangeInclusive<u32> = 1..=1_000_000;
+    pub const SHARE: RangeInclusive<u32> = 1..=100;
     pub const OUTPUT_BYTES: RangeInclusive<u32> = 1..=64 << 20;
 }
 
@@ -391,6 +398,7 @@ impl Default for Limits {
             memory_mib: 64,
             table_elements: 20_000,
             storage_operations: 10_000,
+            share: 20,
             output_bytes: 8 << 20,
         }
     }

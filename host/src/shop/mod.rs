@@ -34,7 +34,7 @@ use tokio::sync::mpsc;
 
 use crate::capability::Services;
 use crate::chance;
-use crate::engine::{CallError, CallErrorKind, Code, Engine, Graph, LinkError, PluginStats, Provider, Providers};
+use crate::engine::{Account, CallError, CallErrorKind, Code, Engine, Graph, LinkError, PluginStats, Provider, Providers};
 use crate::front::routes::SitePlugin;
 use crate::front::{Site, SiteError};
 use crate::store::Store;
@@ -71,6 +71,8 @@ pub struct Shop {
     site: ArcSwap<Site>,
     plugins: tokio::sync::watch::Sender<Arc<LivePlugins>>,
     stats: Mutex<HashMap<String, Arc<PluginStats>>>,
+    /// Of those plugins that are held to a part of the shop.
+    limited: ArcSwap<HashMap<String, Arc<Account>>>,
     /// Why the version on disk of a plugin is not the one that is live.
     problems: Mutex<BTreeMap<String, String>>,
     /// Why a version that should be on trial is not.
@@ -136,6 +138,7 @@ impl Shop {
             site: ArcSwap::from_pointee(site),
             plugins: tokio::sync::watch::Sender::new(Arc::default()),
             stats: Mutex::default(),
+            limited: ArcSwap::default(),
             problems: Mutex::default(),
             trial_problems: Mutex::default(),
             probations: Mutex::default(),
@@ -163,6 +166,38 @@ impl Shop {
 
     pub fn site(&self) -> Arc<Site> {
         self.site.load_full()
+    }
+
+    /// None for a plugin that may have the whole.
+    pub fn limited_account(&self, plugin: &str) -> Option<Arc<Account>> {
+        self.limited.load().get(plugin).cloned()
+    }
+
+    /// What the operator says it may have of the shop, or else what it was granted.
+    fn share_of(&self, plugin: &plugin::Plugin) -> u32 {
+        self.settings.plugins.shares.get(plugin.name()).copied().unwrap_or(plugin.manifest.limits.share)
+    }
+
+    fn set_shares(&self, live: &Live) {
+        let capacity = self.engine.capacity();
+        let mut limited = HashMap::new();
+        for (name, loaded) in &live.loaded {
+            let account = self.stats_of(name).account.clone();
+            account.set_share(name, self.share_of(&loaded.plugin), capacity);
+            if account.is_limited() {
+                limited.insert(name.clone(), account);
+            }
+        }
+        self.limited.store(Arc::new(limited));
+    }
+
+    fn stats_of(&self, plugin: &str) -> Arc<PluginStats> {
+        self.stats.lock().entry(plugin.to_owned()).or_default().clone()
+    }
+
+    /// Counts for itself, at the cost of the same account.
+    fn trial_stats_of(&self, plugin: &str) -> Arc<PluginStats> {
+        Arc::new(PluginStats { account: self.stats_of(plugin).account.clone(), ..PluginStats::default() })
     }
 
     /// What a live plugin is linked into.
@@ -389,6 +424,7 @@ impl Shop {
     fn set_live(&self, live: Live, site: Option<Site>) {
         let providers: Vec<_> = live.providers.values().cloned().collect();
         let canary_percent = live.canary.as_ref().map_or(0, |canary| canary.percent);
+        self.set_shares(&live);
         self.providers.set(&providers);
         self.live.store(Arc::new(live));
         if let Some(mut site) = site {
@@ -448,7 +484,7 @@ impl Shop {
         plugins: &Arc<LivePlugins>,
         code: Code,
     ) -> Result<Graph, Refusal> {
-        self.link_counting(parts, plugins, code, |name| self.stats.lock().entry(name.to_owned()).or_default().clone()).await
+        self.link_counting(parts, plugins, code, |name| self.stats_of(name)).await
     }
 
     async fn link_counting(
@@ -514,6 +550,8 @@ fn read_only_unit(store: &Store, plugins: &Arc<LivePlugins>, now_ms: u64, reques
         limits: &Limits::USUAL,
         shopper: Shopper::None,
         place: None,
+        payer: None,
+        origin: None,
     };
     Unit::new(store.begin(), start).shared()
 }

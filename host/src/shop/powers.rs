@@ -310,6 +310,7 @@ pub fn asked(manifest: &Manifest, component: &[u8], offers: &Offers) -> Result<B
         ("table-elements", limits.table_elements, usual.table_elements),
         ("storage-operations", limits.storage_operations, usual.storage_operations),
         ("output-bytes", limits.output_bytes, usual.output_bytes),
+        ("share", limits.share, usual.share),
     ] {
         if value > usual {
             ask(PowerKind::Limit, format!("{name} {value}"));

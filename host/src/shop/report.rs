@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use super::Shop;
 use super::manifest::{ExtensionPoint, FailurePolicy};
 use super::plugin::Usage;
 use super::policies::Policies;
 use super::versions::Versions;
-use crate::engine::{Graph, PluginStats, TrialReport, without_version};
+use crate::engine::{Fault, Graph, PluginStats, SHARE_WHOLE, TrialReport, without_version};
 use crate::work;
 
 /// One line of `souk plugin list`.
@@ -29,9 +30,18 @@ pub struct PluginReport {
     pub baseline: bool,
     /// The form of its documents, where this version knows a newer one.
     pub older_form: Option<u32>,
-    /// Extension points for which it is switched off after repeated failures,
-    /// and for how many seconds more.
-    pub switched_off: Vec<(String, u64)>,
+    /// What it may have of the shop over time, in percent.
+    pub share: u32,
+    /// Of what it has just been over its share.
+    pub over_share: Option<String>,
+    /// Calls refused for that, and how long others of its calls have waited.
+    pub refused: u64,
+    pub delayed_ms: u64,
+    /// Items cut off from its answers to extension points.
+    pub items_cut: u64,
+    /// Extension points for which it is switched off, for how many seconds more,
+    /// and why.
+    pub switched_off: Vec<(String, u64, String)>,
     /// Extension points that it calls.
     pub points: Vec<PointReport>,
     pub trial: Option<TrialReport>,
@@ -79,6 +89,9 @@ impl Shop {
             ("souk_plugin_memory_denials", |r: &PluginReport| r.memory_denials),
             ("souk_plugin_wall_ms", |r: &PluginReport| r.wall_ms),
             ("souk_plugin_cpu_ms", |r: &PluginReport| r.cpu_ms),
+            ("souk_plugin_share_refused", |r: &PluginReport| r.refused),
+            ("souk_plugin_share_delayed_ms", |r: &PluginReport| r.delayed_ms),
+            ("souk_plugin_items_cut", |r: &PluginReport| r.items_cut),
             ("souk_plugin_storage_reads", |r: &PluginReport| r.storage_reads),
             ("souk_plugin_storage_writes", |r: &PluginReport| r.storage_writes),
             ("souk_plugin_storage_read_bytes", |r: &PluginReport| r.storage_bytes_read),
@@ -92,6 +105,16 @@ impl Shop {
         let _ = writeln!(out, "# TYPE souk_plugin_live gauge");
         for report in &reports {
             let _ = writeln!(out, "souk_plugin_live{{plugin=\"{}\"}} {}", report.name, u8::from(report.problem.is_none()));
+        }
+        for (name, value) in [
+            ("souk_plugin_share_percent", (|r: &PluginReport| r.share) as fn(&PluginReport) -> u32),
+            ("souk_plugin_over_share", |r: &PluginReport| u32::from(r.over_share.is_some())),
+            ("souk_plugin_switched_off", |r: &PluginReport| r.switched_off.len() as u32),
+        ] {
+            let _ = writeln!(out, "# TYPE {name} gauge");
+            for report in &reports {
+                let _ = writeln!(out, "{name}{{plugin=\"{}\"}} {}", report.name, value(report));
+            }
         }
         let on_trial: Vec<_> = reports.iter().filter_map(|report| Some((&report.name, report.trial.as_ref()?))).collect();
         // Gauges: the next trial counts from zero.
@@ -135,6 +158,7 @@ impl Shop {
             let canary = live.canary.as_ref().filter(|canary| canary.plugin() == name);
             let links = graph.into_iter().flat_map(|g| g.services_of(name).iter().map(String::as_str).chain(g.extensions_of(name)));
             let stats = stats.get(name);
+            let account = stats.map(|stats| &stats.account);
             let counted = |counter: fn(&PluginStats) -> &AtomicU64| stats.map_or(0, |s| counter(s).load(Relaxed));
             let used = |counter: fn(&Usage) -> &AtomicU64| loaded.map_or(0, |l| counter(&l.plugin.usage).load(Relaxed));
             PluginReport {
@@ -148,8 +172,14 @@ impl Shop {
                 baseline: loaded.is_some() && graph.into_iter().chain(canary.map(|canary| &canary.graph)).any(Graph::is_baseline),
                 older_form: loaded.and_then(|l| work::data::older_form(&self.store, name, &l.plugin.manifest.data)),
                 switched_off: live.providers.get(name).map_or_else(Vec::new, |provider| {
-                    provider.switched_off().map(|(point, left)| (point.to_owned(), left.as_secs() + 1)).collect()
+                    let row = |(point, fault, left): (&str, Fault, Duration)| (point.to_owned(), left.as_secs() + 1, fault.in_plain_words().to_owned());
+                    provider.switched_off().map(row).collect()
                 }),
+                share: account.map_or(SHARE_WHOLE, |account| account.percent()),
+                over_share: account.and_then(|account| account.over()).map(|resource| resource.in_plain_words().to_owned()),
+                refused: account.map_or(0, |account| account.refused.load(Relaxed)),
+                delayed_ms: account.map_or(0, |account| account.delayed_ms.load(Relaxed)),
+                items_cut: live.providers.get(name).map_or(0, |provider| provider.cut()),
                 points: loaded.map_or_else(Vec::new, |l| l.plugin.manifest.extension_points.iter().map(|point| point_report(point, &policies)).collect()),
                 trial: match canary {
                     Some(canary) => Some(canary.report()),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use super::manifest::Limits;
 use crate::engine::bindings::souk::host::config::ShopFacts;
 use crate::front::config::ServerConfig;
 use crate::store::{CACHE_BYTES, EngineKind};
@@ -73,11 +74,14 @@ pub struct PluginSettings {
     /// Public keys of those whose bundles are trusted, by the names that you
     /// give them.
     pub publishers: BTreeMap<String, String>,
+    /// What a plugin may have of the shop over time, in percent, by its name; what
+    /// it was granted (`limits.share`) unless given.
+    pub shares: BTreeMap<String, u32>,
 }
 
 impl Default for PluginSettings {
     fn default() -> Self {
-        Self { baseline_code: true, grants: GrantSetting::default(), publishers: BTreeMap::new() }
+        Self { baseline_code: true, grants: GrantSetting::default(), publishers: BTreeMap::new(), shares: BTreeMap::new() }
     }
 }
 
@@ -149,6 +153,9 @@ impl Settings {
             if name == super::grants::UNSIGNED {
                 problems.push(format!("plugins.publishers.{name}: give the publisher another name"));
             }
+        }
+        for (name, share) in self.plugins.shares.iter().filter(|(_, share)| !Limits::SHARE.contains(share)) {
+            problems.push(format!("plugins.shares.{name} is {share}: give 1 to 100, in percent"));
         }
         let cache = self.storage.cache_bytes_max;
         if !(CACHE_BYTES_LEAST..=CACHE_BYTES_MOST).contains(&cache) {

@@ -232,6 +232,11 @@ impl Txn {
         !(self.writes.is_empty() && self.adds.is_empty() && self.counters_deleted.is_empty() && self.appends.is_empty())
     }
 
+    /// What a commit would write.
+    pub fn writes(&self) -> usize {
+        self.writes.len() + self.adds.len() + self.counters_deleted.len() + self.appends.len()
+    }
+
     /// Documents that a commit would put, or delete.
     pub fn written(&self) -> impl Iterator<Item = (&[u8], Option<&Bytes>)> {
         self.writes.iter().map(|(key, value)| (key.as_slice(), value.as_ref()))

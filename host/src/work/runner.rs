@@ -19,7 +19,7 @@ use super::{PluginAnswer, PluginCall, Plugins, SharedUnit, Unit, UnitError, keys
 use crate::chance::{self, Chance};
 use crate::engine::bindings::exports::souk::web::handler::Response;
 use crate::engine::{CallError, CallErrorKind};
-use crate::front::{Answer, Call, Failure, FailureKind, Place, SessionChange};
+use crate::front::{self, Answer, Call, Failure, FailureKind, Place, SessionChange};
 use crate::store::{CommitError, Store, Txn};
 
 /// Runs of one handler before its unit is given up as conflicting.
@@ -136,7 +136,7 @@ impl RunError {
     /// the plugin: such failures do not use up attempts.
     pub(super) fn is_passing(&self) -> bool {
         match self {
-            RunError::Call(e) => e.kind == CallErrorKind::Overloaded,
+            RunError::Call(e) => matches!(e.kind, CallErrorKind::Overloaded | CallErrorKind::Share),
             RunError::Conflict(_) | RunError::Unavailable(_) | RunError::Unconfirmed(_) => true,
         }
     }
@@ -154,7 +154,7 @@ impl From<RunError> for Failure {
                 let kind = match e.kind {
                     CallErrorKind::Trap | CallErrorKind::Memory | CallErrorKind::Output => FailureKind::Plugin,
                     CallErrorKind::Deadline => FailureKind::Deadline,
-                    CallErrorKind::Overloaded => FailureKind::Overloaded,
+                    CallErrorKind::Overloaded | CallErrorKind::Share => FailureKind::Overloaded,
                     _ => FailureKind::Unavailable,
                 };
                 Failure { kind, plugin: e.plugin, message: e.message }
@@ -245,7 +245,7 @@ impl<P: Plugins> Runner<P> {
 
     /// One request as one unit of work.
     pub async fn request(self: &Arc<Self>, call: Call) -> Result<Answer, Failure> {
-        let Call { plugin, request, session, idempotency, place } = call;
+        let Call { plugin, request, session, idempotency, place, origin, admission } = call;
         let live = self.plugins.live().borrow().clone();
         let cross_site =
             live.get(&*plugin).is_some_and(|p| p.manifest.routes.iter().any(|r| r.cross_site && r.name == request.route));
@@ -258,6 +258,9 @@ impl<P: Plugins> Runner<P> {
             limits: &Limits::USUAL,
             shopper: if cross_site { Shopper::None } else { Shopper::Browser(session) },
             place,
+            // The permit itself is kept until the answer.
+            payer: admission.as_ref().map(|admission| admission.account().clone()),
+            origin,
         };
         let call = PluginCall::Web(request);
         match idempotency {
@@ -327,6 +330,8 @@ impl<P: Plugins> Runner<P> {
             limits: &Limits::USUAL,
             shopper: Shopper::None,
             place: None,
+            payer: None,
+            origin: None,
         }
     }
 
@@ -388,6 +393,7 @@ impl<P: Plugins> Runner<P> {
             if !txn.has_writes() && staged.invalidated.is_empty() {
                 return Ok(Outcome { value: Some(value), committed: true, wrote, effects, unit });
             }
+            self.wait_to_store(&unit, &txn).await?;
             match self.commit(txn, staged).await {
                 Ok(()) => return Ok(Outcome { value: Some(value), committed: true, wrote, effects, unit }),
                 Err(CommitError::Conflict { key }) => {
@@ -411,6 +417,16 @@ impl<P: Plugins> Runner<P> {
                 Err(e) => return Err(not_committed(e)),
             }
         }
+    }
+
+    /// Until the share of whoever pays lets it commit.
+    async fn wait_to_store(&self, unit: &SharedUnit, txn: &Txn) -> Result<(), CallError> {
+        let (payer, kind, place) = {
+            let unit = unit.lock();
+            (unit.payer.clone(), unit.kind, unit.place.clone())
+        };
+        let Some(payer) = payer else { return Ok(()) };
+        front::lending(place.as_ref(), payer.store(txn.writes(), kind != Kind::Request)).await
     }
 
     /// Commits and tells everyone concerned. In a task of its own: a client

@@ -230,7 +230,7 @@ fn call(plugin: &str, route: &str, idempotency: Option<(&str, u8)>) -> Call {
         caller: String::new(),
     };
     let idempotency = idempotency.map(|(key, body)| Idempotency { key: key.into(), scope: "guest".into(), fingerprint: [body; 32] });
-    Call { plugin: plugin.into(), request, session: None, idempotency, place: None }
+    Call { plugin: plugin.into(), request, session: None, idempotency, place: None, origin: None, admission: None }
 }
 
 /// The route of a web call.

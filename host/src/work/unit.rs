@@ -17,7 +17,8 @@ use super::rehearsal::Rehearsal;
 use super::{LivePlugins, keys};
 use crate::chance::Chance;
 use crate::engine::bindings::souk::host::http_client;
-use crate::front::{self, Place, SessionChange, SessionId};
+use crate::engine::Account;
+use crate::front::{self, Origin, Place, SessionChange, SessionId};
 use crate::store::{StoreError, Txn};
 
 pub type SharedUnit = Arc<Mutex<Unit>>;
@@ -131,6 +132,10 @@ pub struct Unit {
     pub chance: Chance,
     /// A request's at the gate.
     pub(super) place: Option<Place>,
+    /// Whose share it is done from; none for the shop's own.
+    pub payer: Option<Arc<Account>>,
+    /// How a request came about that a plugin has sent to its own shop.
+    pub origin: Option<Origin>,
     /// What stands for the outside world; none in a shop.
     pub rehearsal: Option<Box<Rehearsal>>,
 }
@@ -175,6 +180,8 @@ pub struct Start {
     pub limits: &'static Limits,
     pub shopper: Shopper,
     pub place: Option<Place>,
+    pub payer: Option<Arc<Account>>,
+    pub origin: Option<Origin>,
 }
 
 /// Whose session the unit may use.
@@ -213,6 +220,8 @@ impl Unit {
             live_only: false,
             chance: Chance::default(),
             place: start.place,
+            payer: start.payer,
+            origin: start.origin,
             rehearsal: None,
         }
     }
@@ -231,6 +240,8 @@ impl Unit {
             limits: self.limits,
             shopper: self.session.shopper.clone(),
             place: self.place.clone(),
+            payer: self.payer.clone(),
+            origin: self.origin.clone(),
         };
         Self { attempt: self.attempt + 1, fetches, live_only: self.live_only, ..Self::new(txn, start) }
     }

@@ -173,7 +173,7 @@ pub async fn ask(runtime: &Runtime, method: &str, path: &str, headers: &[(&str, 
         client_address: "203.0.113.7".to_owned(),
         caller: String::new(),
     };
-    let call = Call { plugin: mount.route.plugin.clone(), request, session: None, idempotency, place: None };
+    let call = Call { plugin: mount.route.plugin.clone(), request, session: None, idempotency, place: None, origin: None, admission: None };
     let answer = runtime.call(call).await?;
     Ok((answer.response.status, answer.response.body))
 }

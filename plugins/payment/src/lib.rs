@@ -31,6 +31,8 @@ const PAYMENTS: Collection<Record> = Collection::new(
 );
 /// Ids of the newest payments, by the orders' tokens.
 const LATEST: Collection<String> = Collection::new("latest", &[]);
+/// More on a page help nobody, and would hide those of others.
+const METHODS_PER_PROVIDER_MAX: usize = 20;
 /// How long the order waits for another payment.
 const RETRY_MS: u64 = 30 * 60 * 1_000;
 const TASKS_MAX: u32 = 200;
@@ -131,6 +133,10 @@ impl payment::Guest for Plugin {
             log::error!("no way to pay is offered: {}", failure.message; provider = failure.provider);
             Vec::new()
         });
+        let cut = keep_of_each(&mut offered);
+        if !cut.is_empty() {
+            log::warn!("more ways to pay than one provider may offer, {METHODS_PER_PROVIDER_MAX}, were left out: {cut:?}");
+        }
         offered.sort_by(|a, b| (a.position, &a.name).cmp(&(b.position, &b.name)));
         let id = |provider: String, variant: String| if variant.is_empty() { provider } else { format!("{provider}/{variant}") };
         offered.into_iter().map(|method| Method { id: id(method.provider, method.variant), name: method.name, description: method.description }).collect()
@@ -368,6 +374,18 @@ impl web::Guest for Plugin {
             NotifyOutcome::Unknown => Err(Problem::new(404, "No such payment").detail("Repeat it later.")),
         })
     }
+}
+
+/// Of each provider as many as may be; how many of whom there were more.
+fn keep_of_each(offered: &mut Vec<payment_method::Method>) -> BTreeMap<String, usize> {
+    let mut of_provider: BTreeMap<String, usize> = BTreeMap::new();
+    offered.retain(|method| {
+        let seen = of_provider.entry(method.provider.clone()).or_default();
+        *seen += 1;
+        *seen <= METHODS_PER_PROVIDER_MAX
+    });
+    of_provider.retain(|_, seen| *seen > METHODS_PER_PROVIDER_MAX);
+    of_provider.into_iter().map(|(provider, seen)| (provider, seen - METHODS_PER_PROVIDER_MAX)).collect()
 }
 
 fn begin(start: Start) -> Result<Record, String> {

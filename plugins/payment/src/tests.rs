@@ -239,3 +239,17 @@ fn a_notification_is_seen_once_and_old_ones_make_room() {
     }
     assert!(record.notifications.len() <= 32);
 }
+
+#[test]
+fn many_ways_to_pay_of_one_provider_hide_none_of_another() {
+    let method = |provider: &str, variant: usize| payment_method::Method {
+        provider: provider.into(),
+        variant: variant.to_string(),
+        name: "pay".into(),
+        description: String::new(),
+        position: 0,
+    };
+    let mut offered: Vec<_> = (0..300).map(|variant| method("many", variant)).chain([method("one", 0)]).collect();
+    assert_eq!(keep_of_each(&mut offered), [("many".to_owned(), 280)].into());
+    assert_eq!((offered.len(), offered.last().unwrap().provider.as_str()), (21, "one"));
+}

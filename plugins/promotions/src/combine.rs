@@ -10,8 +10,8 @@ use souk_sdk::money::{self, Money, MoneyError};
 use crate::text;
 
 const MILLION: i64 = 1_000_000;
-/// Of all providers together; what is over is left out.
-const PROPOSALS_MAX: usize = 200;
+/// Of each provider: what is over is left out, and takes nothing from the others.
+const PROPOSALS_PER_PROVIDER_MAX: usize = 100;
 const ID_BYTES_MAX: usize = 100;
 const TITLE_BYTES_MAX: usize = 300;
 const REASON_BYTES_MAX: usize = 500;
@@ -47,12 +47,27 @@ pub struct Sorted {
     pub reasons: BTreeMap<String, String>,
     /// For the operator: what was left out and why.
     pub faults: Vec<String>,
+    /// How many proposals and rejections of a provider were not looked at.
+    pub cut: BTreeMap<String, usize>,
 }
 
 pub fn sort(answers: Vec<Answer>, lines: &[Line], currency: &str, codes: &BTreeSet<String>) -> Sorted {
-    let mut sorted = Sorted { offers: Vec::new(), reasons: BTreeMap::new(), faults: Vec::new() };
+    let mut sorted = Sorted { offers: Vec::new(), reasons: BTreeMap::new(), faults: Vec::new(), cut: BTreeMap::new() };
     let mut ids = BTreeSet::new();
-    for answer in answers.into_iter().take(PROPOSALS_MAX) {
+    let mut of_provider: BTreeMap<String, usize> = BTreeMap::new();
+    for answer in answers {
+        let provider = match &answer {
+            Answer::Propose(proposal) => &proposal.provider,
+            Answer::Reject(rejection) => &rejection.provider,
+        };
+        let seen = match of_provider.get_mut(provider) {
+            Some(seen) => seen,
+            None => of_provider.entry(provider.clone()).or_default(),
+        };
+        *seen += 1;
+        if *seen > PROPOSALS_PER_PROVIDER_MAX {
+            continue;
+        }
         match answer {
             Answer::Propose(proposal) => {
                 let id = format!("{}/{}", proposal.provider, proposal.id);
@@ -70,6 +85,8 @@ pub fn sort(answers: Vec<Answer>, lines: &[Line], currency: &str, codes: &BTreeS
             }
         }
     }
+    let over = of_provider.into_iter().filter(|(_, seen)| *seen > PROPOSALS_PER_PROVIDER_MAX);
+    sorted.cut = over.map(|(provider, seen)| (provider, seen - PROPOSALS_PER_PROVIDER_MAX)).collect();
     sorted
 }
 
@@ -220,7 +237,9 @@ pub fn combine(lines: &[Line], shipping: &Money, codes: &[String], sorted: Sorte
         let reason = if offers.iter().any(has_code) {
             text::outdone(locale)
         } else {
-            sorted.reasons.get(&key).cloned().unwrap_or_else(|| text::not_valid(locale))
+            // It may be among what was not looked at.
+            let unknown = if sorted.cut.is_empty() { text::not_valid } else { text::not_looked_at };
+            sorted.reasons.get(&key).cloned().unwrap_or_else(|| unknown(locale))
         };
         rejected.push(RejectedCode { code: code.clone(), reason });
     }
@@ -288,6 +307,26 @@ mod tests {
             Answer::Propose(Proposal { code: code.map(Into::into), ..proposal(&id.to_string(), effect, stacking) })
         });
         prop::collection::vec(one, 0..10)
+    }
+
+    #[test]
+    fn many_proposals_of_one_provider_hide_none_of_another() {
+        let of = |provider: &str, id: &str, code: Option<&str>| {
+            let effect = Effect::Percent((10_000, vec![portion(0, 1)]));
+            Answer::Propose(Proposal { provider: provider.into(), code: code.map(Into::into), ..proposal(id, effect, Stacking::Combines) })
+        };
+        let mut answers: Vec<Answer> = (0..300).map(|id| of("aaa", &id.to_string(), None)).collect();
+        answers.push(of("aaa", "late", Some("LATE")));
+        answers.push(of("tea-time", "TEA", Some("TEA")));
+        let lines = [line(0, 1, 1_000_000)];
+        let codes = ["TEA".to_owned(), "LATE".to_owned()];
+        let sorted = sort(answers, &lines, "CNY", &codes.iter().cloned().collect());
+        assert_eq!(sorted.cut, BTreeMap::from([("aaa".to_owned(), 201)]));
+        let outcome = combine(&lines, &Money::zero("CNY"), &codes, sorted, "en").unwrap();
+        assert_eq!(outcome.applied.iter().filter(|applied| applied.id.starts_with("aaa/")).count(), PROPOSALS_PER_PROVIDER_MAX);
+        assert!(outcome.applied.iter().any(|applied| applied.code.as_deref() == Some("TEA")));
+        let reasons: Vec<_> = outcome.rejected.iter().map(|rejected| (rejected.code.as_str(), rejected.reason.as_str())).collect();
+        assert_eq!(reasons, [("LATE", text::not_looked_at("en").as_str())]);
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use souk_sdk::commerce::promotions::{self, Line, Outcome};
 use souk_sdk::extend::discount::{self, Answer, Cart};
 use souk_sdk::money::{Money, MoneyError};
-use souk_sdk::{clock, log};
+use souk_sdk::{clock, log, metrics};
 
 use combine::{Offer, Sorted};
 use uses::Left;
@@ -25,6 +25,10 @@ impl promotions::Guest for Promotions {
             let mut sorted = combine::sort(answers, &lines, &shipping.currency, &cart.codes.into_iter().collect());
             for fault in &sorted.faults {
                 log::warn!("a discount is left out: {fault}");
+            }
+            for (provider, cut) in &sorted.cut {
+                log::warn!("{cut} proposals are more than one provider's may be, and were left out"; provider = provider);
+                metrics::count("proposals_cut", &[("provider".into(), provider.clone())], *cut as u64);
             }
             leave_out_used_up(&mut sorted, customer.as_deref(), &locale);
             combine::combine(&lines, &shipping, &codes, sorted, &locale)

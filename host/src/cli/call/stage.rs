@@ -280,6 +280,8 @@ fn start(runtime: &Runtime, role: &Role, scenario: &Scenario) -> Result<Start> {
         limits: if kind == Kind::Command { &Limits::COMMAND } else { &Limits::USUAL },
         shopper: if kind == Kind::Request { Shopper::Browser(None) } else { Shopper::None },
         place: None,
+        payer: None,
+        origin: None,
     })
 }
 

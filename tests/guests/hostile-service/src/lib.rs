@@ -47,6 +47,8 @@ impl Guest for Hostile {
                 page(visits.to_string())
             }
             "no-such-status" => page("x".into()).with_status(999),
+            "fetch-64-times" => page((0..64).map(|_| misdeeds::commit(&request.query)).last().unwrap_or_default()),
+            "fetch-itself" => page(misdeeds::commit(&format!("http://shop.internal{}", request.path))),
             // The query as it is, so that no part of a URL is lost on the way.
             "fetch" => page(misdeeds::commit(&request.query)),
             misdeed => page(misdeeds::commit(misdeed)),

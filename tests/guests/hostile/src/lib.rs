@@ -53,6 +53,15 @@ impl Guest for Hostile {
                 }
                 vec![proposal(Effect::Percent((100_000, portions(1))))]
             }
+            // Most of the 200 ms that it has, on optimised code.
+            "spin-most-of-the-deadline" => {
+                for turn in 0..250_000_000_u32 {
+                    black_box(turn);
+                }
+                Vec::new()
+            }
+            "ten-thousand-proposals" => many(10_000),
+            "three-hundred-proposals" => many(300),
             "huge-answer" => {
                 let reason = "x".repeat(1 << 20);
                 (0..40).map(|_| Answer::Reject(Rejection { provider: String::new(), code: "X".into(), reason: reason.clone() })).collect()
@@ -65,6 +74,20 @@ impl Guest for Hostile {
             }
         })
     }
+}
+
+/// That take next to nothing off.
+fn many(number: u32) -> Vec<Answer> {
+    let proposal = |id: u32| Proposal {
+        provider: String::new(),
+        id: id.to_string(),
+        title: "x".into(),
+        code: None,
+        effect: Effect::ShippingPercent(1),
+        stacking: Stacking::Combines,
+        limit: None,
+    };
+    (0..number).map(|id| Answer::Propose(proposal(id))).collect()
 }
 
 souk_sdk::export!(Hostile: extend::discount);

@@ -44,6 +44,11 @@ pub fn commit(misdeed: &str) -> String {
         "an-event-of-another" => told(events::publish("order.placed", "1", b"{}")),
         "storage-flood" => told((0..1_000_000).try_for_each(|n: u32| storage::put("flood", &n.to_string(), &[0; 1_000]))),
         "storage-volume" => told((0..10_000).try_for_each(|n: u32| storage::put("flood", &n.to_string(), &vec![0; 256 << 10]))),
+        // As much as one unit may, and no document is read.
+        "write-and-delete" => told((0..4_900).try_for_each(|n: u32| {
+            storage::put("flood", &n.to_string(), &[0; 100])?;
+            storage::delete("ebb", &n.to_string())
+        })),
         "huge-key" => told(storage::put("flood", &"k".repeat(1 << 20), b"{}")),
         "huge-document" => told(storage::put("flood", "k", &vec![b' '; 1 << 20])),
         "scan-without-end" => loop {
