@@ -384,4 +384,17 @@ async fn each_host_call_at_its_dearest_leaves_the_shop_alive() {
     let report = shop.report("hostile-service");
     assert!(report["cpu_ms"].as_u64().unwrap() > 100, "{report}");
     shoppers.leave().await;
+#[test]
+fn the_operator_sets_the_share_of_a_plugin() {
+    let store = store();
+    install_neighbour(&store);
+    let path = store.path().join("store/souk.toml");
+    let settings = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{settings}\n[plugins.shares]\nneighbour = 0\n")).unwrap();
+    let refused = Shop::try_serve(store, [] as [(&str, &str); 0]).err().unwrap();
+    assert!(refused.said.contains("plugins.shares.neighbour is 0: give 1 to 100"), "{}", refused.said);
+    let store = refused.folder;
+    fs::write(store.path().join("store/souk.toml"), format!("{settings}\n[plugins.shares]\nneighbour = 50\n")).unwrap();
+    let shop = Shop::serve(store);
+    assert_eq!((&shop.report("neighbour")["share"], &shop.report("storefront")["share"]), (&50.into(), &100.into()));
 }

@@ -139,7 +139,7 @@ mod tests {
             for name in subsections {
                 match name.unwrap() {
                     Name::Module { name, .. } => modules.push(name.to_owned()),
-                    Name::Function(of) => functions += of.count(),
+                    Name::Function(of) => functions += of.count() as usize,
                     _ => {}
                 }
             }

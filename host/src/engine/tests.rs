@@ -461,7 +461,7 @@ async fn a_provider_for_which_there_is_no_room_is_not_left_out() {
     let provider = bench.provider("good", nothing).await;
     bench.providers.set(std::slice::from_ref(&provider));
     // The warm instance, and all other places.
-    let warm = provider.graph.0.instance(provider.graph.0.entry("good").unwrap(), bench.unit(), Duration::ZERO).await;
+    let warm = provider.graph.0.instance(provider.graph.0.entry("good").unwrap(), bench.unit(), super::state::Payer::default(), Duration::ZERO).await;
     let places = bench.engine.providers.0.acquire_many(3).await;
     tokio::time::pause();
     assert_eq!(bench.body(&graph, "").await, Err(CallErrorKind::Overloaded));
