@@ -384,6 +384,8 @@ async fn each_host_call_at_its_dearest_leaves_the_shop_alive() {
     let report = shop.report("hostile-service");
     assert!(report["cpu_ms"].as_u64().unwrap() > 100, "{report}");
     shoppers.leave().await;
+}
+
 #[test]
 fn the_operator_sets_the_share_of_a_plugin() {
     let store = store();
