@@ -239,7 +239,7 @@ fn key(guests: &[Guest], services_too: bool) -> blake3::Hash {
 
 const DIGEST_BYTES: usize = 32;
 /// Of what is written before the code, and of how plugins are composed.
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 fn read(path: &Path) -> Option<(Vec<Part>, Vec<u8>)> {
     let mut file = fs::read(path).ok()?;
