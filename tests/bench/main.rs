@@ -66,7 +66,7 @@ pub struct Effort {
 type Measure = fn(Effort) -> Result<Vec<Figure>>;
 
 /// Figures that are taken together; slow ones only when they are asked for.
-const GROUPS: [(&[&str], bool, Measure); 21] = [
+const GROUPS: [(&[&str], bool, Measure); 22] = [
     (&["api_product_vs_hyper"], false, reads::api_product),
     (&["cached_page_vs_hyper", "cached_json_vs_hyper"], false, reads::cached_page),
     (&["page_product_p99_ms"], false, reads::page_product),
