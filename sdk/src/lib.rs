@@ -53,9 +53,13 @@ pub mod ids;
 pub mod log;
 pub mod money;
 pub mod storage;
+#[cfg(feature = "table")]
+pub mod table;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 pub mod web;
+#[cfg(feature = "zone")]
+pub mod zone;
 
 #[cfg(all(target_arch = "wasm32", feature = "allocator"))]
 #[global_allocator]
