@@ -4,8 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use souk_sdk::crypto;
 
-pub const HANDLE_CHARS_MAX: usize = 100;
+/// As long as the systems that products come from allow; keys have room for it.
+pub const HANDLE_BYTES_MAX: usize = 255;
+/// Of a category, which begins the keys of listings.
+pub const CATEGORY_BYTES_MAX: usize = 100;
 pub const SKU_CHARS_MAX: usize = 100;
 pub const VARIANTS_MAX: usize = 500;
 pub const TEXT_BYTES_MAX: usize = 32 * 1024;
@@ -138,6 +142,36 @@ pub struct Stored {
     pub product: Product,
 }
 
+/// Whether a product can be found and bought; active where nothing is stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    #[default]
+    Active,
+    Unlisted,
+    Draft,
+    Archived,
+}
+
+impl Status {
+    pub const ALL: [(&'static str, Self); 4] =
+        [("active", Self::Active), ("unlisted", Self::Unlisted), ("draft", Self::Draft), ("archived", Self::Archived)];
+
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(_, status)| *status == self).map_or("active", |(name, _)| name)
+    }
+
+    /// Has a page, and can be bought.
+    pub fn is_sold(self) -> bool {
+        matches!(self, Self::Active | Self::Unlisted)
+    }
+
+    /// Stands in listings, search and sitemap.
+    pub fn is_listed(self) -> bool {
+        self == Self::Active
+    }
+}
+
 /// What is wrong with one field, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Fault {
@@ -157,17 +191,154 @@ pub fn created_ms(product: &Product) -> Option<u64> {
     at.as_millisecond().try_into().ok()
 }
 
-/// Lower-case words joined by hyphens: part of addresses and of keys.
+/// Lower-case letters of any script, digits, hyphens and underscores: part of
+/// addresses and of keys.
 pub fn is_handle(text: &str) -> bool {
-    (1..=HANDLE_CHARS_MAX).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    (1..=HANDLE_BYTES_MAX).contains(&text.len()) && text.chars().all(is_handle_char)
+}
+
+fn is_handle_char(c: char) -> bool {
+    match c {
+        '-' | '_' => true,
+        c if c.is_ascii() => c.is_ascii_lowercase() || c.is_ascii_digit(),
+        c => c.is_alphanumeric() && c.to_lowercase().eq([c]),
+    }
 }
 
 pub fn is_sku(text: &str) -> bool {
     (1..=SKU_CHARS_MAX).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// The handle under which a product of another system is kept: its own in small
+/// letters where that is one, else its words with a mark that tells it from
+/// others of the same words. The same for the same text, always.
+pub fn handle_of(text: &str) -> String {
+    let text = text.trim().to_lowercase();
+    if is_handle(&text) { text } else { marked(&words(&text), &text, HANDLE_BYTES_MAX) }
+}
+
+/// The handle of a category that a file only names. Names of the same words are the same.
+pub fn category_of(name: &str) -> String {
+    let name = name.trim().to_lowercase();
+    let words = words(&name);
+    if (1..=CATEGORY_BYTES_MAX).contains(&words.len()) { words } else { marked(&words, &name, CATEGORY_BYTES_MAX) }
+}
+
+/// Words of letters and digits, joined by hyphens.
+pub fn words(text: &str) -> String {
+    let text = text.to_lowercase();
+    let words = text.split(|c: char| c == '-' || !is_handle_char(c)).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-")
+}
+
+/// The sku under which a variant of another system is kept: see [`handle_of`].
+pub fn sku_of(text: &str) -> String {
+    let text = text.trim();
+    if is_sku(text) { text.to_owned() } else { marked(&in_ascii(text), text, SKU_CHARS_MAX) }
+}
+
+/// For a variant to which nobody gave a sku: made of what it is, not of the row on which it stands.
+pub fn sku_of_variant(handle: &str, values: &[&str]) -> String {
+    let whole = std::iter::once(handle).chain(values.iter().copied()).collect::<Vec<_>>();
+    let text = whole.join("-").to_uppercase();
+    let plain = whole.iter().all(|part| part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
+    if plain && is_sku(&text) { text } else { marked(&in_ascii(&text), &whole.join("\n"), SKU_CHARS_MAX) }
+}
+
+/// For a variant whose sku belongs to another one already.
+pub fn sku_beside(sku: &str, handle: &str, values: &[&str]) -> String {
+    let whole = [&[sku, handle], values].concat().join("\n");
+    marked(sku, &whole, SKU_CHARS_MAX)
+}
+
+fn in_ascii(text: &str) -> String {
+    let parts = text.split(|c: char| !c.is_ascii_graphic()).filter(|part| !part.is_empty());
+    parts.collect::<Vec<_>>().join("-")
+}
+
+/// `words`, cut where they are too long, and a mark of the whole text.
+fn marked(words: &str, whole: &str, bytes_max: usize) -> String {
+    let mark: String = crypto::digest(whole.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let mut end = words.len().min(bytes_max - mark.len() - 1);
+    while !words.is_char_boundary(end) {
+        end -= 1;
+    }
+    match words[..end].trim_end_matches('-') {
+        "" => mark,
+        words => format!("{words}-{mark}"),
+    }
+}
+
+/// What an import leaves of a product that it does not name.
+#[derive(Debug, Default, PartialEq)]
+pub struct Missing {
+    /// Skus of variants, and pictures.
+    pub variants: Vec<String>,
+    pub images: Vec<String>,
+}
+
 impl Product {
+    pub fn new(handle: &str) -> Self {
+        Self {
+            handle: handle.into(),
+            category: String::new(),
+            name: Text::default(),
+            subtitle: Text::default(),
+            description: Text::default(),
+            brand: String::new(),
+            tags: Vec::new(),
+            attributes: Vec::new(),
+            options: Vec::new(),
+            variants: Vec::new(),
+            images: Vec::new(),
+            tax_class: DEFAULT_TAX_CLASS.into(),
+            position: 0,
+            created_at: String::new(),
+        }
+    }
+
+    /// What `old` has beside this. A variant of the same values, or one whose place another took, is not missing.
+    pub fn missing_of(&self, old: &Self) -> Missing {
+        let is_here = |variant: &Variant| self.variants.iter().any(|own| own.sku == variant.sku || own.options == variant.options);
+        Missing {
+            variants: old.variants.iter().filter(|variant| !is_here(variant)).map(|variant| variant.sku.clone()).collect(),
+            images: old.images.iter().filter(|image| !self.images.contains(image)).cloned().collect(),
+        }
+    }
+
+    /// Keeps of `old` what is missing here: behind what there is. Errs where its
+    /// variants have other options, and would have to go.
+    pub fn keep(&mut self, old: &Self, missing: &Missing) -> Result<(), Fault> {
+        self.images.extend(missing.images.iter().cloned());
+        if missing.variants.is_empty() {
+            return Ok(());
+        }
+        if self.options.len() != old.options.len() {
+            let skus = missing.variants.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let problem = format!("it has {} variants with other options, which are not in this import: {skus}", missing.variants.len());
+            return Err(Fault::new("options", problem, "add them with their options, or give --prune, which takes them out of the shop"));
+        }
+        for variant in old.variants.iter().filter(|variant| missing.variants.contains(&variant.sku)) {
+            for ((option, before), id) in self.options.iter_mut().zip(&old.options).zip(&variant.options) {
+                if !option.values.iter().any(|value| value.id == *id) {
+                    option.values.extend(before.values.iter().find(|value| value.id == *id).cloned());
+                }
+            }
+            self.variants.push(variant.clone());
+        }
+        Ok(())
+    }
+
+    /// Changes with what a shopper takes a variant for: in all languages, and in none of them alone.
+    pub fn digest_of(&self, variant: &Variant) -> String {
+        let values: Vec<(&Text, Option<&Text>)> = (self.options.iter().zip(&variant.options))
+            .map(|(option, id)| (&option.name, option.values.iter().find(|value| value.id == *id).map(|value| &value.name)))
+            .collect();
+        // Text always has a JSON form.
+        let bytes = serde_json::to_vec(&(&self.handle, &self.name, values)).unwrap_or_default();
+        crypto::digest(&bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// One form for what means the same, so that content can be compared.
     pub fn normalise(&mut self) {
         for text in [&mut self.name, &mut self.subtitle, &mut self.description] {
@@ -193,18 +364,21 @@ impl Product {
             variant.barcode = variant.barcode.take().filter(|barcode| !barcode.trim().is_empty());
         }
         let mut seen = BTreeSet::new();
-        self.tags.retain_mut(|tag| {
-            *tag = tag.trim().to_owned();
-            !tag.is_empty() && seen.insert(tag.clone())
-        });
-        self.images.retain(|image| !image.trim().is_empty());
+        // A table separates them by commas.
+        let tags = std::mem::take(&mut self.tags).into_iter().flat_map(|tags| tags.split(',').map(|tag| tag.trim().to_owned()).collect::<Vec<_>>());
+        self.tags = tags.filter(|tag| !tag.is_empty() && seen.insert(tag.clone())).collect();
+        for image in &mut self.images {
+            *image = image.trim().trim_start_matches("/media/").to_owned();
+        }
+        let mut seen = BTreeSet::new();
+        self.images.retain(|image| !image.is_empty() && seen.insert(image.clone()));
     }
 
     pub fn faults(&self) -> Vec<Fault> {
         let mut faults = Vec::new();
         let mut fault = |field: &str, problem: String, remedy: &str| faults.push(Fault::new(field, problem, remedy));
         if !is_handle(&self.handle) {
-            fault("handle", format!("`{}` is not a handle", self.handle), "use 1 to 100 of a-z, 0-9 and hyphens");
+            fault("handle", format!("`{}` is not a handle", self.handle), "use small letters, digits and hyphens, 255 bytes at most");
         }
         if self.name.0.is_empty() {
             fault("name", "there is no name".into(), "give a name in at least one language");
@@ -336,8 +510,8 @@ impl Tree {
     pub fn faults(&self, handle: &str) -> Vec<Fault> {
         let Some(category) = self.categories.get(handle) else { return Vec::new() };
         let mut faults = Vec::new();
-        if !is_handle(handle) {
-            faults.push(Fault::new("handle", format!("`{handle}` is not a handle"), "use 1 to 100 of a-z, 0-9 and hyphens"));
+        if !is_handle(handle) || handle.len() > CATEGORY_BYTES_MAX {
+            faults.push(Fault::new("handle", format!("`{handle}` is not a handle"), "use small letters, digits and hyphens, 100 bytes at most"));
         }
         if category.name.0.is_empty() {
             faults.push(Fault::new("name", "there is no name", "give a name in at least one language"));

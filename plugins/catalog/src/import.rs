@@ -1,15 +1,18 @@
-//! Imports: every row is read and checked first, and only if none has a fault
-//! is anything written. One unit of work, so a crash leaves nothing behind.
+//! Imports: every row is read and checked first, then what is right is written
+//! and what is not is told of with its line, or, where the operator wants all or
+//! nothing, nothing is written. One unit of work, so a crash leaves nothing behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use souk_sdk::commerce::stock_counts::{self, Count};
+use souk_sdk::table::Table;
 use souk_sdk::{clock, config};
 
-use crate::document::{Category, Fault, Product, Stored, Tree};
+use crate::document::{Category, Fault, Product, Status, Stored, Tree, is_sku};
 use crate::store::{self, Writer};
-use crate::table;
+use crate::{locations, table};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -17,9 +20,18 @@ pub enum Outcome {
     Created,
     Updated,
     Unchanged,
-    /// Left out on purpose, for instance a draft.
-    Skipped,
     Refused,
+}
+
+/// How the operator wants it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options<'a> {
+    pub dry_run: bool,
+    /// What is right goes in, whatever is refused beside it.
+    pub partial: bool,
+    /// Variants and pictures that the import does not name are taken out.
+    pub prune: bool,
+    pub encoding: Option<&'a str>,
 }
 
 /// What became of one row: a line of CSV, or an entry of a JSON list.
@@ -31,6 +43,9 @@ pub struct Row {
     pub outcome: Outcome,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
+    /// What was done otherwise than it is written, and what goes or stays.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -41,19 +56,29 @@ pub struct Report {
     pub created: u32,
     pub updated: u32,
     pub unchanged: u32,
-    pub skipped: u32,
     pub refused: u32,
     pub categories: Vec<Row>,
     pub products: Vec<Row>,
+    /// Of a table: the rows that were refused, as a file to put right and import.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rejects: Option<String>,
 }
 
 /// A product as a file has it, with what could not be read of it.
 pub struct Candidate {
     pub line: u64,
+    /// All of its lines.
+    pub lines: Vec<u64>,
     pub handle: String,
-    /// `Err`: it has faults already, or is skipped when there are none.
     pub product: Result<Product, Vec<Fault>>,
+    /// None leaves it.
+    pub status: Option<Status>,
+    pub counts: Vec<Count>,
+    pub notes: Vec<String>,
 }
+
+/// Sets counts of stock, or with `true` only says what would come of it.
+pub type SetStock = dyn Fn(&[Count], bool) -> Vec<stock_counts::Outcome>;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -64,7 +89,7 @@ struct Catalogue {
     products: Vec<Value>,
 }
 
-pub fn catalogue(input: &[u8], dry_run: bool) -> Result<Report, String> {
+pub fn catalogue(input: &[u8], options: Options) -> Result<Report, String> {
     let catalogue: Catalogue = serde_json::from_slice(input)
         .map_err(|error| format!("the input is not an object with `categories` and `products`: {error}"))?;
     let categories = catalogue.categories.into_iter().map(|value| typed::<Category>(value)).collect();
@@ -74,21 +99,45 @@ pub fn catalogue(input: &[u8], dry_run: bool) -> Result<Report, String> {
             for variant in value.get_mut("variants").and_then(Value::as_array_mut).into_iter().flatten() {
                 variant.as_object_mut().map(|variant| variant.remove("stock"));
             }
-            let (handle, product) = typed(value);
-            Candidate { line: place as u64 + 1, handle, product }
+            let status = value.as_object_mut().and_then(|product| product.remove("status")).map(serde_json::from_value);
+            let (handle, mut product) = typed(value);
+            if let Some(Err(error)) = &status {
+                product = Err(vec![Fault::new("status", error.to_string(), "use active, unlisted, draft or archived")]);
+            }
+            let line = place as u64 + 1;
+            Candidate { line, lines: vec![line], handle, product, status: status.and_then(Result::ok), counts: Vec::new(), notes: Vec::new() }
         })
         .collect();
-    Ok(apply(categories, products, dry_run))
+    Ok(apply(categories, products, options, &|_, _| Vec::new()))
 }
 
-/// A CSV table of products: see [`table`].
-pub fn products(input: &[u8], dry_run: bool) -> Result<Report, String> {
+/// A CSV table of products, see [`table`], or of their stock by location.
+pub fn products(input: &[u8], options: Options, stock: &SetStock) -> Result<Report, String> {
+    let table = Table::read(input, options.encoding).map_err(|error| error.to_string())?;
+    if locations::is_one(&table) {
+        return Ok(locations::import(&table, options, stock));
+    }
     let (shop, tree) = (config::shop(), store::tree());
     let shop = table::Shop { currency: &shop.currency, locales: &shop.locales };
-    let known = |handle: &str| store::stored(handle).map(|stored| stored.product);
-    let (categories, products) = table::read(input, &shop, |handle| tree.get(handle).is_some(), known)?;
-    let categories = categories.into_iter().map(|category| (category.handle.clone(), Ok(category))).collect();
-    Ok(apply(categories, products, dry_run))
+    let product = |handle: &str| store::stored(handle).map(|stored| stored.product);
+    let known = table::Known { categories: &tree, product: &product, owner: &store::owner_of };
+    let mut file = table::read(table, &shop, &known)?;
+    let candidates = std::mem::take(&mut file.products);
+    let lines: BTreeMap<u64, Vec<u64>> = candidates.iter().map(|candidate| (candidate.line, candidate.lines.clone())).collect();
+    // Not those of which every product is refused.
+    let used: BTreeSet<&String> = candidates.iter().filter_map(|candidate| candidate.product.as_ref().ok()).map(|product| &product.category).collect();
+    let categories = std::mem::take(&mut file.categories).into_iter().filter(|category| used.contains(&category.handle));
+    let categories = categories.map(|category| (category.handle.clone(), Ok(category))).collect();
+    let mut report = apply(categories, candidates, options, stock);
+    let mut reasons: BTreeMap<u64, String> = BTreeMap::new();
+    for row in report.products.iter().filter(|row| row.outcome == Outcome::Refused) {
+        let said = row.faults.iter().map(|fault| format!("{}: {}; {}", fault.field, fault.problem, fault.remedy)).collect::<Vec<_>>().join(" | ");
+        for (place, line) in lines.get(&row.line).into_iter().flatten().enumerate() {
+            reasons.insert(*line, if place == 0 { said.clone() } else { String::new() });
+        }
+    }
+    report.rejects = (!reasons.is_empty()).then(|| file.rejects(&reasons));
+    Ok(report)
 }
 
 fn typed<T: for<'a> Deserialize<'a>>(value: Value) -> (String, Result<T, Vec<Fault>>) {
@@ -99,125 +148,230 @@ fn typed<T: for<'a> Deserialize<'a>>(value: Value) -> (String, Result<T, Vec<Fau
     (handle, typed)
 }
 
-pub fn apply(categories: Vec<(String, Result<Category, Vec<Fault>>)>, products: Vec<Candidate>, dry_run: bool) -> Report {
+pub fn apply(categories: Vec<(String, Result<Category, Vec<Fault>>)>, products: Vec<Candidate>, options: Options, stock: &SetStock) -> Report {
     let before = store::tree();
-    let mut tree = before.clone();
-    let mut report = Report { dry_run, ..Report::default() };
+    let (rows, tree) = check_categories(&categories, &before);
+    let mut report = Report { dry_run: options.dry_run, categories: rows, ..Report::default() };
+    let (rows, writes) = check(products, &tree, options, stock);
+    report.products = rows;
+    report.count();
+    if options.dry_run || (report.refused > 0 && !options.partial) {
+        return report;
+    }
+    write(&report, before, tree, writes, stock);
+    report.applied = true;
+    report
+}
 
-    tree.extend(categories.iter().filter_map(|(_, category)| category.as_ref().ok()).cloned());
+/// The tree as it will be. A category that is refused is not in it, nor what would be below it.
+fn check_categories(categories: &[(String, Result<Category, Vec<Fault>>)], before: &Tree) -> (Vec<Row>, Tree) {
+    let mut faults: Vec<Vec<Fault>> = Vec::new();
     let mut seen = BTreeSet::new();
-    for (place, (handle, category)) in categories.iter().enumerate() {
-        let mut faults = category.as_ref().err().cloned().unwrap_or_else(|| tree.faults(handle));
+    for (handle, category) in categories {
+        let mut own = category.as_ref().err().cloned().unwrap_or_default();
         if !seen.insert(handle) {
-            faults.push(Fault::new("handle", "it occurs twice in this import", "remove one of them"));
+            own.push(Fault::new("handle", "it occurs twice in this import", "remove one of them"));
         }
+        faults.push(own);
+    }
+    let tree = loop {
+        let mut tree = before.clone();
+        tree.extend(categories.iter().zip(&faults).filter(|(_, faults)| faults.is_empty()).filter_map(|((_, category), _)| category.as_ref().ok()).cloned());
+        let mut refused = false;
+        for ((handle, _), faults) in categories.iter().zip(&mut faults).filter(|(_, faults)| faults.is_empty()) {
+            *faults = tree.faults(handle);
+            refused |= !faults.is_empty();
+        }
+        if !refused {
+            break tree;
+        }
+    };
+    let row = |(place, ((handle, _), faults)): (usize, (&(String, Result<Category, Vec<Fault>>), Vec<Fault>))| {
         let outcome = match (before.get(handle), faults.is_empty()) {
             (_, false) => Outcome::Refused,
             (None, _) => Outcome::Created,
             (old, _) if old == tree.get(handle) => Outcome::Unchanged,
             _ => Outcome::Updated,
         };
-        report.categories.push(Row { line: place as u64 + 1, handle: handle.clone(), outcome, faults });
-    }
-
-    let (rows, writes) = check(products, &tree);
-    report.products = rows;
-    report.count();
-    if dry_run || report.refused > 0 {
-        return report;
-    }
-    write(&report, before, tree, writes);
-    report.applied = true;
-    report
+        Row { line: place as u64 + 1, handle: handle.clone(), outcome, faults, notes: Vec::new() }
+    };
+    (categories.iter().zip(faults).enumerate().map(row).collect(), tree)
 }
 
-type Write = (Option<Stored>, Product);
+struct Write {
+    old: Option<Stored>,
+    product: Product,
+    status: Status,
+    counts: Vec<Count>,
+    changed: bool,
+}
 
-fn check(products: Vec<Candidate>, tree: &Tree) -> (Vec<Row>, Vec<Write>) {
+fn check(products: Vec<Candidate>, tree: &Tree, options: Options, stock: &SetStock) -> (Vec<Row>, Vec<Write>) {
     let now = jiff::Timestamp::from_millisecond(clock::now_ms() as i64).unwrap_or_default().to_string();
-    // Which of this import's products has a sku, and which skus it gives up.
-    let mut takes: BTreeMap<String, String> = BTreeMap::new();
+    // Which skus each of this import's products has: others it gives up.
     let imported: BTreeMap<String, BTreeSet<String>> = (products.iter())
         .filter_map(|candidate| candidate.product.as_ref().ok())
         .map(|product| (product.handle.clone(), product.variants.iter().map(|variant| variant.sku.clone()).collect()))
         .collect();
+    let mut takes: BTreeMap<String, String> = BTreeMap::new();
+    // Products that take a sku, with those that give it up.
+    let mut taken_from: Vec<(String, String)> = Vec::new();
     let mut seen = BTreeSet::new();
-    let (mut rows, mut writes) = (Vec::new(), Vec::new());
-    for Candidate { line, handle, product } in products {
-        let mut product = match product {
-            Ok(product) => product,
-            Err(faults) => {
-                let outcome = if faults.is_empty() { Outcome::Skipped } else { Outcome::Refused };
-                rows.push(Row { line, handle, outcome, faults });
-                continue;
-            }
+    let mut checked: Vec<(Row, Option<Write>)> = Vec::new();
+    for Candidate { line, handle, product, status, counts, mut notes, .. } in products {
+        let old = if crate::document::is_handle(&handle) { store::stored(&handle) } else { None };
+        let (product, mut faults) = match product {
+            Ok(product) => prepared(product, old.as_ref(), options.prune, &mut notes),
+            Err(faults) => (None, faults),
         };
-        product.normalise();
-        let mut faults = product.faults();
-        if !seen.insert(handle.clone()) {
+        if !seen.insert(handle.clone()) && !handle.is_empty() {
             faults.push(Fault::new("handle", "it occurs twice in this import", "remove one of them"));
         }
-        if tree.get(&product.category).is_none() {
-            let problem = format!("there is no category `{}`", product.category);
-            faults.push(Fault::new("category", problem, "import the category first, or name one that exists"));
+        let was = old.as_ref().map_or(Status::Active, |_| store::status(&handle));
+        let status = status.unwrap_or(was);
+        if status != was && old.is_some() {
+            notes.push(format!("{} before, {} now", was.name(), status.name()));
         }
-        for variant in product.variants.iter().filter(|variant| crate::document::is_sku(&variant.sku)) {
-            let other = takes.insert(variant.sku.clone(), handle.clone()).filter(|other| *other != handle).or_else(|| {
-                let owner = store::owner_of(&variant.sku).filter(|owner| *owner != handle)?;
-                // The owner may give it up in this very import.
-                imported.get(&owner).is_none_or(|skus| skus.contains(&variant.sku)).then_some(owner)
-            });
-            if let Some(other) = other {
-                let problem = format!("`{}` belongs to product `{other}`", variant.sku);
-                faults.push(Fault::new("sku", problem, "give this variant another sku"));
+        if status != Status::Active && status != was && !store::knows_statuses() {
+            let problem = format!("the documents of this shop have the first form, which cannot keep that a product is {}", status.name());
+            faults.push(Fault::new("status", problem, "run `souk plugin data migrate catalog`, which has them in the second form from then on"));
+        }
+        let mut hands: Vec<(String, String)> = Vec::new();
+        if let Some(product) = &product {
+            faults.extend(product.faults());
+            if tree.get(&product.category).is_none() {
+                let problem = format!("there is no category `{}`", product.category);
+                faults.push(Fault::new("category", problem, "import the category first, or name one that exists"));
+            }
+            for variant in product.variants.iter().filter(|variant| is_sku(&variant.sku)) {
+                let owner = store::owner_of(&variant.sku).filter(|owner| *owner != handle);
+                let gives_up = |owner: &String| imported.get(owner).is_some_and(|skus| !skus.contains(&variant.sku));
+                let here = takes.get(&variant.sku).filter(|other| **other != handle).cloned();
+                match here.or_else(|| owner.clone().filter(|owner| !gives_up(owner))) {
+                    Some(other) => faults.push(Fault::new("sku", format!("`{}` belongs to product `{other}`", variant.sku), "give this variant another sku")),
+                    None => hands.extend(owner.map(|owner| (handle.clone(), owner))),
+                }
             }
         }
-        if !faults.is_empty() {
-            rows.push(Row { line, handle, outcome: Outcome::Refused, faults });
+        let Some(mut product) = product.filter(|_| faults.is_empty()) else {
+            checked.push((Row { line, handle, outcome: Outcome::Refused, faults, notes }, None));
             continue;
-        }
-        let old = store::stored(&handle);
+        };
+        takes.extend(product.variants.iter().map(|variant| (variant.sku.clone(), handle.clone())));
+        taken_from.extend(hands);
         if product.created_at.is_empty() {
             product.created_at = old.as_ref().map_or_else(|| now.clone(), |old| old.product.created_at.clone());
         }
         let outcome = match &old {
             None => Outcome::Created,
-            Some(old) if old.product == product => Outcome::Unchanged,
+            Some(old) if old.product == product && status == was => Outcome::Unchanged,
             Some(_) => Outcome::Updated,
         };
-        if outcome != Outcome::Unchanged {
-            writes.push((old, product));
-        }
-        rows.push(Row { line, handle, outcome, faults });
+        let changed = outcome != Outcome::Unchanged;
+        checked.push((Row { line, handle, outcome, faults, notes }, Some(Write { old, product, status, counts, changed })));
     }
-    (rows, writes)
+    check_stock(&mut checked, stock);
+    check_hands(&mut checked, &taken_from);
+    let (rows, writes): (Vec<Row>, Vec<Option<Write>>) = checked.into_iter().unzip();
+    (rows, writes.into_iter().flatten().collect())
 }
 
-fn write(report: &Report, before: Tree, tree: Tree, writes: Vec<Write>) {
-    let changed: Vec<&Row> = report.categories.iter().filter(|row| row.outcome != Outcome::Unchanged).collect();
+/// As it will be stored, with what the shop has beside it.
+fn prepared(mut product: Product, old: Option<&Stored>, prune: bool, notes: &mut Vec<String>) -> (Option<Product>, Vec<Fault>) {
+    product.normalise();
+    let Some(old) = old else { return (Some(product), Vec::new()) };
+    let missing = product.missing_of(&old.product);
+    let named = |what: &str, all: &[String]| {
+        let few = all.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+        format!("{} {what} ({few}{})", all.len(), if all.len() > 5 { ", …" } else { "" })
+    };
+    let parts = [("variants", &missing.variants), ("pictures", &missing.images)];
+    for (what, all) in parts.into_iter().filter(|(_, all)| !all.is_empty()) {
+        notes.push(if prune { format!("{} go", named(what, all)) } else { format!("{} are not in the file and stay; --prune takes them out", named(what, all)) });
+    }
+    for variant in &product.variants {
+        let before = old.product.variants.iter().find(|before| before.sku != variant.sku && before.options == variant.options && product.options.len() == old.product.options.len());
+        if let Some(before) = before.filter(|before| !product.variants.iter().any(|other| other.sku == before.sku)) {
+            notes.push(format!("the sku `{}` becomes `{}`", before.sku, variant.sku));
+        }
+    }
+    if !prune {
+        if let Err(fault) = product.keep(&old.product, &missing) {
+            return (None, vec![fault]);
+        }
+        product.normalise();
+    }
+    (Some(product), Vec::new())
+}
+
+/// Stock that cannot be set keeps its product out: both come from the same rows.
+fn check_stock(checked: &mut [(Row, Option<Write>)], stock: &SetStock) {
+    let counts: Vec<Count> = checked.iter().filter_map(|(_, write)| write.as_ref()).flat_map(|write| write.counts.clone()).collect();
+    let mut outcomes = if counts.is_empty() { Vec::new() } else { stock(&counts, true) }.into_iter();
+    for (row, write) in checked {
+        let Some(planned) = write else { continue };
+        for count in &planned.counts {
+            match outcomes.next() {
+                Some(stock_counts::Outcome::Refused(refusal)) => {
+                    row.faults.push(Fault::new(format!("Inventory quantity of `{}`", count.sku), refusal.problem, refusal.remedy));
+                }
+                Some(stock_counts::Outcome::Changed) if row.outcome == Outcome::Unchanged => row.outcome = Outcome::Updated,
+                _ => {}
+            }
+        }
+        if !row.faults.is_empty() {
+            row.outcome = Outcome::Refused;
+            *write = None;
+        }
+    }
+}
+
+/// A sku changes hands only where both products go in.
+fn check_hands(checked: &mut [(Row, Option<Write>)], taken_from: &[(String, String)]) {
+    loop {
+        let refused: BTreeSet<String> = checked.iter().filter(|(row, _)| row.outcome == Outcome::Refused).map(|(row, _)| row.handle.clone()).collect();
+        let broken = checked.iter_mut().find_map(|(row, write)| {
+            let owner = taken_from.iter().find(|(taker, owner)| write.is_some() && *taker == row.handle && refused.contains(owner))?.1.clone();
+            Some((row, write, owner))
+        });
+        let Some((row, write, owner)) = broken else { return };
+        row.faults.push(Fault::new("sku", format!("one of its skus belongs to product `{owner}`, which is refused"), "put that one right first"));
+        row.outcome = Outcome::Refused;
+        *write = None;
+    }
+}
+
+fn write(report: &Report, before: Tree, tree: Tree, writes: Vec<Write>, stock: &SetStock) {
+    let counts: Vec<Count> = writes.iter().flat_map(|write| write.counts.clone()).collect();
+    if !counts.is_empty() {
+        // They were looked at in this unit: nothing has changed since.
+        stock(&counts, false);
+    }
+    let writes: Vec<Write> = writes.into_iter().filter(|write| write.changed).collect();
+    let changed: Vec<&Row> = report.categories.iter().filter(|row| matches!(row.outcome, Outcome::Created | Outcome::Updated)).collect();
     if changed.is_empty() && writes.is_empty() {
         return;
     }
     // Ranks and ancestors are part of what is derived from every product.
     let moved = !before.same_shape(&tree);
-    let written: BTreeSet<String> = writes.iter().map(|(_, product)| product.handle.clone()).collect();
+    let written: BTreeSet<String> = writes.iter().map(|write| write.product.handle.clone()).collect();
     let mut writer = Writer::new(before, tree.clone());
     for row in changed {
         if let Some(category) = tree.get(&row.handle) {
             writer.category(category);
         }
     }
-    for (old, product) in writes {
-        writer.product(old.as_ref(), product);
+    for Write { old, product, status, .. } in writes {
+        writer.product(old.as_ref(), product, status);
     }
     if moved {
         let mut last: Option<String> = None;
         loop {
-            let handles = store::handles(last.as_deref(), 1_000);
+            let handles = store::all_handles(last.as_deref(), 1_000);
             let Some(next) = handles.last().cloned() else { break };
             for handle in handles.iter().filter(|handle| !written.contains(*handle)) {
                 if let Some(old) = store::stored(handle) {
-                    writer.product(Some(&old), old.product.clone());
+                    writer.product(Some(&old), old.product.clone(), store::status(handle));
                 }
             }
             last = Some(next);
@@ -227,13 +381,12 @@ fn write(report: &Report, before: Tree, tree: Tree, writes: Vec<Write>) {
 }
 
 impl Report {
-    fn count(&mut self) {
+    pub fn count(&mut self) {
         for row in self.categories.iter().chain(&self.products) {
             let count = match row.outcome {
                 Outcome::Created => &mut self.created,
                 Outcome::Updated => &mut self.updated,
                 Outcome::Unchanged => &mut self.unchanged,
-                Outcome::Skipped => &mut self.skipped,
                 Outcome::Refused => &mut self.refused,
             };
             *count += 1;

@@ -1,18 +1,23 @@
 //! What the shop sells: exports `souk:commerce/catalog`, and the commands that
-//! import and export it. Knows no other plugin.
+//! import and export it. What a file of products says of stock goes to the
+//! inventory by `souk:commerce/stock-counts`; it knows no other plugin.
 
 mod document;
+mod html;
 mod import;
+mod locations;
+mod price;
 mod project;
 mod store;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use souk_sdk::commerce::catalog::{self, Category, Listing, Product, ProductSummary, Sellable, Sort};
+use souk_sdk::commerce::catalog::{self, Category, Identity, Listing, Product, ProductSummary, Sellable, Sort, Status};
+use souk_sdk::commerce::stock_counts;
 use souk_sdk::commerce::types::Page;
 use souk_sdk::config;
-use souk_sdk::host::command_handler;
+use souk_sdk::host::{command_handler, data_migrate};
 
 struct Catalog;
 
@@ -40,37 +45,58 @@ impl catalog::Guest for Catalog {
     fn handles(after: Option<String>, limit: u32) -> Vec<String> {
         store::handles(after.as_deref().filter(|after| document::is_handle(after)), limit)
     }
+
+    fn status_of(handle: String) -> Option<Status> {
+        store::status_of(&handle)
+    }
+
+    fn identities(skus: Vec<String>, locale: String) -> Vec<Option<Identity>> {
+        store::identities(&skus, &locale)
+    }
 }
 
 impl command_handler::Guest for Catalog {
     fn run(name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>, String> {
         let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
-        let dry_run = argument("dry-run").is_some_and(|value| value != "false");
+        let is_set = |wanted: &str| argument(wanted).is_some_and(|value| value != "false");
+        let options = import::Options { dry_run: is_set("dry-run"), partial: is_set("partial"), prune: is_set("prune"), encoding: argument("encoding") };
         match name.as_str() {
-            "import-catalogue" => answer(&import::catalogue(&input, dry_run)?),
-            "import-products" => answer(&import::products(&input, dry_run)?),
-            "export-products" => export(),
+            "import-catalogue" => answer(&import::catalogue(&input, options)?, options),
+            "import-products" => answer(&import::products(&input, options, &|counts, dry_run| stock_counts::set(counts, dry_run))?, options),
+            "export-products" => Ok(export()),
+            "set-price" => price::set(&arguments).map(String::into_bytes),
             other => Err(format!("catalog has no command `{other}`")),
         }
     }
 }
 
-fn export() -> Result<Vec<u8>, String> {
+impl data_migrate::Guest for Catalog {
+    /// The second form has statuses beside the same documents.
+    fn migrate(_: String) -> Result<Option<String>, String> {
+        if !store::knows_statuses() && store::has_statuses() {
+            return Err("there are products that are not active, which the version before would sell: make them active or delete them first".into());
+        }
+        Ok(None)
+    }
+}
+
+fn export() -> Vec<u8> {
     let shop = config::shop();
     let mut last: Option<String> = None;
     let pages = std::iter::from_fn(move || {
-        let handles = store::handles(last.as_deref(), 500);
+        let handles = store::all_handles(last.as_deref(), 500);
         last = handles.last().cloned();
         (!handles.is_empty()).then_some(handles)
     });
-    let products = pages.flatten().filter_map(|handle| store::stored(&handle)).map(|stored| stored.product);
-    table::write(products, &table::Shop { currency: &shop.currency, locales: &shop.locales }).map_err(|error| error.to_string())
+    let products = pages.flatten().filter_map(|handle| Some((store::stored(&handle)?.product, store::status(&handle))));
+    table::write(products, &table::Shop { currency: &shop.currency, locales: &shop.locales })
 }
 
-/// A refused import is an error, so that a script notices; its text is the report.
-fn answer(report: &import::Report) -> Result<Vec<u8>, String> {
+/// An import that changes nothing because of what is refused is an error, so
+/// that a script notices; its text is the report.
+fn answer(report: &import::Report, options: import::Options) -> Result<Vec<u8>, String> {
     let json = serde_json::to_string_pretty(report).map_err(|error| error.to_string())?;
-    if report.refused > 0 && !report.dry_run { Err(json) } else { Ok(json.into_bytes()) }
+    if report.refused > 0 && !options.dry_run && !options.partial { Err(json) } else { Ok(json.into_bytes()) }
 }
 
-souk_sdk::export!(Catalog: commerce::catalog, host::command_handler);
+souk_sdk::export!(Catalog: commerce::catalog, host::command_handler, host::data_migrate);

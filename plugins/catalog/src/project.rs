@@ -95,6 +95,16 @@ impl View<'_> {
         })
     }
 
+    pub fn identity(&self, product: &Product, sku: &str) -> Option<wit::Identity> {
+        let variant = product.variants.iter().find(|variant| variant.sku == sku)?;
+        Some(wit::Identity {
+            product: product.handle.clone(),
+            title: self.text(&product.name),
+            variant_title: self.variant_title(product, variant),
+            digest: product.digest_of(variant),
+        })
+    }
+
     pub fn category(&self, category: &crate::document::Category, product_count: u32) -> wit::Category {
         let name = self.text(&category.name);
         wit::Category {

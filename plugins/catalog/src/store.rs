@@ -4,9 +4,10 @@
 //! | collection | key | value |
 //! |---|---|---|
 //! | `products` | handle | the product in all languages, its revision |
+//! | `statuses` | handle | what it is other than active, since the second form of the documents |
 //! | `skus` | sku | handle of its product |
 //! | `pages`, `summaries` | locale`:`handle | the interface's answer |
-//! | `sellables` | locale`:`sku | the interface's answer |
+//! | `sellables`, `identities` | locale`:`sku | the interface's answer |
 //! | `categories` | handle | the category in all languages |
 //! | `navigation` | locale`:`number | up to 100 categories with counts |
 //! | `listing` | category`/`sort`/`value`/`handle | nothing |
@@ -18,9 +19,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use souk_sdk::commerce::catalog::{self as wit, Sort};
 use souk_sdk::storage::{self, Counter, ordered};
-use souk_sdk::{config, events, pages};
+use souk_sdk::{config, data, events, pages};
 
-use crate::document::{Category, Product, Stored, Tree, is_handle, is_sku, created_ms};
+use crate::document::{Category, Product, Status, Stored, Tree, created_ms, is_handle, is_sku};
 use crate::project::View;
 
 /// First byte of every document. Projections of another version are made anew
@@ -60,6 +61,36 @@ pub fn stored(handle: &str) -> Option<Stored> {
     Some(decode(&bytes).unwrap_or_else(|| panic!("product `{handle}` was written by another version of this plugin")))
 }
 
+pub fn status(handle: &str) -> Status {
+    read("statuses", handle).unwrap_or_default()
+}
+
+fn statuses(handles: &[String]) -> Vec<Status> {
+    let found = if handles.is_empty() { Vec::new() } else { must(storage::get_many("statuses", handles)) };
+    found.into_iter().map(|status| status.and_then(|bytes| decode(&bytes)).unwrap_or_default()).collect()
+}
+
+/// A version of this plugin before there were statuses would sell what is archived:
+/// none is written until documents have the form that it refuses.
+pub fn knows_statuses() -> bool {
+    must(data::form().map_err(|error| format!("{error:?}"))) >= 2
+}
+
+/// Whether any product has one.
+pub fn has_statuses() -> bool {
+    !must(storage::scan("statuses", &storage::after(None), 1, false)).is_empty()
+}
+
+pub fn status_of(handle: &str) -> Option<wit::Status> {
+    let known = is_handle(handle) && must(storage::get("products", handle)).is_some();
+    known.then(|| match status(handle) {
+        Status::Active => wit::Status::Active,
+        Status::Unlisted => wit::Status::Unlisted,
+        Status::Draft => wit::Status::Draft,
+        Status::Archived => wit::Status::Archived,
+    })
+}
+
 pub fn owner_of(sku: &str) -> Option<String> {
     must(storage::get("skus", sku)).map(|handle| String::from_utf8_lossy(&handle).into_owned())
 }
@@ -88,21 +119,28 @@ pub fn product(handle: &str, locale: &str) -> Option<wit::Product> {
     if let Some(page) = read("pages", &key(locale, handle)) {
         return Some(page);
     }
-    let stored = stored(handle)?;
+    let stored = stored(handle).filter(|_| status(handle).is_sold())?;
     Some(with_view(locale, |view| view.product(&stored)))
 }
 
 pub fn summaries(handles: &[String], locale: &str) -> Vec<Option<wit::ProductSummary>> {
     many("summaries", handles, locale, is_handle, |handle| {
-        let stored = stored(handle)?;
+        let stored = stored(handle).filter(|_| status(handle).is_listed())?;
         Some(with_view(locale, |view| view.summary(&stored.product)))
     })
 }
 
 pub fn sellables(skus: &[String], locale: &str) -> Vec<Option<wit::Sellable>> {
     many("sellables", skus, locale, is_sku, |sku| {
-        let stored = stored(&owner_of(sku)?)?;
+        let stored = stored(&owner_of(sku)?).filter(|stored| status(&stored.product.handle).is_sold())?;
         with_view(locale, |view| view.sellable(&stored.product, sku, &tree()))
+    })
+}
+
+pub fn identities(skus: &[String], locale: &str) -> Vec<Option<wit::Identity>> {
+    many("identities", skus, locale, is_sku, |sku| {
+        let stored = stored(&owner_of(sku)?)?;
+        with_view(locale, |view| view.identity(&stored.product, sku))
     })
 }
 
@@ -178,7 +216,22 @@ pub fn browse(category: Option<&str>, locale: &str, sort: Sort, offset: u32, lim
     wit::Listing { total, products: summaries(&handles, locale).into_iter().flatten().collect() }
 }
 
+/// Of those that are listed; empty after the last.
 pub fn handles(after: Option<&str>, limit: u32) -> Vec<String> {
+    let mut last = after.map(str::to_owned);
+    loop {
+        let all = all_handles(last.as_deref(), limit);
+        let Some(next) = all.last().cloned() else { return all };
+        let statuses = statuses(&all);
+        let listed: Vec<String> = all.into_iter().zip(statuses).filter(|(_, status)| status.is_listed()).map(|(handle, _)| handle).collect();
+        if !listed.is_empty() {
+            return listed;
+        }
+        last = Some(next);
+    }
+}
+
+pub fn all_handles(after: Option<&str>, limit: u32) -> Vec<String> {
     // The smallest of the collections keyed by handle would be best; products
     // are the one that is never missing.
     let entries = must(storage::scan("products", &storage::after(after), limit.min(SCAN_MAX), false));
@@ -216,38 +269,39 @@ impl Writer {
     }
 
     /// Adds or replaces a product. Whoever calls has checked it.
-    pub fn product(&mut self, old: Option<&Stored>, product: Product) {
+    pub fn product(&mut self, old: Option<&Stored>, product: Product, status: Status) {
         let handle = product.handle.clone();
         let mut locales = self.shop.locales.clone();
         locales.sort();
         let new = Stored { revision: old.map_or(1, |old| old.revision + 1), locales, product };
+        let was = self::status(&handle);
         if let Some(old) = old {
             self.drop_derived(old, &new);
         }
         put("products", &handle, &new);
+        match status {
+            _ if status == was => {}
+            Status::Active => must(storage::delete("statuses", &handle)),
+            status => put("statuses", &handle, &status),
+        }
         for variant in &new.product.variants {
             must(storage::put("skus", &variant.sku, handle.as_bytes()));
         }
         for locale in &new.locales {
-            let view = self.view(locale);
-            put("pages", &key(locale, &handle), &view.product(&new));
-            put("summaries", &key(locale, &handle), &view.summary(&new.product));
-            for variant in &new.product.variants {
-                if let Some(sellable) = view.sellable(&new.product, &variant.sku, &self.tree) {
-                    put("sellables", &key(locale, &variant.sku), &sellable);
-                }
-            }
+            self.project(&new, status, locale);
         }
-        let entries = listing_keys(&new.product, &self.tree);
-        let stale = old.map(|old| listing_keys(&old.product, &self.before)).unwrap_or_default();
+        let listed = |product: &Product, tree: &Tree, status: Status| if status.is_listed() { listing_keys(product, tree) } else { Vec::new() };
+        let entries = listed(&new.product, &self.tree, status);
+        let stale = old.map(|old| listed(&old.product, &self.before, was)).unwrap_or_default();
         for gone in stale.iter().filter(|entry| !entries.contains(entry)) {
             must(storage::delete("listing", gone));
         }
         for entry in entries.iter().filter(|entry| !stale.contains(entry)) {
             must(storage::put("listing", entry, b""));
         }
-        let chain_before = old.map(|old| groups(&old.product, &self.before)).unwrap_or_default();
-        let chain = groups(&new.product, &self.tree);
+        let counted = |product: &Product, tree: &Tree, status: Status| if status.is_listed() { groups(product, tree) } else { Vec::new() };
+        let chain_before = old.map(|old| counted(&old.product, &self.before, was)).unwrap_or_default();
+        let chain = counted(&new.product, &self.tree, status);
         for left in chain_before.iter().filter(|group| !chain.contains(group)) {
             must(MEMBERS.add(left, -1));
         }
@@ -260,6 +314,30 @@ impl Writer {
         must(events::publish_json("catalog.product-changed", &handle, &payload).map_err(|error| format!("{error:?}")));
     }
 
+    /// What is read in a locale, as far as the status lets it be seen.
+    fn project(&self, new: &Stored, status: Status, locale: &str) {
+        let view = self.view(locale);
+        let at = key(locale, &new.product.handle);
+        match status.is_sold() {
+            true => put("pages", &at, &view.product(new)),
+            false => must(storage::delete("pages", &at)),
+        }
+        match status.is_listed() {
+            true => put("summaries", &at, &view.summary(&new.product)),
+            false => must(storage::delete("summaries", &at)),
+        }
+        for variant in &new.product.variants {
+            let at = key(locale, &variant.sku);
+            match view.sellable(&new.product, &variant.sku, &self.tree).filter(|_| status.is_sold()) {
+                Some(sellable) => put("sellables", &at, &sellable),
+                None => must(storage::delete("sellables", &at)),
+            }
+            if let Some(identity) = view.identity(&new.product, &variant.sku) {
+                put("identities", &at, &identity);
+            }
+        }
+    }
+
     fn drop_derived(&self, old: &Stored, new: &Stored) {
         let kept = |sku: &str| new.product.variants.iter().any(|variant| variant.sku == sku);
         let gone: Vec<&str> = old.product.variants.iter().map(|it| it.sku.as_str()).filter(|sku| !kept(sku)).collect();
@@ -268,7 +346,7 @@ impl Writer {
             if owner_of(sku).is_some_and(|owner| owner == old.product.handle) {
                 must(storage::delete("skus", sku));
                 for locale in &old.locales {
-                    must(storage::delete("sellables", &key(locale, sku)));
+                    drop_of_sku(locale, sku);
                 }
             }
         }
@@ -276,7 +354,7 @@ impl Writer {
             must(storage::delete("pages", &key(locale, &old.product.handle)));
             must(storage::delete("summaries", &key(locale, &old.product.handle)));
             for variant in &old.product.variants {
-                must(storage::delete("sellables", &key(locale, &variant.sku)));
+                drop_of_sku(locale, &variant.sku);
             }
         }
     }
@@ -301,6 +379,12 @@ impl Writer {
     fn view<'a>(&'a self, locale: &'a str) -> View<'a> {
         let default_locale = self.shop.locales.first().map_or("en", String::as_str);
         View { locale, default_locale, currency: &self.shop.currency }
+    }
+}
+
+fn drop_of_sku(locale: &str, sku: &str) {
+    for collection in ["sellables", "identities"] {
+        must(storage::delete(collection, &key(locale, sku)));
     }
 }
 

@@ -2,24 +2,36 @@
 //! headers, and our own, which is the newer one with a column for the category
 //! and one for each further language (`Title [en]`). A product is the rows of
 //! its handle; what a file has no column for stays as it is. Pure.
+//!
+//! A variant is known by its sku; one without a sku by its option values. Where
+//! a product stands in the file says nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use csv::StringRecord;
-use souk_sdk::money::Money;
+use souk_sdk::commerce::stock_counts::{Count, Policy};
+use souk_sdk::money::{Money, exponent};
+use souk_sdk::table::{self, Row, Table, guarded};
 
-use crate::document::{Category, Fault, OptionValue, Product, ProductOption, Text, Variant, is_handle};
+use crate::document::{
+    Category, Fault, OptionValue, Product, ProductOption, Status, Text, Tree, Variant, category_of, handle_of, is_handle, sku_beside, sku_of, sku_of_variant, words,
+};
+use crate::html;
 use crate::import::Candidate;
 
 /// Where products go of which a file says no category.
 const OTHER: &str = "other";
 const OPTIONS_MAX: usize = 3;
+/// What the file of rejected rows says beside what it was given.
+const REASON: &str = "Why it was rejected";
 
 /// Names are compared without regard to case, the newer ones first: they are
 /// the ones that are written.
 const HANDLE: &[&str] = &["URL handle", "Handle"];
 const TITLE: &[&str] = &["Title"];
 const SUBTITLE: &[&str] = &["Subtitle"];
+/// Our own is text as it is …
+const PLAIN_DESCRIPTION: &[&str] = &["Description (text)"];
+/// … Shopify's is HTML.
 const DESCRIPTION: &[&str] = &["Description", "Body (HTML)"];
 const VENDOR: &[&str] = &["Vendor"];
 const CATEGORY: &[&str] = &["Category"];
@@ -33,6 +45,11 @@ const COMPARE_AT: &[&str] = &["Compare-at price", "Variant Compare At Price"];
 const WEIGHT: &[&str] = &["Weight value (grams)", "Variant Grams"];
 const BARCODE: &[&str] = &["Barcode", "Variant Barcode"];
 const IMAGE: &[&str] = &["Product image URL", "Image Src"];
+const IMAGE_POSITION: &[&str] = &["Image position", "Product image position"];
+const VARIANT_IMAGE: &[&str] = &["Variant image URL", "Variant Image"];
+const QUANTITY: &[&str] = &["Inventory quantity", "Variant Inventory Qty", "Stock", "Quantity"];
+const TRACKER: &[&str] = &["Inventory tracker", "Variant Inventory Tracker"];
+const POLICY: &[&str] = &["Continue selling when out of stock", "Variant Inventory Policy"];
 
 pub struct Shop<'a> {
     pub currency: &'a str,
@@ -40,15 +57,35 @@ pub struct Shop<'a> {
     pub locales: &'a [String],
 }
 
-struct Columns(Vec<String>);
+/// What the shop has already.
+pub struct Known<'a> {
+    pub categories: &'a Tree,
+    pub product: &'a dyn Fn(&str) -> Option<Product>,
+    /// The product that has a sku.
+    pub owner: &'a dyn Fn(&str) -> Option<String>,
+}
 
-impl Columns {
-    fn find(&self, names: &[&str]) -> Option<usize> {
-        names.iter().find_map(|name| self.0.iter().position(|column| column.eq_ignore_ascii_case(name)))
+/// What a file asks for.
+pub struct File {
+    table: Table,
+    /// Those that it needs and the shop has not.
+    pub categories: Vec<Category>,
+    pub products: Vec<Candidate>,
+}
+
+struct Columns<'t>(&'t Table);
+
+impl Columns<'_> {
+    fn has(&self, names: &[&str]) -> bool {
+        self.0.find(names).is_some()
     }
 
     fn cell<'r>(&self, row: &'r Row, names: &[&str]) -> Option<&'r str> {
-        self.find(names).map(|place| row.cell(place))
+        self.0.find(names).map(|place| row.cell(place))
+    }
+
+    fn filled<'r>(&self, row: &'r Row, names: &[&str]) -> Option<&'r str> {
+        self.cell(row, names).filter(|cell| !cell.is_empty())
     }
 
     /// Texts of a column and of its further languages; those without a column are kept.
@@ -59,7 +96,7 @@ impl Columns {
             let plain = if place == 0 { self.cell(row, names) } else { None };
             let cell = self.cell(row, &in_language.iter().map(String::as_str).collect::<Vec<_>>()).or(plain);
             if let Some(cell) = cell {
-                text.0.insert(locale.clone(), without_markup(cell));
+                text.0.insert(locale.clone(), cell.to_owned());
             }
         }
         text.0.retain(|_, text| !text.is_empty());
@@ -67,189 +104,261 @@ impl Columns {
     }
 }
 
-struct Row {
-    line: u64,
-    record: StringRecord,
-}
-
-impl Row {
-    fn cell(&self, place: usize) -> &str {
-        plain(self.record.get(place).unwrap_or_default().trim())
-    }
-}
-
 fn localized(name: &str, locale: &str) -> String {
     format!("{name} [{locale}]")
 }
 
-/// A cell that would start a formula is written with an apostrophe before it.
-fn plain(cell: &str) -> &str {
-    match cell.strip_prefix('\'') {
-        Some(rest) if rest.starts_with(['=', '+', '-', '@', '\t', '\r']) => rest,
-        _ => cell,
+fn of_option(number: usize, what: &str) -> String {
+    format!("Option{number} {what}")
+}
+
+/// A product's rows.
+struct Group<'t> {
+    handle: String,
+    /// As it is written.
+    written: String,
+    rows: Vec<&'t Row>,
+}
+
+pub fn read(table: Table, shop: &Shop, known: &Known) -> Result<File, String> {
+    let columns = Columns(&table);
+    if !columns.has(HANDLE) && !columns.has(TITLE) {
+        let problem = "there is no column `URL handle` (or `Handle`), and none `Title`: is this the header?";
+        return Err(format!("line {}: {problem}", table.line));
     }
+    let mut reader = Reader { shop, known, columns: &columns, categories: BTreeMap::new(), claimed: BTreeMap::new() };
+    let products = groups(&table, &columns).into_iter().map(|group| reader.candidate(&group)).collect();
+    let categories = reader.categories.into_values().collect();
+    Ok(File { categories, products, table })
 }
 
-fn guarded(cell: &str) -> String {
-    if cell.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{cell}") } else { cell.to_owned() }
-}
-
-/// Shopify's descriptions are HTML, ours are paragraphs of text.
-fn without_markup(cell: &str) -> String {
-    if cell.contains("</") || cell.contains("<br") { nanohtml2text::html2text(cell).replace("\r\n", "\n").trim().to_owned() } else { cell.to_owned() }
-}
-
-/// Lower-case words joined by hyphens.
-fn slug(text: &str) -> String {
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    words.map(str::to_ascii_lowercase).collect::<Vec<_>>().join("-")
-}
-
-/// What a file asks for: categories that it needs, and products. `known` gives
-/// a product as it is stored.
-pub fn read(input: &[u8], shop: &Shop, has_category: impl Fn(&str) -> bool, known: impl Fn(&str) -> Option<Product>) -> Result<(Vec<Category>, Vec<Candidate>), String> {
-    let input = input.strip_prefix(b"\xef\xbb\xbf").unwrap_or(input);
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
-    let columns = Columns(reader.headers().map_err(|error| unreadable(&error))?.iter().map(|name| name.trim().to_owned()).collect());
-    let handle = columns.find(HANDLE).ok_or("line 1: there is no column `URL handle` (or `Handle`): is the first line the header?")?;
-    columns.find(PRICE).ok_or("line 1: there is no column `Price` (or `Variant Price`)")?;
-
-    let mut products: Vec<(String, Vec<Row>)> = Vec::new();
+fn groups<'t>(table: &'t Table, columns: &Columns) -> Vec<Group<'t>> {
+    let mut groups: Vec<Group> = Vec::new();
     let mut places: BTreeMap<String, usize> = BTreeMap::new();
-    for record in reader.records() {
-        let record = record.map_err(|error| unreadable(&error))?;
-        let row = Row { line: record.position().map_or(0, csv::Position::line), record };
-        let handle = row.cell(handle).to_owned();
-        let place = *places.entry(handle.clone()).or_insert(products.len());
-        match products.get_mut(place) {
-            Some((_, rows)) => rows.push(row),
-            None => products.push((handle, vec![row])),
+    let named = columns.has(HANDLE);
+    for row in &table.rows {
+        let written = columns.cell(row, HANDLE).unwrap_or_default();
+        let handle = match (written, columns.cell(row, TITLE).unwrap_or_default()) {
+            ("", "") if !named => groups.last().map_or_else(String::new, |group| group.handle.clone()),
+            ("", "") => String::new(),
+            // Systems that need no handle make it of the title.
+            ("", title) => handle_of(&words(title)),
+            (written, _) => handle_of(written),
+        };
+        // Rows that belong to nothing are looked at one by one.
+        let place = if handle.is_empty() { groups.len() } else { *places.entry(handle.clone()).or_insert(groups.len()) };
+        match groups.get_mut(place) {
+            Some(group) => group.rows.push(row),
+            None => groups.push(Group { handle, written: written.to_owned(), rows: vec![row] }),
         }
     }
-
-    let mut categories: BTreeMap<String, Category> = BTreeMap::new();
-    let candidates = products.into_iter().map(|(handle, rows)| {
-        let line = rows.first().map_or(0, |row| row.line);
-        let old = if is_handle(&handle) { known(&handle) } else { None };
-        let product = product(&handle, &rows, &columns, shop, old, &has_category, &mut categories);
-        Candidate { line, handle, product }
-    });
-    let candidates = candidates.collect();
-    Ok((categories.into_values().collect(), candidates))
+    groups
 }
 
-fn product(
-    handle: &str,
-    rows: &[Row],
-    columns: &Columns,
-    shop: &Shop,
-    old: Option<Product>,
-    has_category: &impl Fn(&str) -> bool,
-    categories: &mut BTreeMap<String, Category>,
-) -> Result<Product, Vec<Fault>> {
-    let mut faults = Vec::new();
-    let Some(first) = rows.first() else { return Err(faults) };
-    let status = columns.cell(first, STATUS).unwrap_or_default();
-    let published = columns.cell(first, PUBLISHED).unwrap_or_default();
-    if ["draft", "archived"].iter().any(|word| status.eq_ignore_ascii_case(word)) || published.eq_ignore_ascii_case("false") {
-        // No faults: skipped.
-        return Err(faults);
-    }
-    let mut product = old.clone().unwrap_or_else(|| Product {
-        handle: handle.into(),
-        category: String::new(),
-        name: Text::default(),
-        subtitle: Text::default(),
-        description: Text::default(),
-        brand: String::new(),
-        tags: Vec::new(),
-        attributes: Vec::new(),
-        options: Vec::new(),
-        variants: Vec::new(),
-        images: Vec::new(),
-        tax_class: crate::document::DEFAULT_TAX_CLASS.into(),
-        position: 0,
-        created_at: String::new(),
-    });
-    product.name = columns.text(first, TITLE, shop, &product.name);
-    product.subtitle = columns.text(first, SUBTITLE, shop, &product.subtitle);
-    product.description = columns.text(first, DESCRIPTION, shop, &product.description);
-    if let Some(vendor) = columns.cell(first, VENDOR) {
-        product.brand = vendor.into();
-    }
-    if let Some(tags) = columns.cell(first, TAGS) {
-        product.tags = tags.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect();
-    }
-    let images: Vec<String> = rows.iter().filter_map(|row| columns.cell(row, IMAGE)).filter(|image| !image.is_empty()).map(|image| image.trim_start_matches("/media/").to_owned()).collect();
-    if columns.find(IMAGE).is_some() {
-        product.images = images;
-    }
-    product.category = category(first, columns, shop, &product.category, has_category, categories);
-    read_variants(&mut product, rows, columns, shop, old.as_ref(), &mut faults);
-    if faults.is_empty() { Ok(product) } else { Err(faults) }
+struct Reader<'a, 't> {
+    shop: &'a Shop<'a>,
+    known: &'a Known<'a>,
+    columns: &'a Columns<'t>,
+    /// New ones, by handle.
+    categories: BTreeMap<String, Category>,
+    /// Skus of this file, with the product that has each.
+    claimed: BTreeMap<String, String>,
 }
 
-/// Our own column, else Shopify's type, which becomes a category of its own.
-fn category(row: &Row, columns: &Columns, shop: &Shop, kept: &str, has_category: &impl Fn(&str) -> bool, categories: &mut BTreeMap<String, Category>) -> String {
-    if let Some(handle) = columns.cell(row, CATEGORY).filter(|handle| !handle.is_empty()) {
-        return handle.into();
-    }
-    let kind = columns.cell(row, TYPE).unwrap_or_default();
-    if kind.is_empty() && !kept.is_empty() {
-        return kept.into();
-    }
-    let (handle, names) = match slug(kind) {
-        slug if slug.is_empty() && kind.is_empty() => (OTHER.to_owned(), Vec::from([("en", "Other"), ("zh-CN", "其他")])),
-        // Words that have no letters a to z.
-        slug if slug.is_empty() => (OTHER.to_owned(), Vec::from([("en", kind), ("zh-CN", kind)])),
-        slug => (slug, shop.locales.first().map(|locale| (locale.as_str(), kind)).into_iter().collect()),
-    };
-    if !has_category(&handle) {
-        let name = Text(names.into_iter().map(|(locale, name)| (locale.to_owned(), name.to_owned())).collect());
-        categories.entry(handle.clone()).or_insert(Category { handle: handle.clone(), parent: None, name, description: Text::default(), position: 1_000 });
-    }
-    handle
-}
-
-fn read_variants(product: &mut Product, rows: &[Row], columns: &Columns, shop: &Shop, old: Option<&Product>, faults: &mut Vec<Fault>) {
-    let Some(first) = rows.first() else { return };
-    let mut options: Vec<(usize, ProductOption)> = Vec::new();
-    for number in 1..=OPTIONS_MAX {
-        let name_column = format!("Option{number} name");
-        let known = old.and_then(|old| old.options.get(number - 1));
-        let name = columns.text(first, &[&name_column], shop, known.map_or(&Text::default(), |option| &option.name));
-        // Shopify's way of saying that there is only one variant.
-        let is_stand_in = name.0.values().any(|name| name == "Title") && rows.iter().any(|row| columns.cell(row, &[&format!("Option{number} value")]) == Some("Default Title"));
-        if columns.cell(first, &[&name_column]).is_some_and(|name| !name.is_empty()) && !is_stand_in {
-            options.push((number, ProductOption { name, values: known.map(|option| option.values.clone()).unwrap_or_default() }));
+impl Reader<'_, '_> {
+    fn candidate(&mut self, group: &Group) -> Candidate {
+        let lines: Vec<u64> = group.rows.iter().map(|row| row.line).collect();
+        let mut candidate = Candidate {
+            line: lines.first().copied().unwrap_or_default(),
+            lines,
+            handle: group.handle.clone(),
+            product: Err(Vec::new()),
+            status: None,
+            counts: Vec::new(),
+            notes: Vec::new(),
+        };
+        if group.handle.is_empty() {
+            candidate.product = Err(vec![Fault::new("URL handle", "the row names no product", "give it the handle or the title of one")]);
+            return candidate;
         }
-    }
-    let mut variants: Vec<Variant> = Vec::new();
-    let mut number = 0;
-    for row in rows {
-        let cell = |names: &[&str]| columns.cell(row, names).unwrap_or_default();
-        let (sku, price) = (cell(SKU), cell(PRICE));
-        if sku.is_empty() && price.is_empty() && cell(&["Option1 value"]).is_empty() {
-            // It has only another picture.
-            continue;
+        if !group.written.is_empty() && group.written != group.handle {
+            candidate.notes.push(format!("`{:.60}` becomes `{}`, which is its address here", group.written, group.handle));
         }
-        number += 1;
-        let mut fault = |field: &str, problem: String, remedy: &str| faults.push(Fault::new(format!("line {}: {field}", row.line), problem, remedy));
-        // The inventory names variants without a sku in the same way.
-        let sku = if sku.is_empty() { format!("{}-{number}", product.handle.to_ascii_uppercase()) } else { sku.to_owned() };
-        let known = old.and_then(|old| old.variants.iter().find(|variant| variant.sku == sku));
-        let mut money = |field: &str, text: &str| match Money::from_decimal(text, shop.currency) {
-            Ok(money) if money.amount >= 0 => Some(money.amount),
-            _ => {
-                fault(field, format!("`{text}` is not an amount of {}", shop.currency), "write it like 12.50, without a symbol");
-                None
+        let mut faults = Vec::new();
+        let product = self.product(group, &mut candidate, &mut faults);
+        candidate.product = if faults.is_empty() { Ok(product) } else { Err(faults) };
+        candidate
+    }
+
+    fn product(&mut self, group: &Group, candidate: &mut Candidate, faults: &mut Vec<Fault>) -> Product {
+        let old = if is_handle(&group.handle) { (self.known.product)(&group.handle) } else { None };
+        let mut product = old.clone().unwrap_or_else(|| Product::new(&group.handle));
+        let (columns, shop) = (self.columns, self.shop);
+        let Some(first) = group.rows.first() else { return product };
+        candidate.status = status(first, columns).unwrap_or_else(|fault| {
+            faults.push(fault);
+            None
+        });
+        product.name = columns.text(first, TITLE, shop, &product.name);
+        product.subtitle = columns.text(first, SUBTITLE, shop, &product.subtitle);
+        product.description = description(first, columns, shop, &product.description);
+        if let Some(vendor) = columns.cell(first, VENDOR) {
+            product.brand = vendor.into();
+        }
+        if let Some(tags) = columns.cell(first, TAGS) {
+            product.tags = tags.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect();
+        }
+        let images = images(group, columns);
+        if !images.is_empty() {
+            product.images = images;
+        }
+        product.category = self.category(first, &product.category);
+        self.variants(&mut product, group, old.as_ref(), candidate, faults);
+        product
+    }
+
+    /// Our own column, else Shopify's type, which becomes a category of its own.
+    fn category(&mut self, row: &Row, kept: &str) -> String {
+        let name_of = |category: &Category, name: &str| category.name.0.values().any(|known| known.eq_ignore_ascii_case(name));
+        let known = |name: &str| {
+            let handle = self.known.categories.get(name).map(|category| category.handle.clone());
+            handle.or_else(|| self.known.categories.in_order().into_iter().find(|category| name_of(category, name)).map(|category| category.handle.clone()))
+        };
+        if let Some(named) = self.columns.filled(row, CATEGORY) {
+            return known(named).unwrap_or_else(|| named.into());
+        }
+        let kind = self.columns.cell(row, TYPE).unwrap_or_default();
+        if kind.is_empty() && !kept.is_empty() {
+            return kept.into();
+        }
+        let (handle, names) = match kind {
+            "" => (OTHER.to_owned(), Vec::from([("en", "Other"), ("zh-CN", "其他")])),
+            kind => {
+                if let Some(handle) = known(kind) {
+                    return handle;
+                }
+                (category_of(kind), self.shop.locales.first().map(|locale| (locale.as_str(), kind)).into_iter().collect())
             }
         };
-        let price = if price.is_empty() { known.map_or(Some(0), |known| Some(known.price)) } else { money("Price", price) };
+        if self.known.categories.get(&handle).is_none() {
+            let name = Text(names.into_iter().map(|(locale, name)| (locale.to_owned(), name.to_owned())).collect());
+            self.categories.entry(handle.clone()).or_insert(Category { handle: handle.clone(), parent: None, name, description: Text::default(), position: 1_000 });
+        }
+        handle
+    }
+
+    fn variants(&mut self, product: &mut Product, group: &Group, old: Option<&Product>, candidate: &mut Candidate, faults: &mut Vec<Fault>) {
+        let columns = self.columns;
+        let has_options = old.is_some_and(|old| !old.options.is_empty());
+        let speaks_of_options = if has_options { group.rows.iter().any(|row| has_values(row, columns)) } else { columns.has(&[&of_option(1, "value")]) };
+        let mut options = if speaks_of_options { self.options(group, old) } else { old.map(|old| old.options.iter().cloned().enumerate().collect()).unwrap_or_default() };
+        let rows: Vec<&Row> = (group.rows.iter().enumerate()).filter(|(place, row)| is_variant(row, columns) || (*place == 0 && old.is_none())).map(|(_, row)| *row).collect();
+        if rows.is_empty() {
+            // Nothing is said of variants.
+            return;
+        }
+        let handle = product.handle.clone();
+        let chosen: Vec<Vec<String>> = rows.iter().map(|row| options.iter_mut().filter(|_| speaks_of_options).map(|(number, option)| value_id(option, *number, row, columns, self.shop)).collect()).collect();
+        let typed: Vec<ProductOption> = options.into_iter().map(|(_, option)| option).collect();
+        // As two systems would compare them: by what a person reads.
+        let default = self.shop.locales.first().map_or("", String::as_str);
+        let values: Vec<Vec<String>> = chosen.iter().map(|ids| names(&typed, ids, default)).collect();
+        let of_values = |values: &[String]| {
+            let comparable = old.filter(|old| speaks_of_options || old.options.is_empty());
+            comparable.and_then(|old| old.variants.iter().find(|variant| names(&old.options, &variant.options, default) == *values))
+        };
+        let written: Vec<String> = rows.iter().map(|row| columns.filled(row, SKU).map_or_else(String::new, sku_of)).collect();
+        let skus = self.skus(&handle, &written, &values, old, &of_values);
+
+        let mut variants: Vec<Variant> = Vec::new();
+        for (place, (row, chosen)) in rows.iter().zip(chosen).enumerate() {
+            let sku = skus[place].clone();
+            if let Some(told) = columns.filled(row, SKU).filter(|told| *told != sku) {
+                candidate.notes.push(format!("line {}: the sku `{told:.60}` cannot be one here, or is another variant's: this one has `{sku}`", row.line));
+            }
+            let known = old.and_then(|old| old.variants.iter().find(|variant| variant.sku == sku)).or_else(|| of_values(&values[place]));
+            if !speaks_of_options && known.is_none() && !typed.is_empty() {
+                let problem = format!("the product has no variant `{sku}`, and the file has no columns for options");
+                faults.push(fault(row, "SKU", problem, "add the columns Option1 name and Option1 value"));
+            }
+            self.claimed.insert(sku.clone(), handle.clone());
+            candidate.counts.extend(count(row, columns, &sku, faults));
+            let options = if speaks_of_options { chosen } else { known.map(|known| known.options.clone()).unwrap_or_default() };
+            variants.push(Variant { sku, options, ..self.variant(row, known, faults) });
+        }
+        product.options = typed;
+        product.variants = variants;
+    }
+
+    /// The sku of each row: what its variant has already, what is written, or one
+    /// made of what the variant is.
+    fn skus<'o>(&self, handle: &str, written: &[String], values: &[Vec<String>], old: Option<&'o Product>, of_values: &impl Fn(&[String]) -> Option<&'o Variant>) -> Vec<String> {
+        let beside = |sku: &str, values: &[String]| sku_beside(sku, handle, &values.iter().map(String::as_str).collect::<Vec<_>>());
+        // Those that are surely meant come first: the same values, and no other sku.
+        let same = |(written, values): (&String, &Vec<String>)| {
+            let known = of_values(values)?;
+            (written.is_empty() || *written == known.sku || beside(written, values) == known.sku).then(|| known.sku.clone())
+        };
+        let mut skus: Vec<Option<String>> = written.iter().zip(values).map(same).collect();
+        for (place, written) in written.iter().enumerate().filter(|(_, written)| !written.is_empty()) {
+            // A value got another name.
+            let is_known = old.is_some_and(|old| old.variants.iter().any(|variant| variant.sku == *written));
+            if skus[place].is_none() && is_known && !skus.iter().flatten().any(|sku| sku == written) {
+                skus[place] = Some(written.clone());
+            }
+        }
+        for place in 0..skus.len() {
+            if skus[place].is_some() {
+                continue;
+            }
+            let own: Vec<&str> = values[place].iter().map(String::as_str).collect();
+            let wanted = if written[place].is_empty() { sku_of_variant(handle, &own) } else { written[place].clone() };
+            let is_taken = skus.iter().flatten().any(|sku| *sku == wanted)
+                || self.claimed.get(&wanted).is_some_and(|owner| owner != handle)
+                || (self.known.owner)(&wanted).is_some_and(|owner| owner != handle);
+            skus[place] = Some(if is_taken { beside(&wanted, &values[place]) } else { wanted });
+        }
+        skus.into_iter().flatten().collect()
+    }
+
+    fn options(&self, group: &Group, old: Option<&Product>) -> Vec<(usize, ProductOption)> {
+        let Some(first) = group.rows.first() else { return Vec::new() };
+        let mut options = Vec::new();
+        for number in 1..=OPTIONS_MAX {
+            let (name_column, value_column) = (of_option(number, "name"), of_option(number, "value"));
+            let known = old.and_then(|old| old.options.get(number - 1));
+            let name = self.columns.text(first, &[&name_column], self.shop, known.map_or(&Text::default(), |option| &option.name));
+            // Shopify's way of saying that there is only one variant.
+            let is_stand_in = name.0.values().any(|name| name == "Title") && group.rows.iter().any(|row| self.columns.cell(row, &[&value_column]) == Some("Default Title"));
+            let is_named = !self.columns.text(first, &[&name_column], self.shop, &Text::default()).0.is_empty();
+            if is_named && !is_stand_in {
+                options.push((number, ProductOption { name, values: known.map(|option| option.values.clone()).unwrap_or_default() }));
+            }
+        }
+        options
+    }
+
+    /// All of a variant but its sku and its options.
+    fn variant(&self, row: &Row, known: Option<&Variant>, faults: &mut Vec<Fault>) -> Variant {
+        let columns = self.columns;
+        let mut money = |field: &str, text: &str| amount(text, self.shop.currency).unwrap_or_else(|| {
+            let problem = format!("`{text:.60}` is not an amount of {}", self.shop.currency);
+            faults.push(fault(row, field, problem, "write it like 12.50, without a symbol"));
+            0
+        });
         let compare_at_price = match columns.cell(row, COMPARE_AT) {
             Some("") => None,
-            Some(text) => money("Compare-at price", text),
+            // Nothing was ever reduced from nothing.
+            Some(text) => Some(money("Compare-at price", text)).filter(|amount| *amount > 0),
             None => known.and_then(|known| known.compare_at_price),
+        };
+        let price = match (columns.filled(row, PRICE), known) {
+            (Some(text), _) => money("Price", text),
+            (None, Some(known)) => known.price,
+            (None, None) => {
+                faults.push(fault(row, "Price", "there is no price".into(), "write one; 0 makes it a gift"));
+                0
+            }
         };
         let weight_g = match columns.cell(row, WEIGHT) {
             Some("") => 0,
@@ -257,34 +366,151 @@ fn read_variants(product: &mut Product, rows: &[Row], columns: &Columns, shop: &
                 // As a spreadsheet writes whole grams.
                 Ok(grams) if (0.0..=1e9).contains(&grams) => grams.round() as u32,
                 _ => {
-                    fault("Weight value (grams)", format!("`{text}` is not a weight"), "give grams from 0 to 10^9");
+                    faults.push(fault(row, "Weight value (grams)", format!("`{text:.60}` is not a weight"), "give grams from 0 to 10^9"));
                     0
                 }
             },
             None => known.map_or(0, |known| known.weight_g),
         };
         let barcode = match columns.cell(row, BARCODE) {
+            Some(code) if is_rounded(code) => {
+                let problem = format!("`{code:.60}` is what a spreadsheet made of a number: its last digits are lost");
+                faults.push(fault(row, "Barcode", problem, "write the whole code, as text"));
+                None
+            }
             Some(code) => Some(code.to_owned()).filter(|code| !code.is_empty()),
             None => known.and_then(|known| known.barcode.clone()),
         };
-        let chosen = options.iter_mut().map(|(place, option)| value_id(option, *place, row, columns, shop)).collect();
-        variants.push(Variant { sku, options: chosen, price: price.unwrap_or_default(), compare_at_price, weight_g, barcode });
+        Variant { sku: String::new(), options: Vec::new(), price, compare_at_price, weight_g, barcode }
     }
-    product.options = options.into_iter().map(|(_, option)| option).collect();
-    product.variants = variants;
+}
+
+/// What a person calls the values of a variant.
+fn names(options: &[ProductOption], ids: &[String], locale: &str) -> Vec<String> {
+    let name = |(option, id): (&ProductOption, &String)| {
+        let value = option.values.iter().find(|value| value.id == *id);
+        value.map_or_else(|| id.clone(), |value| value.name.pick(locale, locale).to_owned())
+    };
+    options.iter().zip(ids).map(name).collect()
+}
+
+fn fault(row: &Row, field: &str, problem: String, remedy: &str) -> Fault {
+    Fault::new(format!("line {}: {field}", row.line), problem, remedy)
+}
+
+fn has_values(row: &Row, columns: &Columns) -> bool {
+    (1..=OPTIONS_MAX).any(|number| columns.filled(row, &[&of_option(number, "value")]).is_some())
+}
+
+/// Others have only another picture of the product.
+fn is_variant(row: &Row, columns: &Columns) -> bool {
+    has_values(row, columns) || [SKU, PRICE, QUANTITY].iter().any(|names| columns.filled(row, names).is_some())
+}
+
+/// `None` leaves it as it is.
+fn status(row: &Row, columns: &Columns) -> Result<Option<Status>, Fault> {
+    let told = match columns.filled(row, STATUS) {
+        None => None,
+        Some(word) => match Status::ALL.iter().find(|(name, _)| name.eq_ignore_ascii_case(word)) {
+            Some((_, status)) => Some(*status),
+            None => return Err(fault(row, "Status", format!("`{word:.60}` is no status"), "use active, unlisted, draft or archived")),
+        },
+    };
+    match columns.filled(row, PUBLISHED) {
+        None => Ok(told),
+        Some(word) if ["false", "no", "0"].iter().any(|no| no.eq_ignore_ascii_case(word)) => Ok(Some(told.unwrap_or_default().max(Status::Draft))),
+        Some(word) if ["true", "yes", "1"].iter().any(|yes| yes.eq_ignore_ascii_case(word)) => Ok(Some(told.unwrap_or_default())),
+        Some(word) => Err(fault(row, "Published", format!("`{word:.60}` does not say whether"), "use TRUE or FALSE")),
+    }
+}
+
+fn description(row: &Row, columns: &Columns, shop: &Shop, kept: &Text) -> Text {
+    let has = |names: &[&str]| columns.has(names) || shop.locales.iter().any(|locale| names.iter().any(|name| columns.has(&[&localized(name, locale)])));
+    if has(PLAIN_DESCRIPTION) {
+        return columns.text(row, PLAIN_DESCRIPTION, shop, kept);
+    }
+    if !has(DESCRIPTION) {
+        return kept.clone();
+    }
+    let mut text = columns.text(row, DESCRIPTION, shop, kept);
+    for (locale, text) in &mut text.0 {
+        if html::is_html(text) && kept.0.get(locale) != Some(text) {
+            *text = html::to_text(text);
+        }
+    }
+    text.0.retain(|_, text| !text.is_empty());
+    text
+}
+
+/// In the order of their positions, those without one behind.
+fn images(group: &Group, columns: &Columns) -> Vec<String> {
+    let position = |row: &Row| columns.filled(row, IMAGE_POSITION).and_then(|text| text.parse::<u32>().ok()).unwrap_or(u32::MAX);
+    let mut images: Vec<(u32, &str)> = group.rows.iter().filter_map(|row| Some((position(row), columns.filled(row, IMAGE)?))).collect();
+    images.sort_by_key(|(position, _)| *position);
+    let of_variants = group.rows.iter().filter_map(|row| columns.filled(row, VARIANT_IMAGE)).map(|image| (0, image));
+    let mut seen = BTreeSet::new();
+    let addresses = images.into_iter().chain(of_variants).map(|(_, image)| image.trim_start_matches("/media/").replace(' ', "%20").replace(';', "%3B"));
+    addresses.filter(|image| seen.insert(image.clone())).collect()
+}
+
+/// What a row says of the stock; `None` where it says nothing.
+fn count(row: &Row, columns: &Columns, sku: &str, faults: &mut Vec<Fault>) -> Option<Count> {
+    let quantity = columns.filled(row, QUANTITY).and_then(|text| {
+        // As a spreadsheet writes whole numbers.
+        let number = text.strip_suffix(".0").unwrap_or(text).parse::<i64>();
+        if number.is_err() {
+            faults.push(fault(row, "Inventory quantity", format!("`{text:.60}` is not a quantity"), "use a whole number"));
+        }
+        number.ok()
+    });
+    let untracked = columns.cell(row, TRACKER).map(str::is_empty);
+    let policy = match columns.filled(row, POLICY) {
+        _ if untracked == Some(true) => Some(Policy::Untracked),
+        Some(word) if ["continue", "true", "yes"].iter().any(|yes| yes.eq_ignore_ascii_case(word)) => Some(Policy::ContinueSelling),
+        Some(word) if ["deny", "false", "no"].iter().any(|no| no.eq_ignore_ascii_case(word)) => Some(Policy::Deny),
+        Some(word) => {
+            faults.push(fault(row, "Continue selling when out of stock", format!("`{word:.60}` is neither"), "use continue or deny"));
+            None
+        }
+        None => untracked.map(|_| Policy::Deny),
+    };
+    (quantity.is_some() || policy.is_some()).then(|| Count { sku: sku.to_owned(), quantity, policy })
+}
+
+/// Minor units of a price as systems and spreadsheets write it.
+fn amount(text: &str, currency: &str) -> Option<i64> {
+    let digits = exponent(currency) as usize;
+    // A spreadsheet of a country with decimal commas; `1,234` could be either, and is neither.
+    let with_point = match text.split_once(',') {
+        Some((whole, part)) if !text.contains('.') && (1..=digits).contains(&part.len()) => format!("{whole}.{part}"),
+        _ => text.to_owned(),
+    };
+    // Zeros that the currency has no place for.
+    let short = match with_point.split_once('.') {
+        Some((whole, part)) if part.len() > digits && part[digits..].bytes().all(|byte| byte == b'0') => {
+            if digits == 0 { whole.to_owned() } else { format!("{whole}.{}", &part[..digits]) }
+        }
+        _ => with_point,
+    };
+    Money::from_decimal(&short, currency).ok().map(|money| money.amount).filter(|amount| *amount >= 0)
+}
+
+/// `6.90123E+12`
+fn is_rounded(code: &str) -> bool {
+    let Some((digits, power)) = code.split_once(['E', 'e']) else { return false };
+    digits.contains(['.', ',']) && digits.parse::<f64>().is_ok() && power.strip_prefix('+').is_some_and(|power| power.parse::<u8>().is_ok())
 }
 
 /// The id of the row's value of an option, added to it if it is new.
 fn value_id(option: &mut ProductOption, number: usize, row: &Row, columns: &Columns, shop: &Shop) -> String {
-    let column = format!("Option{number} value");
-    let name = columns.text(row, &[&column], shop, &Text::default());
+    let name = columns.text(row, &[&of_option(number, "value")], shop, &Text::default());
     let default = shop.locales.first().map_or("", String::as_str);
-    let same = |value: &OptionValue| value.name.0.get(default) == name.0.get(default);
+    let same = |value: &OptionValue| value.name.pick(default, default) == name.pick(default, default);
     if let Some(known) = option.values.iter_mut().find(|value| same(value)) {
         known.name.0.extend(name.0);
         return known.id.clone();
     }
-    let base = Some(slug(name.pick(default, default))).filter(|slug| !slug.is_empty()).unwrap_or_else(|| format!("v{}", option.values.len() + 1));
+    let base = Some(words(name.pick(default, default))).filter(|words| !words.is_empty()).unwrap_or_else(|| format!("v{}", option.values.len() + 1));
     let mut id = base.clone();
     let mut more = 1;
     while option.values.iter().any(|value| value.id == id) {
@@ -295,70 +521,86 @@ fn value_id(option: &mut ProductOption, number: usize, row: &Row, columns: &Colu
     id
 }
 
-fn unreadable(error: &csv::Error) -> String {
-    let line = error.position().map_or(1, csv::Position::line);
-    match error.kind() {
-        csv::ErrorKind::Utf8 { .. } => format!("line {line}: the text is not UTF-8; save the file as UTF-8 (not GBK) and import it again"),
-        _ => format!("line {line}: {error}"),
+impl File {
+    /// The rows of these lines as a file that can be put right and imported: as they were given, and why each was rejected.
+    pub fn rejects(&self, reasons: &BTreeMap<u64, String>) -> String {
+        let width = self.table.header.iter().position(|name| name == REASON).unwrap_or(self.table.header.len());
+        let mut rows = vec![self.table.header.iter().take(width).cloned().chain([REASON.to_owned()]).collect::<Vec<_>>()];
+        for row in &self.table.rows {
+            if let Some(reason) = reasons.get(&row.line) {
+                let cells = (0..width).map(|place| row.cells.get(place).cloned().unwrap_or_default());
+                rows.push(cells.chain([guarded(reason)]).collect());
+            }
+        }
+        // All of it comes from text.
+        String::from_utf8(table::write(rows)).unwrap_or_default()
     }
 }
 
-/// The file that [`read`] reads back. Stock is the inventory's and not in it.
-pub fn write(products: impl Iterator<Item = Product>, shop: &Shop) -> Result<Vec<u8>, csv::Error> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
+/// The file that [`read`] reads back. Stock is the inventory's and not in it:
+/// a file is edited for hours, and shoppers buy meanwhile.
+pub fn write(products: impl Iterator<Item = (Product, Status)>, shop: &Shop) -> Vec<u8> {
     let in_languages = |name: &str| {
         let more = shop.locales.iter().skip(1).map(|locale| localized(name, locale));
         std::iter::once(name.to_owned()).chain(more).collect::<Vec<_>>()
     };
     let mut header = vec![HANDLE[0].to_owned()];
-    for name in [TITLE[0], SUBTITLE[0], DESCRIPTION[0]] {
+    for name in [TITLE[0], SUBTITLE[0], PLAIN_DESCRIPTION[0]] {
         header.extend(in_languages(name));
     }
     header.extend([VENDOR[0], CATEGORY[0], TAGS[0], STATUS[0]].map(str::to_owned));
     for number in 1..=OPTIONS_MAX {
-        header.extend(in_languages(&format!("Option{number} name")));
-        header.extend(in_languages(&format!("Option{number} value")));
+        header.extend(in_languages(&of_option(number, "name")));
+        header.extend(in_languages(&of_option(number, "value")));
     }
     header.extend([SKU[0], PRICE[0], COMPARE_AT[0], WEIGHT[0], BARCODE[0], IMAGE[0]].map(str::to_owned));
-    writer.write_record(&header)?;
+    table::write(std::iter::once(header).chain(products.flat_map(|(product, status)| rows(&product, status, shop))))
+}
 
+/// A number that a spreadsheet would round, or take the zeros from, is text.
+fn as_text(cell: &str) -> String {
+    let is_number = !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number && (cell.len() > 11 || cell.starts_with('0')) { format!("'{cell}") } else { guarded(cell) }
+}
+
+fn rows(product: &Product, status: Status, shop: &Shop) -> Vec<Vec<String>> {
     let texts = |text: Option<&Text>| {
         let of = |locale: &String| guarded(text.and_then(|text| text.0.get(locale)).map_or("", String::as_str));
         shop.locales.iter().map(of).collect::<Vec<_>>()
     };
-    for product in products {
-        for place in 0..product.variants.len().max(product.images.len()) {
-            let head = (place == 0).then_some(&product);
-            let variant = product.variants.get(place);
-            let mut record = vec![product.handle.clone()];
-            for text in [head.map(|it| &it.name), head.map(|it| &it.subtitle), head.map(|it| &it.description)] {
-                record.extend(texts(text));
-            }
-            record.push(guarded(head.map_or("", |it| &it.brand)));
-            record.push(head.map_or("", |it| &it.category).to_owned());
-            record.push(guarded(&head.map_or(String::new(), |it| it.tags.join(", "))));
-            record.push(head.map_or("", |_| "active").to_owned());
-            for option in 0..OPTIONS_MAX {
-                record.extend(texts(head.and_then(|it| it.options.get(option)).map(|option| &option.name)));
-                let id = variant.and_then(|variant| variant.options.get(option));
-                let value = id.and_then(|id| product.options.get(option)?.values.iter().find(|value| value.id == *id));
-                record.extend(texts(value.map(|value| &value.name)));
-            }
-            let amount = |amount: i64| Money::new(amount, shop.currency).to_decimal();
-            record.push(guarded(variant.map_or("", |it| &it.sku)));
-            record.push(variant.map_or(String::new(), |it| amount(it.price)));
-            record.push(variant.and_then(|it| it.compare_at_price).map_or(String::new(), amount));
-            record.push(variant.map_or(String::new(), |it| it.weight_g.to_string()));
-            record.push(guarded(variant.and_then(|it| it.barcode.as_deref()).unwrap_or_default()));
-            record.push(guarded(product.images.get(place).map_or("", String::as_str)));
-            writer.write_record(&record)?;
+    let row = |place: usize| {
+        let head = (place == 0).then_some(product);
+        let variant = product.variants.get(place);
+        let mut record = vec![guarded(&product.handle)];
+        for text in [head.map(|it| &it.name), head.map(|it| &it.subtitle), head.map(|it| &it.description)] {
+            record.extend(texts(text));
         }
-    }
-    writer.into_inner().map_err(|error| error.into_error().into())
+        record.push(guarded(head.map_or("", |it| &it.brand)));
+        record.push(guarded(head.map_or("", |it| &it.category)));
+        record.push(guarded(&head.map_or(String::new(), |it| it.tags.join(", "))));
+        record.push(head.map_or("", |_| status.name()).to_owned());
+        for option in 0..OPTIONS_MAX {
+            record.extend(texts(head.and_then(|it| it.options.get(option)).map(|option| &option.name)));
+            let id = variant.and_then(|variant| variant.options.get(option));
+            let value = id.and_then(|id| product.options.get(option)?.values.iter().find(|value| value.id == *id));
+            record.extend(texts(value.map(|value| &value.name)));
+        }
+        let amount = |amount: i64| Money::new(amount, shop.currency).to_decimal();
+        record.push(as_text(variant.map_or("", |it| &it.sku)));
+        record.push(variant.map_or(String::new(), |it| amount(it.price)));
+        record.push(variant.and_then(|it| it.compare_at_price).map_or(String::new(), amount));
+        record.push(variant.map_or(String::new(), |it| it.weight_g.to_string()));
+        record.push(as_text(variant.and_then(|it| it.barcode.as_deref()).unwrap_or_default()));
+        record.push(guarded(product.images.get(place).map_or("", String::as_str)));
+        record
+    };
+    (0..product.variants.len().max(product.images.len())).map(row).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const LOCALES: [&str; 2] = ["zh-CN", "en"];
@@ -367,14 +609,43 @@ mod tests {
         LOCALES.map(String::from).to_vec()
     }
 
-    fn read_all(csv: &str) -> (Vec<Category>, Vec<Candidate>) {
-        read(csv.as_bytes(), &Shop { currency: "CNY", locales: &locales() }, |handle| handle == "tea", |_| None).unwrap()
+    fn tree() -> Tree {
+        let name = Text([("zh-CN", "茶"), ("en", "Tea")].into_iter().map(|(locale, name)| (locale.to_owned(), name.to_owned())).collect());
+        Tree::new([Category { handle: "tea".into(), parent: None, name, description: Text::default(), position: 1 }])
+    }
+
+    /// What a file makes of a shop that has these products.
+    fn read_over(csv: &[u8], stored: &[Product]) -> Result<File, String> {
+        let table = Table::read(csv, None).map_err(|error| error.to_string())?;
+        let owner = |sku: &str| stored.iter().find(|product| product.variants.iter().any(|variant| variant.sku == sku)).map(|product| product.handle.clone());
+        let product = |handle: &str| stored.iter().find(|product| product.handle == handle).cloned();
+        read(table, &Shop { currency: "CNY", locales: &locales() }, &Known { categories: &tree(), product: &product, owner: &owner })
+    }
+
+    fn over(csv: &str, stored: &[Product]) -> Vec<Product> {
+        let ready = |candidate: Candidate| {
+            let mut product = candidate.product.unwrap_or_else(|faults| panic!("{}: {faults:?}", candidate.handle));
+            product.normalise();
+            assert_eq!(product.faults(), [], "{}", candidate.handle);
+            product
+        };
+        read_over(csv.as_bytes(), stored).unwrap().products.into_iter().map(ready).collect()
     }
 
     fn only(csv: &str) -> Product {
-        let (_, mut candidates) = read_all(csv);
-        assert_eq!(candidates.len(), 1);
-        candidates.remove(0).product.unwrap()
+        let mut products = over(csv, &[]);
+        assert_eq!(products.len(), 1);
+        products.remove(0)
+    }
+
+    fn faults(csv: &str, stored: &[Product]) -> Vec<Vec<String>> {
+        let told = |candidate: Candidate| candidate.product.err().unwrap_or_default().into_iter().map(|fault| format!("{}: {}", fault.field, fault.problem)).collect();
+        read_over(csv.as_bytes(), stored).unwrap().products.into_iter().map(told).collect()
+    }
+
+    fn skus(product: &Product) -> Vec<(&str, String)> {
+        let values = |variant: &Variant| names(&product.options, &variant.options, "zh-CN").join("/");
+        product.variants.iter().map(|variant| (variant.sku.as_str(), values(variant))).collect()
     }
 
     const OLD: &str = "\u{feff}Handle,Title,Body (HTML),Vendor,Type,Tags,Published,Option1 Name,Option1 Value,Variant SKU,Variant Grams,Variant Price,Variant Compare At Price,Variant Barcode,Image Src,Status\r\n\
@@ -382,8 +653,8 @@ mod tests {
         green-tea,,,,,,,,100 g,GT-100,100.0,128,,,https://cdn.example/b.jpg,\r\n\
         green-tea,,,,,,,,,,,,,,https://cdn.example/c.jpg,\r\n";
     const NEW: &str = "Title,URL handle,Description,Vendor,Type,Tags,Published on online store,Status,SKU,Barcode,Option1 name,Option1 value,Price,Compare-at price,Weight value (grams),Product image URL\n\
-        Green tea,green-tea,\"<p>Fresh.</p><p>From <b>Hangzhou</b>,\nby hand.</p>\",Lane,Tea,\"tea, green\",TRUE,Active,GT-50,690,Weight,50 g,68.00,80.00,50,https://cdn.example/a.jpg\n\
-        ,green-tea,,,,,,,GT-100,,,100 g,128,,100,https://cdn.example/b.jpg\n\
+        Green tea,green-tea,\"<p>Fresh.</p><p>From <b>Hangzhou</b>,\nby hand.</p>\",Lane,Tea,\"tea, green\",TRUE,Active,GT-50,'690,Weight,50 g,68.00,80.00,50,https://cdn.example/a.jpg\n\
+        ,green-tea,,,,,,,GT-100,,,100 g,128.000,,100,https://cdn.example/b.jpg\n\
         ,green-tea,,,,,,,,,,,,,,https://cdn.example/c.jpg\n";
 
     #[test]
@@ -394,48 +665,204 @@ mod tests {
         let prices: Vec<(&str, i64, Option<i64>, u32)> = product.variants.iter().map(|it| (it.sku.as_str(), it.price, it.compare_at_price, it.weight_g)).collect();
         assert_eq!(prices, [("GT-50", 6_800, Some(8_000), 50), ("GT-100", 12_800, None, 100)]);
         assert_eq!(product.options[0].values.iter().map(|it| it.id.as_str()).collect::<Vec<_>>(), ["50-g", "100-g"]);
-        let description = product.description.pick("zh-CN", "zh-CN");
-        assert!(description.contains("Fresh.") && !description.contains('<'), "{description}");
-        assert!(product.faults().is_empty(), "{:?}", product.faults());
+        assert_eq!(product.description.pick("zh-CN", "zh-CN"), "Fresh.\n\nFrom Hangzhou, by hand.");
+        assert_eq!(product.variants[0].barcode.as_deref(), Some("690"));
     }
 
+    /// Where a row stands says nothing: what it sells is what it names.
     #[test]
-    fn one_variant_without_options_and_a_type_that_is_no_category_yet() {
-        let (categories, candidates) = read_all("Handle,Title,Type,Option1 Name,Option1 Value,Variant Price\ncup,Cup,Tea Ware,Title,Default Title,12.5\n");
-        let product = candidates[0].product.as_ref().unwrap();
-        assert_eq!((product.options.len(), product.variants[0].sku.as_str(), product.variants[0].price), (0, "CUP-1", 1_250));
-        assert_eq!((product.category.as_str(), categories[0].handle.as_str(), categories[0].name.pick("en", "en")), ("tea-ware", "tea-ware", "Tea Ware"));
-    }
-
-    #[test]
-    fn drafts_are_skipped_and_faults_name_their_line() {
-        let (_, candidates) = read_all("Handle,Title,Price,Status\na,A,1,draft\nb,B,¥5,active\nc,C,-1,active\nd,D,1.234,active\n");
-        let faults: Vec<Vec<String>> = candidates.iter().map(|it| it.product.as_ref().err().unwrap().iter().map(|fault| fault.field.clone()).collect()).collect();
-        assert_eq!(faults, [vec![], vec!["line 3: Price".to_owned()], vec!["line 4: Price".into()], vec!["line 5: Price".into()]]);
-        let shop = Shop { currency: "CNY", locales: &locales() };
-        let refused = |input: &[u8]| read(input, &shop, |_| true, |_| None).err().unwrap();
-        assert!(refused(b"Handle,Title,Price\na,\xb2\xe8,1\n").contains("UTF-8"));
-        assert!(refused(b"name,cost\n").contains("URL handle"));
-    }
-
-    #[test]
-    fn what_is_written_is_read_back_and_starts_no_formula() {
-        let text = |zh: &str, en: &str| Text([("zh-CN", zh), ("en", en)].into_iter().map(|(locale, text)| (locale.to_owned(), text.to_owned())).collect());
-        let value = |id: &str, zh: &str, en: &str| OptionValue { id: id.into(), name: text(zh, en) };
-        let product = Product {
-            name: text("=龙井", "+Longjing, \"fresh\""),
-            description: text("一。\n\n二。", "One.\n\nTwo."),
-            options: vec![ProductOption { name: text("重量", "Weight"), values: vec![value("50", "50 克", "50 g"), value("100", "100 克", "100 g")] }],
-            variants: ["50", "100"].map(|id| Variant { sku: format!("LJ-{id}"), options: vec![id.into()], price: 6_800, compare_at_price: None, weight_g: 50, barcode: None }).to_vec(),
-            images: vec!["a.webp".into(), "b.webp".into(), "c.webp".into()],
-            tags: vec!["tea".into(), "green".into()],
-            ..only("Handle,Title,Price,Category\nlongjing,x,1,tea\n")
+    fn variants_without_skus_are_known_by_their_values() {
+        let file = |values: &[&str]| {
+            let row = |(place, value): (usize, &&str)| format!("cup,{},{},{value},,12.50\n", if place == 0 { "Cup" } else { "" }, if place == 0 { "Colour" } else { "" });
+            format!("Handle,Title,Option1 Name,Option1 Value,Variant SKU,Variant Price\n{}", values.iter().enumerate().map(row).collect::<String>())
         };
-        let shop = Shop { currency: "CNY", locales: &locales() };
-        let csv = write(std::iter::once(product.clone()), &shop).unwrap();
-        let text = String::from_utf8(csv.clone()).unwrap();
-        assert!(text.contains("'=龙井") && !text.contains(",=") && !text.contains(",+"), "{text}");
-        let (categories, mut candidates) = read(&csv, &shop, |_| true, |_| Some(product.clone())).unwrap();
-        assert_eq!((categories.len(), candidates.remove(0).product.unwrap()), (0, product));
+        let cup = only(&file(&["Blue", "Green", "茶色"]));
+        assert_eq!(skus(&cup)[..2], [("CUP-BLUE", "Blue".to_owned()), ("CUP-GREEN", "Green".into())]);
+        let later = over(&file(&["茶色", "Green", "Red"]), std::slice::from_ref(&cup)).remove(0);
+        assert_eq!(skus(&later), [skus(&cup)[2].clone(), skus(&cup)[1].clone(), ("CUP-RED", "Red".into())]);
+        // As they were numbered once.
+        let mut numbered = cup;
+        for (place, variant) in numbered.variants.iter_mut().enumerate() {
+            variant.sku = format!("CUP-{}", place + 1);
+        }
+        let later = over(&file(&["Green"]), &[numbered]).remove(0);
+        assert_eq!(skus(&later), [("CUP-2", "Green".to_owned())]);
+    }
+
+    #[test]
+    fn doubled_and_strange_skus_get_one_that_stays_the_same() {
+        let file = "Handle,Title,Option1 Name,Option1 Value,Variant SKU,Variant Price\n\
+            tee,Tee,Size,S,TEE,1\ntee,,,M,TEE,1\ntee,,,L,货 1,1\nmug,Mug,,,TEE,2\n";
+        let first = over(file, &[]);
+        let all: Vec<&str> = first.iter().flat_map(|product| &product.variants).map(|variant| variant.sku.as_str()).collect();
+        assert_eq!((all[0], all.iter().collect::<BTreeSet<_>>().len()), ("TEE", 4), "{all:?}");
+        assert_eq!(over(file, &first), first);
+        let turned = "Handle,Title,Option1 Name,Option1 Value,Variant SKU,Variant Price\n\
+            mug,Mug,,,TEE,2\ntee,Tee,Size,L,货 1,1\ntee,,,M,TEE,1\ntee,,,S,TEE,1\n";
+        let again = over(turned, &first);
+        assert_eq!(again[0], first[1]);
+        assert_eq!(skus(&again[1]).into_iter().rev().collect::<Vec<_>>(), skus(&first[0]));
+        // What says nothing of options leaves them.
+        assert_eq!(over("Handle,Option1 Name,Option1 Value,Variant SKU,Variant Price\ntee,,,TEE,1\n", &first)[0].options[0].name, first[0].options[0].name);
+        // A value that got another name is the same variant, by its sku.
+        let renamed = over("Handle,Option1 Name,Option1 Value,Variant SKU,Variant Price\nmug,,,TEE,3\n", &first).remove(0);
+        assert_eq!(renamed.variants[0].price, 300);
+    }
+
+    #[test]
+    fn one_variant_without_options_and_types_that_are_no_categories_yet() {
+        let file = read_over("Handle,Title,Type,Option1 Name,Option1 Value,Variant Price\ncup,Cup,Tea Ware,Title,Default Title,12.5\npot,Pot,茶具,,,1\ngreen,Green,tea,,,1\n".as_bytes(), &[]).unwrap();
+        let products: Vec<&Product> = file.products.iter().map(|candidate| candidate.product.as_ref().unwrap()).collect();
+        assert_eq!((products[0].options.len(), products[0].variants[0].sku.as_str(), products[0].variants[0].price), (0, "CUP", 1_250));
+        assert_eq!(products.iter().map(|product| product.category.as_str()).collect::<Vec<_>>(), ["tea-ware", "茶具", "tea"]);
+        assert_eq!(file.categories.iter().map(|category| (category.handle.as_str(), category.name.pick("en", "en"))).collect::<Vec<_>>(), [("tea-ware", "Tea Ware"), ("茶具", "茶具")]);
+    }
+
+    #[test]
+    fn a_handle_of_another_system_is_kept_or_shortened_and_told() {
+        let long = "hand-made-".repeat(25);
+        let longer = "茶".repeat(250);
+        let csv = format!("Handle,Title,Price\n{long},A,1\nGREEN-Tea,B,1\n龙井_绿茶,C,1\n{longer},D,1\nA & B,E,1\nA + B,F,1\n,From its Title,1\n");
+        let file = read_over(csv.as_bytes(), &[]).unwrap();
+        let handles: Vec<&str> = file.products.iter().map(|candidate| candidate.handle.as_str()).collect();
+        assert_eq!((handles[0], handles[1], handles[2], handles[6]), (long.as_str(), "green-tea", "龙井_绿茶", "from-its-title"));
+        assert!(handles[3].starts_with("茶茶") && handles[3].len() <= 255 && handles[4] != handles[5], "{handles:?}");
+        assert!(file.products[3].notes[0].contains(handles[3]));
+        assert!(handles.iter().all(|handle| is_handle(handle)));
+        assert_eq!(handle_of(&longer), handles[3]);
+    }
+
+    #[test]
+    fn each_status_is_obeyed_in_both_directions() {
+        let status = |row: &str| read_over(format!("Handle,Title,Price,Status,Published\na,A,1,{row}\n").as_bytes(), &[]).unwrap().products.remove(0).status;
+        for (row, wanted) in [
+            ("active,true", Some(Status::Active)), ("active,FALSE", Some(Status::Draft)), ("Archived,true", Some(Status::Archived)), ("draft,", Some(Status::Draft)),
+            ("unlisted,", Some(Status::Unlisted)), ("archived,false", Some(Status::Archived)), (",TRUE", Some(Status::Active)), (",", None),
+        ] {
+            assert_eq!(status(row), wanted, "{row}");
+        }
+        assert!(faults("Handle,Title,Price,Status\na,A,1,sold\n", &[])[0][0].contains("`sold` is no status"));
+    }
+
+    #[test]
+    fn nothing_is_taken_for_something_else_and_faults_name_their_line() {
+        let header = "Handle,Title,Price,Weight value (grams),Barcode,Inventory quantity";
+        for (row, told) in [
+            ("kettle,Kettle,,,,3", Some("line 2: Price: there is no price")),
+            ("gift,Gift,0,,,", None),
+            ("b,B,¥5,,,", Some("line 2: Price")),
+            ("c,C,-1,,,", Some("line 2: Price")),
+            ("d,D,1.234,,,", Some("line 2: Price")),
+            ("d,D,\"1,234\",,,", Some("line 2: Price")),
+            ("e,E,\"12,50\",,,", None),
+            ("f,F,1,heavy,,", Some("line 2: Weight")),
+            ("g,G,1,,6.90123E+12,", Some("last digits are lost")),
+            ("h,H,1,,,many", Some("line 2: Inventory quantity")),
+            (",,1,,,", Some("names no product")),
+        ] {
+            let faults = faults(&format!("{header}\n{row}\n"), &[]).remove(0);
+            assert_eq!(faults.is_empty(), told.is_none(), "{row}: {faults:?}");
+            assert!(told.is_none_or(|told| faults[0].contains(told)), "{row}: {faults:?}");
+        }
+        let known = only("Handle,Title,Price\nkettle,Kettle,30\n");
+        assert_eq!(over("Handle,Price\nkettle,\n", std::slice::from_ref(&known)), [known.clone()], "an empty price leaves the price");
+        assert_eq!(over("Handle,Status\nkettle,archived\n", std::slice::from_ref(&known)), [known]);
+        assert!(read_over(b"name,cost\na,1\n", &[]).err().unwrap().contains("URL handle"));
+    }
+
+    #[test]
+    fn pictures_come_in_the_order_of_their_positions() {
+        let product = only("Handle,Title,Price,Image Src,Image Position,Variant Image\na,A,1,two.webp,2,three.webp\na,,,one.webp,1,\na,,,a b;c.webp,,\n");
+        assert_eq!(product.images, ["one.webp", "two.webp", "a%20b%3Bc.webp", "three.webp"]);
+    }
+
+    #[test]
+    fn what_a_row_says_of_stock() {
+        let counts = |row: &str| {
+            let csv = format!("Handle,Title,Variant SKU,Variant Price,Variant Inventory Tracker,Variant Inventory Qty,Variant Inventory Policy\na,A,A,1,{row}\n");
+            let count = read_over(csv.as_bytes(), &[]).unwrap().products.remove(0).counts.remove(0);
+            (count.quantity, count.policy)
+        };
+        assert_eq!(counts("shopify,-2,deny"), (Some(-2), Some(Policy::Deny)));
+        assert_eq!(counts("shopify,4.0,continue"), (Some(4), Some(Policy::ContinueSelling)));
+        assert_eq!(counts(",0,deny"), (Some(0), Some(Policy::Untracked)));
+        assert_eq!(counts("shopify,,"), (None, Some(Policy::Deny)));
+    }
+
+    #[test]
+    fn what_was_rejected_can_be_put_right_and_says_why() {
+        let csv = "sep=;\r\nHandle;Title;Price\r\na;A;1\r\nb;\"B;\r\nb\";x\r\n;;\r\n";
+        let file = read_over(csv.as_bytes(), &[]).unwrap();
+        let reasons = BTreeMap::from([(4, "line 4: Price".to_owned())]);
+        let rejects = file.rejects(&reasons);
+        assert_eq!(rejects, "\u{feff}Handle,Title,Price,Why it was rejected\nb,\"B;\r\nb\",x,line 4: Price\n");
+        let again = read_over(rejects.replace(",x,", ",2,").as_bytes(), &[]).unwrap();
+        assert!(again.products[0].product.is_ok());
+        assert_eq!(again.rejects(&BTreeMap::from([(2, "why".to_owned())])).matches("rejected").count(), 1);
+    }
+
+    fn text() -> impl Strategy<Value = Text> {
+        let one = prop_oneof!["[ -~茶é\n]{0,12}", "(=|\\+|-|@|'|<p>|&amp;|,|;|\"| ){0,5}", "'?[0-9]{1,14}"];
+        (one.clone(), one).prop_map(|(zh, en)| Text([("zh-CN".to_owned(), zh), ("en".to_owned(), en)].into()))
+    }
+
+    fn any_product() -> impl Strategy<Value = Product> {
+        let option = |place: usize| {
+            move |(name, values): (Text, Vec<Text>)| {
+                let value = |(number, name): (usize, Text)| {
+                    // People tell values apart by their names.
+                    let name = Text(name.0.into_iter().map(|(locale, name)| (locale, format!("{name} {place}.{number}"))).collect());
+                    OptionValue { id: format!("v{number}"), name }
+                };
+                let name = Text(name.0.into_iter().map(|(locale, name)| (locale, format!("o{name}"))).collect());
+                ProductOption { name, values: values.into_iter().enumerate().map(value).collect() }
+            }
+        };
+        let options = prop_oneof![
+            Just(Vec::new()),
+            (text(), prop::collection::vec(text(), 1..4)).prop_map(option(1)).prop_map(|option| vec![option]),
+            ((text(), prop::collection::vec(text(), 1..3)).prop_map(option(1)), (text(), prop::collection::vec(text(), 1..3)).prop_map(option(2))).prop_map(|(one, two)| vec![one, two]),
+        ];
+        let numbers = (0_i64..1_000_000, prop::option::of(1_i64..1_000_000), 0_u32..10_000, prop::option::of("'?[0-9]{1,14}|=1"));
+        let images = prop::collection::vec("[a-z=-]{1,6}\\.webp", 0..4);
+        (("[a-z0-9_茶-]{1,20}", text(), text(), text(), "[ -~]{0,8}", prop::collection::vec("[ -~]{0,6}", 0..3)), options, numbers, images).prop_map(
+            |((handle, name, subtitle, description, brand, tags), options, (price, compare_at_price, weight_g, barcode), images)| {
+                let mut combinations: Vec<Vec<String>> = vec![Vec::new()];
+                for option in &options {
+                    let with = |combination: &Vec<String>| option.values.iter().map(|value| [combination.clone(), vec![value.id.clone()]].concat()).collect::<Vec<_>>();
+                    combinations = combinations.iter().flat_map(with).collect();
+                }
+                let variant = |(number, options): (usize, Vec<String>)| Variant { sku: format!("=S{number}"), options, price: price + number as i64, compare_at_price, weight_g, barcode: barcode.clone() };
+                let mut product = Product { category: "tea".into(), name, subtitle, description, brand, tags, options, images, ..Product::new(&handle) };
+                product.variants = combinations.into_iter().enumerate().map(variant).collect();
+                product.name.0.insert("en".into(), "Named".into());
+                product.normalise();
+                product
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_exported_and_imported_again_is_the_same(product in any_product(), archived: bool) {
+            prop_assume!(product.faults().is_empty());
+            let status = if archived { Status::Archived } else { Status::Active };
+            let file = write(std::iter::once((product.clone(), status)), &Shop { currency: "CNY", locales: &locales() });
+            for stored in [vec![product.clone()], Vec::new()] {
+                let read = read_over(&file, &stored).unwrap().products.remove(0);
+                prop_assert_eq!(read.status, Some(status));
+                let mut again = read.product.unwrap();
+                again.normalise();
+                if stored.is_empty() {
+                    // Ids of values are the shop's own.
+                    prop_assert_eq!(skus(&again), skus(&product));
+                    (again.options, again.variants) = (product.options.clone(), product.variants.clone());
+                }
+                prop_assert_eq!(&again, &product);
+            }
+            // Nothing starts a formula.
+            let cells = Table::read(&file, None).unwrap().rows.into_iter().flat_map(|row| row.cells);
+            prop_assert!(cells.into_iter().all(|cell| !cell.starts_with(['=', '+', '-', '@'])));
+        }
     }
 }

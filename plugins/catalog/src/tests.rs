@@ -173,6 +173,113 @@ fn a_dry_run_reports_and_writes_nothing() {
     assert_eq!(Catalog::handles(None, 10), [""; 0]);
 }
 
+fn product(handle: &str, sku: &str, status: &str) -> Value {
+    json!({ "products": [{ "handle": handle, "category": "home", "name": { "en": "Cup" }, "variants": [{ "sku": sku, "price": 900 }], "status": status, "created-at": "2026-03-02T00:00:00Z", "position": 1 }] })
+}
+
+#[test]
+fn a_product_is_withdrawn_and_comes_back() {
+    testing::set_form(2);
+    import(&small());
+    let seen = || {
+        let listed = listed(Some("home"), Sort::Position).len() + Catalog::handles(None, 10).iter().filter(|handle| *handle == "cup").count();
+        let sold = Catalog::get("cup".into(), "en".into()).is_some() as usize + Catalog::sellables(vec!["C1".into()], "en".into())[0].is_some() as usize;
+        let found = Catalog::summaries(vec!["cup".into()], "en".into())[0].is_some() as usize;
+        (listed, sold, found, Catalog::categories("en".into()).iter().find(|category| category.handle == "home").map(|home| home.product_count))
+    };
+    let everywhere = (2, 2, 1, Some(1));
+    assert_eq!(seen(), everywhere);
+    for (status, wanted) in [("archived", (0, 0, 0, Some(0))), ("unlisted", (0, 2, 0, Some(0))), ("draft", (0, 0, 0, Some(0))), ("active", everywhere)] {
+        let report = import(&product("cup", "C1", status));
+        assert_eq!((&report["updated"], seen()), (&json!(1), wanted), "{status}");
+        assert_eq!(import(&product("cup", "C1", status))["unchanged"], 1);
+        // What is stored for reading says the same as what would be made anew.
+        souk_sdk::storage::delete("pages", "en:cup").unwrap();
+        assert_eq!(Catalog::get("cup".into(), "en".into()).is_some(), wanted.1 > 0, "{status}");
+        import(&json!({ "products": [] }));
+        let identity = Catalog::identities(vec!["C1".into()], "en".into()).remove(0).unwrap();
+        assert_eq!((identity.title.as_str(), identity.product.as_str()), ("Cup", "cup"), "carts and orders still name it");
+    }
+}
+
+#[test]
+fn documents_of_the_first_form_keep_no_status_and_say_so() {
+    import(&small());
+    let error = run("import-catalogue", &[], product("cup", "C1", "archived").to_string().as_bytes()).unwrap_err();
+    assert!(error.contains("plugin data migrate catalog"), "{error}");
+    assert_eq!(listed(Some("home"), Sort::Position).len(), 1);
+}
+
+#[test]
+fn variants_and_pictures_that_a_file_does_not_name_stay_unless_it_is_asked() {
+    import(&small());
+    let mut input = json!({ "products": [small()["products"][0].clone()] });
+    input["products"][0]["variants"].as_array_mut().unwrap().remove(0);
+    input["products"][0]["images"] = json!(["new.webp"]);
+    let report = import(&input);
+    assert!(report["products"][0]["notes"].to_string().contains("T1-50"), "{report}");
+    let longjing = || Catalog::get("longjing".into(), "en".into()).unwrap();
+    assert_eq!(longjing().variants.iter().map(|variant| variant.sku.clone()).collect::<Vec<_>>(), ["T1-100", "T1-50"]);
+    assert_eq!(longjing().images.len(), 2);
+    let dry = run("import-catalogue", &[("dry-run", "true"), ("prune", "true")], input.to_string().as_bytes()).unwrap();
+    assert!(dry["products"][0]["notes"].to_string().contains("1 variants (T1-50) go"), "{dry}");
+    run("import-catalogue", &[("prune", "true")], input.to_string().as_bytes()).unwrap();
+    assert_eq!((longjing().variants.len(), longjing().images.len()), (1, 1));
+
+    input["products"][0]["options"] = json!([]);
+    input["products"][0]["variants"] = json!([{ "sku": "T1", "options": [], "price": 1 }]);
+    assert!(run("import-catalogue", &[], input.to_string().as_bytes()).unwrap_err().contains("--prune"));
+}
+
+#[test]
+fn an_identity_changes_with_what_a_shopper_takes_a_sku_for() {
+    import(&small());
+    let digest = || Catalog::identities(vec!["T1-50".into()], "zh-CN".into()).remove(0).unwrap().digest;
+    let first = digest();
+    assert_eq!(Catalog::identities(vec!["T1-50".into()], "en".into()).remove(0).unwrap().digest, first);
+    let mut input = small();
+    input["products"][0]["variants"][0]["price"] = json!(1);
+    import(&input);
+    assert_eq!(digest(), first, "the price stands beside it");
+    input["products"][0]["options"][0]["values"][0]["name"]["en"] = json!("5 g");
+    import(&input);
+    assert_ne!(digest(), first);
+}
+
+#[test]
+fn what_is_right_goes_in_beside_what_is_refused_where_that_is_wanted() {
+    let mut input = small();
+    input["products"][1]["variants"][0]["price"] = json!(-1);
+    input["categories"][2]["name"] = json!({});
+    let report = run("import-catalogue", &[("partial", "true")], input.to_string().as_bytes()).unwrap();
+    assert_eq!((&report["refused"], &report["created"], &report["applied"]), (&json!(2), &json!(3), &json!(true)), "{report}");
+    assert_eq!(Catalog::handles(None, 10), ["longjing"]);
+}
+
+#[test]
+fn a_price_is_changed_by_one_command() {
+    import(&small());
+    let set = |arguments: &[(&str, &str)]| {
+        let arguments = arguments.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        testing::unit(|| Catalog::run("set-price".into(), arguments, Vec::new())).map(|answer| String::from_utf8(answer).unwrap())
+    };
+    let answer = set(&[("sku", "T1-50"), ("price", "70"), ("compare-at", "80.00")]).unwrap();
+    assert!(answer.contains("70.00") && answer.contains("68.00") && answer.contains("longjing"), "{answer}");
+    let price = || Catalog::sellables(vec!["T1-50".into()], "en".into()).remove(0).unwrap().price.amount;
+    assert_eq!((price(), listed(None, Sort::PriceDescending)), (7_000, vec!["longjing".to_owned(), "cup".into()]));
+    set(&[("sku", "T1-50"), ("compare-at", "none")]).unwrap();
+    assert!(set(&[("sku", "T1-50"), ("price", "70")]).unwrap().contains("already"));
+    for (arguments, told) in [
+        (&[("sku", "T1-50"), ("price", "¥7")][..], "12.50"),
+        (&[("sku", "NONE"), ("price", "7")], "no product has the sku"),
+        (&[("price", "7")], "which variant"),
+        (&[("sku", "T1-50")], "what is it to cost"),
+        (&[("sku", "T1-50"), ("prise", "7")], "`prise`"),
+    ] {
+        assert!(set(arguments).unwrap_err().contains(told), "{told}");
+    }
+}
+
 #[test]
 fn a_sku_has_one_product_and_may_change_hands_in_one_import() {
     let mut input = small();

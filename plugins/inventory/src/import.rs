@@ -1,14 +1,23 @@
-//! `import-stock`: reads quantities from JSON or CSV. All rows or none.
+//! `import-stock`: reads quantities of skus from JSON or CSV. What a file of
+//! products says of stock comes with the products: see [`counts`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::Value;
+use souk_sdk::commerce::stock_counts::Outcome as Set;
+use souk_sdk::table::Table;
 
-use crate::stock;
+use crate::{counts, stock};
 
-/// Far more than any warehouse, far less than 64 bits.
-const QUANTITY_MAX: i64 = 1_000_000_000;
+/// How the operator wants it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options<'a> {
+    pub dry_run: bool,
+    /// What is right goes in, whatever is refused beside it.
+    pub partial: bool,
+    pub encoding: Option<&'a str>,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -73,19 +82,19 @@ pub fn count(sku: &str, quantity: Option<(Counts, &str)>, dry_run: bool) -> Row 
 }
 
 /// An `Err` makes the host roll the unit back, so nothing is half applied.
-pub fn run(input: &[u8], dry_run: bool) -> Result<Report, String> {
-    let input = input.strip_prefix(b"\xef\xbb\xbf").unwrap_or(input);
-    let first = input.iter().find(|byte| !byte.is_ascii_whitespace());
-    let entries = if matches!(first, Some(b'{' | b'[')) { from_json(input)? } else { from_csv(input)? };
+pub fn run(input: &[u8], options: Options) -> Result<Report, String> {
+    let text = input.strip_prefix(b"\xef\xbb\xbf").unwrap_or(input);
+    let first = text.iter().find(|byte| !byte.is_ascii_whitespace());
+    let entries = if matches!(first, Some(b'{' | b'[')) { from_json(text)? } else { from_csv(input, options.encoding)? };
 
-    let mut report = Report { dry_run, ..Report::default() };
+    let mut report = Report { dry_run: options.dry_run, ..Report::default() };
     let mut seen = BTreeSet::new();
     for entry in entries {
         let twice = !entry.sku.is_empty() && entry.quantity.is_some() && !seen.insert(entry.sku.clone());
         let row = if twice {
             refused(entry.line, &entry.sku, "sku", "it occurs twice in this import".into(), "remove one of the rows")
         } else {
-            set(entry, dry_run)
+            set(entry, options.dry_run)
         };
         let count = match row.outcome {
             Outcome::Updated => &mut report.updated,
@@ -96,16 +105,8 @@ pub fn run(input: &[u8], dry_run: bool) -> Result<Report, String> {
         *count += 1;
         report.rows.push(row);
     }
-    report.applied = !dry_run && report.refused == 0;
+    report.applied = !options.dry_run && (report.refused == 0 || options.partial);
     Ok(report)
-}
-
-/// A products file, which may say nothing of stock.
-pub fn products(input: &[u8], dry_run: bool) -> Result<Report, String> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
-    let header = reader.headers().map_err(|error| unreadable(&error))?;
-    let speaks_of_stock = header.iter().any(|name| QUANTITY_COLUMNS.iter().any(|wanted| name.trim().eq_ignore_ascii_case(wanted)));
-    if speaks_of_stock { run(input, dry_run) } else { Ok(Report { dry_run, ..Report::default() }) }
 }
 
 fn refused(line: u64, sku: &str, field: &str, problem: String, remedy: &str) -> Row {
@@ -118,26 +119,14 @@ fn set(Entry { line, sku, counts, quantity }: Entry, dry_run: bool) -> Row {
     if !stock::is_sku(&sku) {
         return refused(line, &sku, "sku", format!("`{sku}` is not a sku"), "use 1 to 100 ASCII characters without blanks");
     }
-    let Some(quantity) = text.parse::<i64>().ok().filter(|it| (0..=QUANTITY_MAX).contains(it)) else {
-        return refused(line, &sku, "quantity", format!("`{text}` is not a quantity"), "use a whole number from 0 to 10^9");
+    // As a spreadsheet writes whole numbers.
+    let Ok(quantity) = text.strip_suffix(".0").unwrap_or(&text).parse::<i64>() else {
+        return refused(line, &sku, "quantity", format!("`{text:.60}` is not a quantity"), "use a whole number");
     };
-    let (on_hand, available) = (stock::on_hand(&sku), stock::available(&sku));
-    if quantity == if counts == Counts::Shelf { on_hand } else { available } {
-        return done(sku, Outcome::Unchanged);
-    }
-    let held = on_hand - available;
-    let refusal = match counts {
-        Counts::Shelf if dry_run => (quantity < held).then_some(held),
-        Counts::Shelf => stock::set_on_hand(&sku, quantity).err(),
-        Counts::Available if dry_run => None,
-        Counts::Available => stock::set_available(&sku, quantity).err(),
-    };
-    match refusal {
-        None => done(sku, Outcome::Updated),
-        Some(held) => {
-            let problem = format!("{held} are held for orders, {quantity} would be on hand");
-            refused(line, &sku, "quantity", problem, "cancel orders first, or import at least what is held")
-        }
+    match counts::set_one(&sku, Some((counts, quantity)), None, dry_run) {
+        Ok(Set::Changed) => done(sku, Outcome::Updated),
+        Ok(_) => done(sku, Outcome::Unchanged),
+        Err(refusal) => refused(line, &sku, "quantity", refusal.problem, &refusal.remedy),
     }
 }
 
@@ -165,53 +154,18 @@ fn from_json(input: &[u8]) -> Result<Vec<Entry>, String> {
     Ok(entries.collect())
 }
 
-fn from_csv(input: &[u8]) -> Result<Vec<Entry>, String> {
-    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(input);
-    let header = reader.headers().map_err(|error| unreadable(&error))?.clone();
-    let column = |names: &[&str]| header.iter().position(|name| names.iter().any(|wanted| name.trim().eq_ignore_ascii_case(wanted)));
-    let sku = column(&["sku", "variant sku"]).ok_or("line 1: there is no column `sku` (Shopify: `Variant SKU` or `SKU`)")?;
-    let (counts, quantity) = column(&QUANTITY_COLUMNS)
-        .map(|place| (Counts::Shelf, place))
-        .or_else(|| column(&["available"]).map(|place| (Counts::Available, place)))
-        .ok_or("line 1: there is no column `quantity` (of the shelf; Shopify: `Variant Inventory Qty` or `Inventory quantity`) or `available`")?;
-    let handle = column(&["handle", "url handle"]);
-    let marks: Vec<usize> = [column(&["option1 value"]), column(&["variant price", "price"])].into_iter().flatten().collect();
-    let mut variants: BTreeMap<String, u32> = BTreeMap::new();
-    let mut entries = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|error| unreadable(&error))?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let cell = |place: usize| record.get(place).unwrap_or_default().trim();
-        let quantity = Some(cell(quantity)).filter(|text| !text.is_empty()).map(|text| plain(text).to_owned());
-        let mut sku = plain(cell(sku)).to_owned();
-        let is_variant = !sku.is_empty() || marks.iter().any(|place| !cell(*place).is_empty());
-        if let Some(handle) = handle.map(cell).filter(|handle| !handle.is_empty() && is_variant) {
-            let number = variants.entry(handle.to_owned()).or_default();
-            *number += 1;
-            // The catalogue names variants without a sku in the same way.
-            if sku.is_empty() {
-                sku = format!("{}-{number}", handle.to_ascii_uppercase());
-            }
-        }
-        if !sku.is_empty() || quantity.is_some() {
-            entries.push(Entry { line, sku, counts, quantity });
-        }
-    }
-    Ok(entries)
-}
-
-/// A cell that would start a formula is written with an apostrophe before it.
-fn plain(cell: &str) -> &str {
-    match cell.strip_prefix('\'') {
-        Some(rest) if rest.starts_with(['=', '+', '-', '@', '\t', '\r']) => rest,
-        _ => cell,
-    }
-}
-
-fn unreadable(error: &csv::Error) -> String {
-    let line = error.position().map_or(1, csv::Position::line);
-    match error.kind() {
-        csv::ErrorKind::Utf8 { .. } => format!("line {line}: the text is not UTF-8; save the file as UTF-8 (not GBK) and import it again"),
-        _ => format!("line {line}: {error}"),
-    }
+fn from_csv(input: &[u8], encoding: Option<&str>) -> Result<Vec<Entry>, String> {
+    let table = Table::read(input, encoding).map_err(|error| error.to_string())?;
+    let missing = |column: &str| format!("line {}: there is no column {column}", table.line);
+    let sku = table.find(&["sku", "variant sku"]).ok_or_else(|| missing("`sku`"))?;
+    let shelf = table.find(&QUANTITY_COLUMNS).map(|place| (Counts::Shelf, place));
+    let (counts, quantity) = (shelf.or_else(|| table.find(&["available"]).map(|place| (Counts::Available, place))))
+        .ok_or_else(|| missing("`quantity` (of the shelf) or `available`"))?;
+    let entries = table.rows.iter().map(|row| Entry {
+        line: row.line,
+        sku: row.cell(sku).to_owned(),
+        counts,
+        quantity: Some(row.cell(quantity)).filter(|text| !text.is_empty()).map(str::to_owned),
+    });
+    Ok(entries.filter(|entry| !entry.sku.is_empty() || entry.quantity.is_some()).collect())
 }

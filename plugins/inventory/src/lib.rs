@@ -1,13 +1,16 @@
-//! Stock: exports `souk:commerce/inventory`, and the commands that set and
+//! Stock: exports `souk:commerce/inventory`, `commitments` and `stock-counts`, and the commands that set and
 //! verify it. Knows skus, and nothing else of what is sold.
 
+mod counts;
 mod import;
+mod policy;
 mod stock;
 #[cfg(test)]
 mod tests;
 
 use souk_sdk::commerce::commitments::{self, Count};
 use souk_sdk::commerce::inventory::{self, Line, Shortage};
+use souk_sdk::commerce::stock_counts::Policy;
 use souk_sdk::host::{command_handler, data_migrate};
 use souk_sdk::{config, jobs};
 
@@ -23,7 +26,11 @@ struct Inventory;
 
 impl inventory::Guest for Inventory {
     fn available(skus: Vec<String>) -> Vec<i64> {
-        skus.iter().map(|sku| stock::available(sku)).collect()
+        let left = |(sku, policy): (&String, Policy)| match policy {
+            Policy::Deny => stock::available(sku),
+            Policy::ContinueSelling | Policy::Untracked => stock::available(sku).max(policy::ENDLESS),
+        };
+        skus.iter().zip(policy::of(&skus)).map(left).collect()
     }
 
     fn reserve(id: String, lines: Vec<Line>, expires_ms: u64) -> Result<(), Vec<Shortage>> {
@@ -81,10 +88,12 @@ impl command_handler::Guest for Inventory {
     fn run(name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>, String> {
         let dry_run = arguments.iter().any(|(name, value)| name == "dry-run" && value != "false");
         let answer = match name.as_str() {
-            "import-stock" | "import-products-stock" => {
-                let report = if name == "import-stock" { import::run(&input, dry_run)? } else { import::products(&input, dry_run)? };
+            "import-stock" => {
+                let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+                let partial = argument("partial").is_some_and(|value| value != "false");
+                let report = import::run(&input, import::Options { dry_run, partial, encoding: argument("encoding") })?;
                 let json = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
-                if report.refused > 0 && !dry_run {
+                if report.refused > 0 && !dry_run && !partial {
                     // Rolls back the rows that were good.
                     return Err(json);
                 }
@@ -115,4 +124,4 @@ impl command_handler::Guest for Inventory {
     }
 }
 
-souk_sdk::export!(Inventory: commerce::inventory, commerce::commitments, host::job_handler, host::command_handler, host::data_migrate);
+souk_sdk::export!(Inventory: commerce::inventory, commerce::commitments, commerce::stock_counts, host::job_handler, host::command_handler, host::data_migrate);

@@ -145,6 +145,10 @@ pub fn reserve(id: &str, lines: &[Line], expires_ms: u64) -> Result<(), Vec<Shor
             shortages.push(short(0));
             continue;
         }
+        if crate::policy::sells_beyond(sku) {
+            taken.push((sku, quantity, must(AVAILABLE.add(sku, -quantity))));
+            continue;
+        }
         match AVAILABLE.add_not_below(sku, -quantity, 0) {
             Ok(left) => taken.push((sku, quantity, left)),
             Err(storage::Error::BelowFloor(available)) => shortages.push(short(available)),
@@ -356,15 +360,26 @@ fn correct(sku: &str, delta: i64) -> Result<(), i64> {
     if delta == 0 {
         return Ok(());
     }
-    let left = match AVAILABLE.add_not_below(sku, delta, 0) {
-        Ok(left) => left,
+    match AVAILABLE.add_not_below(sku, delta, 0) {
+        Ok(left) => corrected(sku, delta, left),
         Err(storage::Error::BelowFloor(available)) => return Err(on_hand(sku) - available),
         Err(error) => must(Err(error)),
-    };
+    }
+    Ok(())
+}
+
+/// So many more or fewer, whatever is held: the caller has looked.
+pub fn put(sku: &str, delta: i64) {
+    if delta != 0 {
+        let left = must(AVAILABLE.add(sku, delta));
+        corrected(sku, delta, left);
+    }
+}
+
+fn corrected(sku: &str, delta: i64, left: i64) {
     must(UNSOLD.add(sku, delta));
     must(CORRECTIONS.put(&ids::sortable(), &Correction { sku: sku.into(), delta, at_ms: clock::now_ms() }));
     drop_pages(std::iter::once((sku, left - delta, left)));
-    Ok(())
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
