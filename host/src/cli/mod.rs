@@ -18,6 +18,7 @@ macro_rules! complain {
 mod call;
 mod control;
 mod data;
+mod import;
 mod new;
 mod plugin;
 mod serve;
@@ -149,7 +150,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain!("souk: {error:#}");
-            if error.is::<serve::MustRestart>() { ExitCode::from(serve::MustRestart::EXIT_CODE) } else { ExitCode::FAILURE }
+            ExitCode::from(match () {
+                () if error.is::<serve::MustRestart>() => serve::MustRestart::EXIT_CODE,
+                () if error.is::<import::PartlyDone>() => import::PartlyDone::EXIT_CODE,
+                () => 1,
+            })
         }
     }
 }

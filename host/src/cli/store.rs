@@ -7,6 +7,7 @@ use clap::Subcommand;
 use serde::Deserialize;
 
 use super::control::{Answer, Question, ask};
+use super::import::{self, Import};
 use super::{Audited, StoreArgument, out_of_place};
 use crate::engine::Code;
 use crate::files::{copy_large_folder, copy_private, create_private_folder, write_whole};
@@ -26,19 +27,10 @@ pub enum StoreCommand {
         #[arg(long)]
         from: Option<PathBuf>,
     },
-    /// Import a file through the plugins: all of it or nothing.
-    Import {
-        #[command(flatten)]
-        store: StoreArgument,
-        file: PathBuf,
-        /// What it holds: the plugins' command is `import-<kind>`. Unless given,
-        /// `products` for a CSV file, else `catalogue`.
-        #[arg(long)]
-        kind: Option<String>,
-        /// Say what would happen; change nothing.
-        #[arg(long)]
-        dry_run: bool,
-    },
+    /// Import a file through the plugins: what is right goes in, what is not is told with its line.
+    ///
+    /// Exits with 0 where all of it went in, with 2 where some was refused, with 1 where nothing went in.
+    Import(Import),
     /// Export to a file or standard output: the plugins' command is `export-<kind>`.
     Export {
         #[command(flatten)]
@@ -72,8 +64,8 @@ impl StoreCommand {
         let shown = |path: &Path| path.display().to_string();
         Some(match self {
             Self::Init { store, from } => (store, "store init", None, from.as_deref().map_or_else(String::new, shown)),
-            Self::Import { dry_run: true, .. } | Self::Export { .. } | Self::Verify { .. } => return None,
-            Self::Import { store, file, .. } => (store, "store import", None, shown(file)),
+            Self::Import(Import { dry_run: true, .. }) | Self::Export { .. } | Self::Verify { .. } => return None,
+            Self::Import(Import { store, file, .. }) => (store, "store import", None, shown(file)),
             Self::Backup { store, destination } => (store, "store backup", None, shown(destination)),
             Self::Restore { store, backup } => (store, "store restore", None, shown(backup)),
         })
@@ -90,12 +82,7 @@ pub async fn run(command: StoreCommand) -> Result<()> {
             };
             init(&store.folder(), &from).await
         }
-        StoreCommand::Import { store, file, kind, dry_run } => {
-            let input = std::fs::read(&file).with_context(|| file.display().to_string())?;
-            let is_csv = file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-            let kind = kind.unwrap_or_else(|| if is_csv { "products" } else { "catalogue" }.into());
-            import(&store.folder(), &format!("import-{kind}"), input, dry_run).await
-        }
+        StoreCommand::Import(order) => import::run(order).await,
         StoreCommand::Export { store, kind, out } => {
             let output = run_command(&store.folder(), format!("export-{kind}"), Vec::new(), Vec::new()).await?;
             match out {
@@ -113,30 +100,13 @@ pub async fn run(command: StoreCommand) -> Result<()> {
     }
 }
 
-/// Several plugins may read the file, each in a unit of its own: all of them
-/// look at it before the first one writes.
-async fn import(folder: &StoreFolder, command: &str, input: Vec<u8>, dry_run: bool) -> Result<()> {
-    let run = |dry_run: bool| commands(folder, command.to_owned(), vec![("dry-run".to_owned(), dry_run.to_string())], input.clone());
-    let looked = run(true).await?;
-    let refused = looked.iter().any(|(_, report)| {
-        let report: serde_json::Value = serde_json::from_slice(report).unwrap_or_default();
-        report["refused"].as_u64().is_some_and(|rows| rows > 0)
-    });
-    let outputs = if dry_run || refused { looked } else { run(false).await? };
-    for (command, output) in outputs {
-        super::print_lines(&format!("{command}: {}", String::from_utf8_lossy(&output)));
-    }
-    ensure!(!refused, "some rows are refused, so nothing was imported");
-    Ok(())
-}
-
 /// The output of a plugin's command alone.
 pub async fn run_command(folder: &StoreFolder, name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>> {
     let outputs = commands(folder, name, arguments, input).await?;
     Ok(outputs.into_iter().next().map(|(_, output)| output).unwrap_or_default())
 }
 
-async fn commands(folder: &StoreFolder, name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<(String, Vec<u8>)>> {
+pub(super) async fn commands(folder: &StoreFolder, name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<(String, Vec<u8>)>> {
     match ask(folder, Question::Command { name, arguments, input }).await? {
         Answer::Outputs(outputs) => Ok(outputs),
         _ => Err(out_of_place()),

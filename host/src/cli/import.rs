@@ -1,0 +1,212 @@
+//! `souk store import`: a file through the plugins' commands, and what they
+//! report of it.
+//!
+//! A report is a JSON object. Its numbers are counts, by the name of what
+//! happened; each of its lists has a row for what was looked at: `line`, an
+//! `outcome`, and `faults` (or `field`, `problem` and `remedy`) and `notes`.
+//! `rejects` is the file of what was refused. What a row is of, only plugins know.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value};
+
+use super::StoreArgument;
+use super::store::commands;
+use crate::files::write_whole;
+
+/// Of each report, unless all are asked for.
+const ROWS_SHOWN_MAX: usize = 50;
+
+#[derive(clap::Args)]
+pub struct Import {
+    #[command(flatten)]
+    pub(super) store: StoreArgument,
+    pub(super) file: PathBuf,
+    /// What it holds: the plugins' command is `import-<kind>`. Unless given,
+    /// `products` for a table (.csv, .tsv, .txt), else `catalogue`.
+    #[arg(long)]
+    kind: Option<String>,
+    /// Say what would happen, and what would be taken out; change nothing.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Change nothing if anything is refused.
+    #[arg(long)]
+    all_or_nothing: bool,
+    /// Take out what a product has in the shop and not in the file: variants and pictures.
+    #[arg(long)]
+    prune: bool,
+    /// Write the rows that are refused to this file: put them right there, and import it.
+    #[arg(long)]
+    rejects: Option<PathBuf>,
+    /// Of the file, where it cannot be told: gb18030, windows-1252, …
+    #[arg(long)]
+    encoding: Option<String>,
+    /// Show all rows, also those that change nothing.
+    #[arg(long)]
+    verbose: bool,
+    /// The plugins' reports as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Some of the file went in, and some was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct PartlyDone(String);
+
+impl PartlyDone {
+    pub const EXIT_CODE: u8 = 2;
+}
+
+pub async fn run(order: Import) -> Result<()> {
+    let input = std::fs::read(&order.file).with_context(|| order.file.display().to_string())?;
+    let is_table = order.file.extension().is_some_and(|extension| ["csv", "tsv", "txt"].iter().any(|known| extension.eq_ignore_ascii_case(known)));
+    let kind = order.kind.clone().unwrap_or_else(|| if is_table { "products" } else { "catalogue" }.into());
+    let folder = order.store.folder();
+    let ask = |dry_run: bool| {
+        let flags = [("dry-run", dry_run), ("partial", !order.all_or_nothing), ("prune", order.prune)];
+        let encoding = order.encoding.iter().map(|encoding| ("encoding".to_owned(), encoding.clone()));
+        let arguments = flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (name.to_owned(), "true".to_owned())).chain(encoding);
+        commands(&folder, format!("import-{kind}"), arguments.collect(), input.clone())
+    };
+    // Several plugins may read the file, each in a unit of its own: where it is
+    // all or nothing, all of them look at it before the first one writes.
+    let looked = if order.dry_run || order.all_or_nothing { Some(reports(ask(true).await?)) } else { None };
+    let reports = match looked {
+        Some(looked) if order.dry_run || looked.iter().any(|report| report.count("refused") > 0) => looked,
+        _ => reports(ask(false).await?),
+    };
+    for report in &reports {
+        super::print_lines(&if order.json { report.json() } else { report.text(order.verbose) });
+    }
+    let rejects = match &order.rejects {
+        Some(file) => write_rejects(file, &reports)?,
+        None => None,
+    };
+    let refused: u64 = reports.iter().map(|report| report.count("refused")).sum();
+    let went_in = reports.iter().any(|report| ["created", "updated", "unchanged"].iter().any(|done| report.count(done) > 0));
+    match refused {
+        0 => Ok(()),
+        _ if order.all_or_nothing => bail!("{refused} refused, so nothing was imported"),
+        _ if !went_in => bail!("all {refused} are refused: nothing was imported"),
+        _ if order.dry_run => Err(PartlyDone(format!("{refused} would be refused; the rest would go in")).into()),
+        _ => {
+            let next = rejects.map_or_else(|| "--rejects FILE writes their rows to a file".into(), |file| format!("put the rows in {} right and import that file", file.display()));
+            Err(PartlyDone(format!("{refused} refused, the rest is imported: {next}")).into())
+        }
+    }
+}
+
+/// `None` where nothing was refused, or no plugin gives it as a file.
+fn write_rejects(file: &Path, reports: &[Report]) -> Result<Option<PathBuf>> {
+    let Some(rejects) = reports.iter().find_map(|report| report.value()?.get("rejects")?.as_str()) else { return Ok(None) };
+    write_whole(file, rejects.as_bytes())?;
+    Ok(Some(file.to_owned()))
+}
+
+/// What one plugin's command answered.
+struct Report {
+    command: String,
+    text: String,
+    value: Option<Map<String, Value>>,
+}
+
+fn reports(outputs: Vec<(String, Vec<u8>)>) -> Vec<Report> {
+    let report = |(command, output): (String, Vec<u8>)| {
+        let value = serde_json::from_slice(&output).ok();
+        Report { command, text: String::from_utf8_lossy(&output).into_owned(), value }
+    };
+    outputs.into_iter().map(report).collect()
+}
+
+impl Report {
+    fn value(&self) -> Option<&Map<String, Value>> {
+        self.value.as_ref()
+    }
+
+    fn count(&self, what: &str) -> u64 {
+        self.value().and_then(|value| value.get(what)).and_then(Value::as_u64).unwrap_or(0)
+    }
+
+    fn json(&self) -> String {
+        format!("{}: {}", self.command, self.text)
+    }
+
+    /// The counts first, then the rows that need a look.
+    fn text(&self, verbose: bool) -> String {
+        let Some(value) = self.value() else { return self.json() };
+        let is_dry = value.get("dry-run").and_then(Value::as_bool).unwrap_or(false);
+        let counts: Vec<String> = value.iter().filter_map(|(name, count)| Some(format!("{} {name}", count.as_u64()?))).collect();
+        let mut text = format!("{}{}: {}", self.command, if is_dry { " (dry run)" } else { "" }, counts.join(", "));
+        for (list, rows) in value.iter().filter_map(|(name, rows)| Some((name, rows.as_array()?))) {
+            let wanted: Vec<&Value> = rows.iter().filter(|row| verbose || needs_a_look(row)).collect();
+            let shown = if verbose { wanted.len() } else { wanted.len().min(ROWS_SHOWN_MAX) };
+            for row in &wanted[..shown] {
+                let _ = write!(text, "\n{}", line(row));
+            }
+            if shown < wanted.len() {
+                let _ = write!(text, "\n  … and {} more {list}: --verbose shows all", wanted.len() - shown);
+            }
+        }
+        text
+    }
+}
+
+/// What was refused or done otherwise than it is written.
+fn needs_a_look(row: &Value) -> bool {
+    let is = |outcome: &str| row["outcome"] == outcome;
+    is("refused") || row["problem"].as_str().is_some_and(|problem| !problem.is_empty()) || (!is("unchanged") && row["notes"].as_array().is_some_and(|notes| !notes.is_empty()))
+}
+
+fn line(row: &Value) -> String {
+    let text = |name: &str| row[name].as_str().unwrap_or_default();
+    let name = ["handle", "sku", "id", "code"].iter().map(|name| text(name)).find(|name| !name.is_empty()).unwrap_or("-");
+    let place = row["line"].as_u64().map_or(String::new(), |line| format!("line {line}: "));
+    let mut told = format!("  {place}{name}: {}", text("outcome"));
+    let none = Vec::new();
+    let own = (!text("problem").is_empty()).then_some(row);
+    for fault in row["faults"].as_array().unwrap_or(&none).iter().chain(own) {
+        let of = |name: &str| fault[name].as_str().unwrap_or_default();
+        let _ = write!(told, "\n    {}: {}; {}", of("field"), of("problem"), of("remedy"));
+    }
+    for note in row["notes"].as_array().unwrap_or(&none).iter().filter_map(Value::as_str) {
+        let _ = write!(told, "\n    {note}");
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(report: &str, verbose: bool) -> String {
+        reports(vec![("import-products".into(), report.into())]).remove(0).text(verbose)
+    }
+
+    #[test]
+    fn the_summary_comes_first_and_what_changes_nothing_only_on_demand() {
+        let report = r#"{"applied": true, "dry-run": false, "created": 1, "refused": 1, "unchanged": 1, "products": [
+            {"line": 2, "handle": "cup", "outcome": "created", "notes": ["its sku is CUP-1"]},
+            {"line": 3, "handle": "jar", "outcome": "refused", "faults": [{"field": "Price", "problem": "there is none", "remedy": "write one"}]},
+            {"line": 4, "handle": "pot", "outcome": "unchanged"}], "rejects": "Handle\njar\n"}"#;
+        let short = text(report, false);
+        let wanted = "import-products: 1 created, 1 refused, 1 unchanged\n  line 2: cup: created\n    its sku is CUP-1\n  line 3: jar: refused\n    Price: there is none; write one";
+        assert_eq!(short, wanted);
+        assert_eq!(text(report, true), format!("{wanted}\n  line 4: pot: unchanged"));
+    }
+
+    #[test]
+    fn what_is_no_report_is_printed_as_it_is() {
+        assert_eq!(text("3 delivery zones imported", false), "import-products: 3 delivery zones imported");
+    }
+
+    #[test]
+    fn many_rows_do_not_fill_the_screen() {
+        let rows: Vec<Value> = (0..80).map(|line| serde_json::json!({ "line": line, "sku": "A", "outcome": "refused", "field": "quantity", "problem": "none", "remedy": "give one" })).collect();
+        let report = serde_json::json!({ "refused": 80, "rows": rows }).to_string();
+        assert!(text(&report, false).ends_with("  … and 30 more rows: --verbose shows all"));
+        assert_eq!(text(&report, true).matches("quantity: none; give one").count(), 80);
+    }
+}
