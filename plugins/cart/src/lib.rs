@@ -233,15 +233,18 @@ struct Priced {
     lines: Vec<cart::Line>,
     facts: Vec<promotions::Line>,
     tax_classes: Vec<String>,
+    /// What each line's sku stands for.
+    identities: Vec<Option<catalog::Identity>>,
 }
 
 fn price(basket: &Basket, currency: &str, locale: &str) -> Result<Priced, MoneyError> {
-    let mut priced = Priced { lines: Vec::new(), facts: Vec::new(), tax_classes: Vec::new() };
+    let mut priced = Priced { lines: Vec::new(), facts: Vec::new(), tax_classes: Vec::new(), identities: Vec::new() };
     if basket.lines.is_empty() {
         return Ok(priced);
     }
     let skus: Vec<String> = basket.lines.iter().map(|line| line.sku.clone()).collect();
     let sellables = catalog::sellables(&skus, locale);
+    priced.identities = catalog::identities(&skus, locale);
     let available = inventory::available(&skus);
     let found = || basket.lines.iter().zip(&sellables).filter_map(|(line, sellable)| Some((line, sellable.as_ref()?)));
     let requests: Vec<pricing::Request> = found()
@@ -251,7 +254,7 @@ fn price(basket: &Basket, currency: &str, locale: &str) -> Result<Priced, MoneyE
     for (place, stored) in basket.lines.iter().enumerate() {
         let sellable = sellables.get(place).and_then(Option::as_ref);
         let price = if sellable.is_some() { prices.next() } else { None };
-        let line = quote::line(stored, sellable, price.as_ref(), available.get(place).copied().unwrap_or(0), currency)?;
+        let line = quote::line(stored, sellable, priced.identities.get(place).and_then(Option::as_ref), price.as_ref(), available.get(place).copied().unwrap_or(0), currency)?;
         priced.facts.push(promotions::Line {
             id: line.id.clone(),
             sku: line.sku.clone(),
@@ -345,7 +348,7 @@ fn summed(id: &str, basket: Basket, locale: &str) -> Result<View, MoneyError> {
         fingerprint: String::new(),
         revision: basket.revision,
     };
-    view.fingerprint = quote::fingerprint(&view);
+    view.fingerprint = quote::fingerprint(&view, &priced.identities);
     Ok(view)
 }
 

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use souk_sdk::commerce::cart::{Line, Totals, View};
+use souk_sdk::commerce::cart::{Contact, Line, Totals, View};
 use souk_sdk::commerce::cart_review::{Change, ChangeKind};
-use souk_sdk::commerce::catalog::Sellable;
+use souk_sdk::commerce::catalog::{Identity, Sellable};
 use souk_sdk::commerce::pricing::Price;
 use souk_sdk::commerce::promotions::Allocation;
 use souk_sdk::commerce::tax::TaxLine;
+use souk_sdk::commerce::types::Address;
 use souk_sdk::crypto;
 use souk_sdk::money::{Money, MoneyError};
 
@@ -18,8 +19,9 @@ use crate::basket;
 /// The id under which shipping is taxed.
 pub const SHIPPING: &str = "shipping";
 
-/// A line as it can be bought now, before discounts.
-pub fn line(stored: &basket::Line, sellable: Option<&Sellable>, price: Option<&Price>, available: i64, currency: &str) -> Result<Line, MoneyError> {
+/// A line as it can be bought now, before discounts. What is not sold any more
+/// keeps the name by which the shopper knows it.
+pub fn line(stored: &basket::Line, sellable: Option<&Sellable>, identity: Option<&Identity>, price: Option<&Price>, available: i64, currency: &str) -> Result<Line, MoneyError> {
     let zero = Money::zero(currency);
     // Without a price in the shop's currency it is not for sale.
     let offer = sellable.zip(price.filter(|price| price.unit.currency == currency && price.unit.amount >= 0));
@@ -28,9 +30,10 @@ pub fn line(stored: &basket::Line, sellable: Option<&Sellable>, price: Option<&P
     Ok(Line {
         id: stored.sku.clone(),
         sku: stored.sku.clone(),
+        // None where it is not sold any more.
         product: sellable.map(|sellable| sellable.product.clone()).unwrap_or_default(),
-        title: sellable.map_or_else(|| stored.sku.clone(), |sellable| sellable.title.clone()),
-        variant_title: sellable.map(|sellable| sellable.variant_title.clone()).unwrap_or_default(),
+        title: sellable.map(|sellable| &sellable.title).or(identity.map(|identity| &identity.title)).unwrap_or(&stored.sku).clone(),
+        variant_title: sellable.map(|sellable| &sellable.variant_title).or(identity.map(|identity| &identity.variant_title)).cloned().unwrap_or_default(),
         image: sellable.and_then(|sellable| sellable.image.clone()),
         quantity: stored.quantity,
         unit_price,
@@ -93,23 +96,32 @@ pub fn changes(view: &View, lines: &[basket::Line], taken_off: &BTreeMap<String,
     lines.iter().zip(&view.lines).filter_map(line).chain(taken_off.iter().filter_map(code)).collect()
 }
 
-/// What a shopper agrees to, without anything that depends on the language.
+/// What a shopper agrees to, without anything that depends on the language: what
+/// is bought, for how much, who gets it and how. How it is paid is said when it is placed.
 #[derive(Serialize)]
 struct Seen<'a> {
-    lines: Vec<(&'a str, u32, i64, i64)>,
+    /// With the digest of what the sku stands for.
+    lines: Vec<(&'a str, Option<&'a str>, u32, i64, i64)>,
     applied: Vec<(&'a str, i64)>,
     taxes: Vec<(&'a str, u32, i64, bool)>,
-    country: Option<&'a str>,
+    contact: Option<&'a Contact>,
+    shipping_address: Option<&'a Address>,
+    billing_address: Option<&'a Address>,
     method: Option<(&'a str, i64)>,
     totals: &'a Totals,
 }
 
-pub fn fingerprint(view: &View) -> String {
+/// `identities` are those of the lines, in their order.
+pub fn fingerprint(view: &View, identities: &[Option<Identity>]) -> String {
+    let digest = |place: usize| identities.get(place).and_then(Option::as_ref).map(|identity| identity.digest.as_str());
+    let lines = view.lines.iter().enumerate();
     let seen = Seen {
-        lines: view.lines.iter().map(|line| (line.sku.as_str(), line.quantity, line.unit_price.amount, line.discount.amount)).collect(),
+        lines: lines.map(|(place, line)| (line.sku.as_str(), digest(place), line.quantity, line.unit_price.amount, line.discount.amount)).collect(),
         applied: view.applied.iter().map(|applied| (applied.id.as_str(), applied.amount.amount)).collect(),
         taxes: view.taxes.iter().map(|tax| (tax.line_id.as_str(), tax.rate_ppm, tax.amount.amount, tax.included)).collect(),
-        country: view.shipping_address.as_ref().map(|address| address.country.as_str()),
+        contact: view.contact.as_ref(),
+        shipping_address: view.shipping_address.as_ref(),
+        billing_address: view.billing_address.as_ref(),
         method: view.shipping_method.as_ref().map(|method| (method.id.as_str(), method.price.amount)),
         totals: &view.totals,
     };
@@ -144,7 +156,7 @@ mod tests {
             tax_class: String::new(),
         };
         let price = Price { unit: money(unit), regular: money(unit), source: "base".into() };
-        line(&basket::Line { sku: sku.into(), quantity, price: None }, Some(&sellable), Some(&price), 10, "CNY").unwrap()
+        line(&basket::Line { sku: sku.into(), quantity, price: None }, Some(&sellable), None, Some(&price), 10, "CNY").unwrap()
     }
 
     fn view(lines: Vec<Line>, totals: Totals) -> View {
@@ -201,7 +213,7 @@ mod tests {
             let of = |quantity, unit| {
                 let lines = vec![priced("A", quantity, unit)];
                 let totals = totals(&lines, None, &money(0), &[], "CNY").unwrap();
-                fingerprint(&view(lines, totals))
+                fingerprint(&view(lines, totals), &[])
             };
             prop_assert_eq!(of(quantity, unit), of(quantity, unit));
             prop_assert_ne!(of(quantity, unit), of(quantity, unit + more));
@@ -234,15 +246,57 @@ mod tests {
         let english = view(lines, totals);
         let mut chinese = english.clone();
         chinese.lines[0].title = "茶".into();
-        assert_eq!(fingerprint(&english), fingerprint(&chinese));
+        assert_eq!(fingerprint(&english, &[]), fingerprint(&chinese, &[]));
+    }
+
+    /// The total is the same in all of them.
+    #[test]
+    fn the_fingerprint_holds_all_that_a_shopper_agrees_to() {
+        let lines = vec![priced("A", 1, 100)];
+        let totals = totals(&lines, None, &money(0), &[], "CNY").unwrap();
+        let agreed = View { shipping_address: Some(address()), contact: Some(contact()), ..view(lines, totals) };
+        let identity = |digest: &str| vec![Some(Identity { product: "cup".into(), title: "Cup".into(), variant_title: "Green".into(), digest: digest.into() })];
+        let changed = |change: fn(&mut View)| {
+            let mut view = agreed.clone();
+            change(&mut view);
+            fingerprint(&view, &identity("green"))
+        };
+        let of = [
+            changed(|_| ()),
+            fingerprint(&agreed, &identity("blue")),
+            changed(|view| view.contact.as_mut().unwrap().email = "other@shop.example".into()),
+            changed(|view| view.shipping_address.as_mut().unwrap().street = "2 Lake Road".into()),
+            changed(|view| view.shipping_address.as_mut().unwrap().name = "Han".into()),
+            changed(|view| view.billing_address = Some(address())),
+            changed(|view| view.lines[0].sku = "B".into()),
+            changed(|view| view.shipping_method = Some(method("post"))),
+            changed(|view| view.shipping_method = Some(method("air"))),
+        ];
+        assert_eq!(of.iter().collect::<std::collections::BTreeSet<_>>().len(), of.len());
+    }
+
+    fn contact() -> Contact {
+        Contact { email: "li.lei@shop.example".into(), phone: String::new() }
+    }
+
+    fn address() -> Address {
+        let none = String::new;
+        Address { country: "CN".into(), name: "Li Lei".into(), phone: none(), company: none(), region: none(), city: none(), district: none(), street: "1 Lake Road".into(), postal_code: none() }
+    }
+
+    fn method(id: &str) -> souk_sdk::commerce::shipping::Method {
+        souk_sdk::commerce::shipping::Method { id: id.into(), name: id.into(), description: String::new(), price: money(0), days_min: 1, days_max: 2 }
     }
 
     #[test]
     fn what_is_not_sold_any_more_stays_without_a_price_and_cannot_be_bought() {
-        let gone = line(&basket::Line { sku: "OLD".into(), quantity: 2, price: None }, None, None, 5, "CNY").unwrap();
+        let gone = line(&basket::Line { sku: "OLD".into(), quantity: 2, price: None }, None, None, None, 5, "CNY").unwrap();
         assert_eq!((gone.available, gone.total.amount, gone.title.as_str()), (0, 0, "OLD"));
+        let known = Identity { product: "shelf".into(), title: "Pine shelf".into(), variant_title: "Large".into(), digest: String::new() };
+        let withdrawn = line(&basket::Line { sku: "OLD".into(), quantity: 2, price: None }, None, Some(&known), None, 5, "CNY").unwrap();
+        assert_eq!((withdrawn.available, withdrawn.title.as_str(), withdrawn.variant_title.as_str()), (0, "Pine shelf", "Large"));
         let foreign = Price { unit: Money::new(5, "USD"), regular: Money::new(5, "USD"), source: "base".into() };
-        let line = line(&basket::Line { sku: "A".into(), quantity: 2, price: None }, None, Some(&foreign), 5, "CNY").unwrap();
+        let line = line(&basket::Line { sku: "A".into(), quantity: 2, price: None }, None, None, Some(&foreign), 5, "CNY").unwrap();
         assert_eq!((line.available, line.total), (0, money(0)));
     }
 }
