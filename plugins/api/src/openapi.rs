@@ -82,7 +82,7 @@ pub fn document() -> Value {
                 query("limit", json!({ "type": "integer", "minimum": 1, "maximum": PAGE_SIZE_MAX, "default": PAGE_SIZE_DEFAULT })),
             ]), reference("Listing")),
             "/api/v1/products/{handle}": get("getProduct", "One product with its variants", json!([
-                { "name": "handle", "in": "path", "required": true, "schema": name() },
+                { "name": "handle", "in": "path", "required": true, "schema": { "type": "string", "maxLength": 255 } },
             ]), reference("Product")),
             "/api/v1/availability": get("getAvailability", "What is free to sell now, by sku", json!([
                 { "name": "sku", "in": "query", "required": true, "schema": { "type": "array", "items": name(), "minItems": 1, "maxItems": SKUS_MAX } },

@@ -108,7 +108,9 @@ fn tree() -> Result<Tree, String> {
 fn refresh(handle: &str, tree: &Tree) {
     let mut chain = Vec::new();
     let mut views = Vec::new();
-    for (locale, categories) in tree {
+    // An unlisted product has a page, and is not found.
+    let is_listed = tree.first().is_some_and(|(locale, _)| catalog::summaries(&[handle.to_owned()], locale).into_iter().flatten().next().is_some());
+    for (locale, categories) in tree.iter().filter(|_| is_listed) {
         let Some(product) = catalog::get(handle, locale) else { continue };
         if chain.is_empty() {
             chain = index::chain(&product.category, categories);

@@ -273,7 +273,7 @@ fn line_row(site: &Site, line: &Line) -> Markup {
                 p.sub { (line.unit_price.format(site.locale)) }
                 @if short {
                     p.alert {
-                        @if line.available <= 0 { (site.texts.sold_out) } @else { (site.texts.only_left(line.available)) }
+                        @if line.product.is_empty() { (site.say("No longer sold. Please remove it.", "商品已下架，请移除。")) } @else if line.available <= 0 { (site.texts.sold_out) } @else { (site.texts.only_left(line.available)) }
                     }
                 }
                 div.actions {

@@ -136,7 +136,10 @@ fn products(request: &Request, category: Option<&str>) -> Response {
 
 fn product(request: &Request) -> Response {
     let site = Site::of(request);
-    let Some(product) = catalog::get(request.param("handle"), site.locale) else { return not_found(request) };
+    let handle = request.param("handle");
+    let Some(product) = catalog::get(handle, site.locale) else {
+        return if catalog::status_of(handle) == Some(catalog::Status::Archived) { gone(request) } else { not_found(request) };
+    };
     let skus: Vec<String> = product.variants.iter().map(|v| v.sku.clone()).collect();
     let available = inventory::available(&skus);
     let query = request.query();
@@ -151,7 +154,11 @@ fn product(request: &Request) -> Response {
         return Response { cache: page.cache.map(|policy| web::CachePolicy { ttl_s: MANY_VARIANTS_TTL_S, ..policy }), ..page };
     }
     tags.extend(skus.iter().map(|sku| format!("stock:{sku}")));
-    page(markup, tags)
+    let response = page(markup, tags);
+    match catalog::status_of(handle) {
+        Some(catalog::Status::Unlisted) => response.with_header("x-robots-tag", "noindex"),
+        _ => response,
+    }
 }
 
 fn written(request: &Request) -> Response {
@@ -164,6 +171,11 @@ fn written(request: &Request) -> Response {
 
 fn not_found(request: &Request) -> Response {
     web::html(pages::not_found(&Site::of(request)).into_string()).with_status(404)
+}
+
+/// It was sold once: search engines forget it at once, people are told.
+fn gone(request: &Request) -> Response {
+    web::html(pages::gone(&Site::of(request)).into_string()).with_status(410)
 }
 
 #[cfg(test)]

@@ -254,6 +254,25 @@ fn structured_data(site: &Site, product: &Product, available: &[i64]) -> Markup 
     html! { script type="application/ld+json" { (PreEscaped(text)) } }
 }
 
+/// Of what was sold once and is not any more.
+pub fn gone(site: &Site) -> Markup {
+    let (title, hint) = (
+        site.say("No longer sold", "商品已下架"),
+        site.say("We no longer sell this. Perhaps you will find something like it.", "该商品已下架，您可以看看其他类似商品。"),
+    );
+    site.page(
+        title,
+        hint,
+        html! {
+            div.wide.lost {
+                h1 { (title) }
+                p { (hint) }
+                p { a.button href=(site.link("/products")) { (site.texts.all_products) } }
+            }
+        },
+    )
+}
+
 pub fn not_found(site: &Site) -> Markup {
     let t = site.texts;
     lost(site, t.not_found, html! { p { (t.not_found_hint) } })
