@@ -6,6 +6,7 @@ mod rule;
 use serde::Deserialize;
 use souk_sdk::extend::discount::{self, Answer, Cart, Failure};
 use souk_sdk::extend::types::FailureKind;
+use souk_sdk::config;
 use souk_sdk::host::command_handler;
 use souk_sdk::storage::Collection;
 
@@ -34,14 +35,20 @@ struct File {
 
 impl command_handler::Guest for BuyXGetY {
     fn run(name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>, String> {
-        if name != "import-bxgy" {
-            return Err(format!("discount-bxgy has no command `{name}`"));
+        let zone = config::shop().time_zone;
+        match name.as_str() {
+            "import-bxgy" => {}
+            "list-bxgy" => {
+                let rules = RULES.get(CURRENT).map_err(|error| error.to_string())?.unwrap_or_default();
+                return Ok(rules.iter().map(|rule| rule.shown(&zone)).collect::<Vec<_>>().join("\n").into_bytes());
+            }
+            other => return Err(format!("discount-bxgy has no command `{other}`")),
         }
         let dry_run = arguments.iter().any(|(name, value)| name == "dry-run" && value != "false");
         let file: File = serde_json::from_slice(&input).map_err(|error| error.to_string())?;
         let (mut rules, mut faults): (Vec<Rule>, Vec<String>) = (Vec::new(), Vec::new());
         for (row, rule) in (1..).zip(file.buy_x_get_y) {
-            match Rule::read(rule) {
+            match Rule::read(rule, &zone) {
                 Ok(rule) if rules.iter().any(|known| known.id == rule.id) => faults.push(format!("rule {row}: the id {} is there twice", rule.id)),
                 Ok(rule) => rules.push(rule),
                 Err(fault) => faults.push(format!("rule {row}: {fault}")),

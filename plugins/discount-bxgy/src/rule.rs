@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use souk_sdk::extend::discount::{Cart, Effect, Line, Portion, Proposal, Stacking};
+use souk_sdk::zone;
 use time::OffsetDateTime;
 
 const PPM_OF_PERCENT: u32 = 10_000;
@@ -34,7 +35,15 @@ struct Name {
 }
 
 impl Rule {
-    pub fn read(json: serde_json::Value) -> Result<Self, String> {
+    /// As an operator writes it: times without an offset are of the shop's zone.
+    pub fn read(mut json: serde_json::Value, zone: &str) -> Result<Self, String> {
+        for field in ["starts-at", "ends-at"] {
+            if let Some(time) = json.get_mut(field)
+                && let Some(text) = time.as_str()
+            {
+                *time = zone::utc(text, zone).map_err(|problem| format!("{field}: {problem}"))?.into();
+            }
+        }
         let rule: Self = serde_json::from_value(json).map_err(|error| error.to_string())?;
         let fault = if rule.id.is_empty() || rule.id.len() > ID_BYTES_MAX || rule.id.contains(char::is_control) {
             "id: use 1 to 60 bytes"
@@ -52,6 +61,16 @@ impl Rule {
             return Ok(rule);
         };
         Err(format!("{} {fault}", rule.id).trim_start().to_owned())
+    }
+
+    /// On one line, with times as the shop's clocks show them.
+    pub fn shown(&self, shop_zone: &str) -> String {
+        let time = |word: &str, at: Option<OffsetDateTime>| {
+            let at = at.and_then(|at| i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok());
+            at.map_or(String::new(), |at| format!(", {word} {}", zone::show(at, shop_zone)))
+        };
+        let (since, until) = (time("since", self.starts_at), time("until", self.ends_at));
+        format!("{}  buy {}, get {} at {} % off, of `{}`{since}{until}", self.id, self.buy, self.get, self.discount_percent, self.category)
     }
 
     pub fn propose(&self, cart: &Cart) -> Option<Proposal> {
@@ -102,11 +121,17 @@ mod tests {
     use super::*;
 
     fn rule(buy: u32, get: u32) -> Rule {
-        Rule::read(json!({
+        let json = json!({
             "id": "r", "name": { "en": "Three for two", "zh-CN": "买二送一" }, "category": "tea", "buy": buy, "get": get, "discount-percent": 100,
             "starts-at": "1970-01-01T00:00:01Z", "ends-at": "1970-01-01T00:00:02Z",
-        }))
-        .unwrap()
+        });
+        Rule::read(json, "Asia/Shanghai").unwrap()
+    }
+
+    #[test]
+    fn times_are_shown_in_the_shops_zone() {
+        let shown = rule(2, 1).shown("Asia/Shanghai");
+        assert_eq!(shown, "r  buy 2, get 1 at 100 % off, of `tea`, since 1970-01-01T08:00:01+08:00, until 1970-01-01T08:00:02+08:00");
     }
 
     fn line(id: usize, quantity: u32, price: i64, category: &str) -> Line {

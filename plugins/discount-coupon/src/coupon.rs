@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use souk_sdk::extend::discount::{Answer, Cart, Effect, Portion, Proposal, Rejection, Stacking, UsageLimit};
 use souk_sdk::money::Money;
+use souk_sdk::zone;
 use time::OffsetDateTime;
 
 const CODE_BYTES_MAX: usize = 64;
@@ -52,7 +53,15 @@ enum Kind {
 }
 
 impl Coupon {
-    pub fn read(json: serde_json::Value) -> Result<Self, String> {
+    /// As an operator writes it: times without an offset are of the shop's zone.
+    pub fn read(mut json: serde_json::Value, zone: &str) -> Result<Self, String> {
+        for field in ["starts-at", "ends-at"] {
+            if let Some(time) = json.get_mut(field)
+                && let Some(text) = time.as_str()
+            {
+                *time = zone::utc(text, zone).map_err(|problem| format!("{field}: {problem}"))?.into();
+            }
+        }
         let mut coupon: Self = serde_json::from_value(json).map_err(|error| error.to_string())?;
         coupon.code = coupon.code.trim().to_uppercase();
         let fault = if coupon.code.is_empty() || coupon.code.len() > CODE_BYTES_MAX || coupon.code.contains(char::is_control) {
@@ -133,7 +142,7 @@ mod tests {
             "per-customer": 1, "category": "tea", "starts-at": "2026-01-01T00:00:00+08:00", "ends-at": "2026-02-01T00:00:00+08:00",
         });
         change(&mut json);
-        Coupon::read(json)
+        Coupon::read(json, "Asia/Shanghai")
     }
 
     const NEW_YEAR_IN_SHANGHAI_MS: u64 = 1_767_196_800_000;
@@ -207,6 +216,14 @@ mod tests {
             assert!(fault.contains(field), "{field}: {fault}");
         }
         assert!(coupon(|json| json["prcent"] = json!(1)).unwrap_err().contains("prcent"));
-        assert!(coupon(|json| json["starts-at"] = json!("soon")).is_err());
+        assert!(coupon(|json| json["starts-at"] = json!("soon")).unwrap_err().contains("2026-11-11T00:00"));
+    }
+
+    #[test]
+    fn times_without_an_offset_are_of_the_shops_zone() {
+        let of = |text: &str| coupon(|json| json["starts-at"] = json!(text)).unwrap();
+        assert_eq!(of("2026-01-01T00:00"), of("2026-01-01T00:00:00+08:00"));
+        assert_eq!(of("2026-01-01T00:00"), of("2025-12-31T16:00:00Z"));
+        assert_eq!(reason(&of("2026-01-01T00:00"), &cart(|_| ())), None);
     }
 }

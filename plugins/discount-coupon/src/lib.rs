@@ -1,6 +1,7 @@
 //! Coupons: provides `souk:extend/discount`. Says what a code would take off;
 //! `promotions` counts the uses and decides.
 
+mod commands;
 mod coupon;
 
 use std::collections::BTreeMap;
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use souk_sdk::extend::discount::{self, Answer, Cart, Failure};
 use souk_sdk::extend::types::FailureKind;
 use souk_sdk::host::command_handler;
+use souk_sdk::config;
 use souk_sdk::storage::{Collection, CollectionError, Error};
 
 use coupon::Coupon;
@@ -39,14 +41,19 @@ struct File {
 
 impl command_handler::Guest for Coupons {
     fn run(name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>, String> {
-        if name != "import-coupons" {
-            return Err(format!("discount-coupon has no command `{name}`"));
+        match name.as_str() {
+            "import-coupons" => {}
+            "set-coupon" => return commands::set(&arguments).map(String::into_bytes),
+            "remove-coupon" => return commands::remove(&arguments).map(String::into_bytes),
+            "list-coupons" => return commands::list().map(String::into_bytes),
+            other => return Err(format!("discount-coupon has no command `{other}`")),
         }
+        let zone = config::shop().time_zone;
         let dry_run = arguments.iter().any(|(name, value)| name == "dry-run" && value != "false");
         let file: File = serde_json::from_slice(&input).map_err(|error| error.to_string())?;
         let (mut coupons, mut faults) = (BTreeMap::new(), Vec::new());
         for (row, coupon) in (1..).zip(file.coupons) {
-            match Coupon::read(coupon) {
+            match Coupon::read(coupon, &zone) {
                 Ok(coupon) if coupons.contains_key(&coupon.code) => faults.push(format!("coupon {row}: the code {} is there twice", coupon.code)),
                 Ok(coupon) => _ = coupons.insert(coupon.code.clone(), coupon),
                 Err(fault) => faults.push(format!("coupon {row}: {fault}")),

@@ -8,7 +8,6 @@ mod lists;
 
 use std::collections::BTreeMap;
 
-use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::pricing::{self, Price, Request};
 use souk_sdk::host::command_handler;
@@ -92,7 +91,6 @@ fn import(input: &[u8], dry_run: bool) -> Result<Report, String> {
     let mut text = serde_json::Deserializer::from_slice(input);
     let lists: Vec<PriceList> = serde_path_to_error::deserialize(&mut text).map_err(|error| error.to_string())?;
     let shop = config::shop();
-    let zone = TimeZone::get(&shop.time_zone).map_err(|error| format!("the shop's time zone: {error}"))?;
     let mut report = Report { dry_run, lists: lists.len(), ..Report::default() };
     let mut rules: BTreeMap<String, Rules> = BTreeMap::new();
     let mut by_id: BTreeMap<&str, &PriceList> = BTreeMap::new();
@@ -102,7 +100,7 @@ fn import(input: &[u8], dry_run: bool) -> Result<Report, String> {
         if by_id.insert(&list.id, list).is_some() {
             faults.push(("id".to_owned(), "another list has this id".to_owned()));
         }
-        match lists::compile(list, &zone, &shop.currency) {
+        match lists::compile(list, &shop.time_zone, &shop.currency) {
             Err(more) => faults.extend(more),
             Ok(compiled) => {
                 report.prices += compiled.len();
@@ -139,7 +137,7 @@ fn import(input: &[u8], dry_run: bool) -> Result<Report, String> {
         }
     }
     for (id, list) in by_id {
-        must(LISTS.put(id, list));
+        must(LISTS.put(id, &list.clone().shown(&shop.time_zone)));
     }
     for (key, at_ms) in edges {
         // In the past or never: no page changes then.
@@ -150,6 +148,13 @@ fn import(input: &[u8], dry_run: bool) -> Result<Report, String> {
     drop_pages();
     report.applied = true;
     Ok(report)
+}
+
+/// What `import-price-lists` reads back, with times as the shop's clocks show them.
+fn export() -> Result<Vec<u8>, String> {
+    let zone = config::shop().time_zone;
+    let lists: Vec<PriceList> = keys("lists").iter().filter_map(|id| must(LISTS.get(id))).map(|list| list.shown(&zone)).collect();
+    serde_json::to_vec_pretty(&lists).map_err(|error| error.to_string())
 }
 
 fn keys(collection: &str) -> Vec<String> {
@@ -182,8 +187,10 @@ impl jobs::Guest for Pricing {
 
 impl command_handler::Guest for Pricing {
     fn run(name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>, String> {
-        if name != "import-price-lists" {
-            return Err(format!("pricing has no command `{name}`"));
+        match name.as_str() {
+            "import-price-lists" => {}
+            "export-price-lists" => return export(),
+            other => return Err(format!("pricing has no command `{other}`")),
         }
         let dry_run = arguments.iter().any(|(name, value)| name == "dry-run" && value != "false");
         let report = import(&input, dry_run)?;
@@ -235,6 +242,18 @@ mod tests {
         load(&json!([])).unwrap();
         assert_eq!(price("A", 10), (1_000, "base".into()));
         assert!(testing::jobs().is_empty());
+    }
+
+    #[test]
+    fn what_is_exported_and_imported_again_changes_nothing() {
+        load(&json!([{ "id": "day", "starts": "2026-11-11T00:00", "ends": "2026-11-11T16:00:00Z", "prices": [{ "sku": "*", "percent-off": "50" }] }])).unwrap();
+        let rules = || must(RULES.get(EVERY_SKU));
+        let before = rules();
+        let exported = || testing::unit(|| <Pricing as command_handler::Guest>::run("export-price-lists".into(), vec![], vec![])).unwrap();
+        let lists: Value = serde_json::from_slice(&exported()).unwrap();
+        assert_eq!((&lists[0]["starts"], &lists[0]["ends"]), (&json!("2026-11-11T00:00:00+08:00"), &json!("2026-11-12T00:00:00+08:00")));
+        load(&lists).unwrap();
+        assert_eq!((rules(), serde_json::from_slice::<Value>(&exported()).unwrap()), (before, lists));
     }
 
     #[test]

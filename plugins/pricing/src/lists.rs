@@ -1,11 +1,9 @@
 //! What a price list may say, and which of its prices holds. Pure: storage and
 //! the clock are the caller's.
 
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use souk_sdk::money::{self, Money};
+use souk_sdk::zone;
 
 const PRICE_MAX: i64 = 1_000_000_000_000;
 const PPM: i64 = 1_000_000;
@@ -85,7 +83,7 @@ pub fn best<'a>(rules: impl IntoIterator<Item = &'a Rule>, base: &Money, quantit
 }
 
 /// Rules by sku, or what is wrong: `(field, problem)`.
-pub fn compile(list: &PriceList, zone: &TimeZone, currency: &str) -> Result<Vec<(String, Rule)>, Vec<(String, String)>> {
+pub fn compile(list: &PriceList, zone: &str, currency: &str) -> Result<Vec<(String, Rule)>, Vec<(String, String)>> {
     let mut faults: Vec<(String, String)> = Vec::new();
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if !(1..=100).contains(&list.id.len()) || !list.id.bytes().all(allowed) || list.id == "base" {
@@ -93,7 +91,7 @@ pub fn compile(list: &PriceList, zone: &TimeZone, currency: &str) -> Result<Vec<
     }
     let mut edge = |field: &str, text: &Option<String>, open: i64| match text {
         None => open,
-        Some(text) => instant_ms(text, zone).unwrap_or_else(|problem| {
+        Some(text) => zone::instant_ms(text, zone).unwrap_or_else(|problem| {
             faults.push((field.into(), problem));
             open
         }),
@@ -139,14 +137,15 @@ fn ppm(percent: &str) -> Option<i64> {
     (0..=PPM).contains(&amount).then_some(amount)
 }
 
-/// An instant with an offset, or a time in the shop's zone.
-pub fn instant_ms(text: &str, zone: &TimeZone) -> Result<i64, String> {
-    if let Ok(instant) = text.parse::<Timestamp>() {
-        return Ok(instant.as_millisecond());
+impl PriceList {
+    /// With times as the shop's clocks show them, and their offset: read back,
+    /// in whatever zone, they are the same instants.
+    pub fn shown(mut self, zone: &str) -> Self {
+        for time in [&mut self.starts, &mut self.ends] {
+            *time = time.take().map(|text| zone::instant_ms(&text, zone).map_or(text, |at| zone::show(at, zone)));
+        }
+        self
     }
-    let unreadable = |error: jiff::Error| format!("`{text}` is not a time such as 2026-11-11T00:00: {error}");
-    let local: DateTime = text.parse().map_err(unreadable)?;
-    Ok(zone.to_timestamp(local).map_err(unreadable)?.as_millisecond())
 }
 
 #[cfg(test)]
@@ -154,22 +153,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn zone(name: &str) -> TimeZone {
-        TimeZone::get(name).unwrap()
-    }
-
-    #[test]
-    fn times_are_of_the_shops_zone_across_changes_of_clocks() {
-        let at = |text: &str, name: &str| instant_ms(text, &zone(name)).unwrap();
-        let utc = |text: &str| text.parse::<Timestamp>().unwrap().as_millisecond();
-        assert_eq!(at("2026-11-11T00:00", "Asia/Shanghai"), utc("2026-11-10T16:00:00Z"));
-        assert_eq!(at("2026-11-11T00:00:00Z", "Asia/Shanghai"), utc("2026-11-11T00:00:00Z"));
-        // Skipped on 29 March: one hour later. Twice on 25 October: the first.
-        assert_eq!(at("2026-03-29T02:30", "Europe/Berlin"), utc("2026-03-29T01:30:00Z"));
-        assert_eq!(at("2026-10-25T02:30", "Europe/Berlin"), utc("2026-10-25T00:30:00Z"));
-        assert!(instant_ms("next week", &zone("Europe/Berlin")).is_err());
-    }
 
     fn rule(list: &str, priority: i32, min_quantity: u32, unit: Unit) -> Rule {
         Rule { list: list.into(), priority, start_ms: 10, end_ms: 20, min_quantity, unit }
@@ -197,7 +180,7 @@ mod tests {
         let list = serde_json::json!({ "id": "base", "starts": "2026-01-02", "ends": "2026-01-01", "prices": [
             { "sku": "A" }, { "sku": "B", "percent-off": "100.1" }, { "sku": "", "price": -1 } ] });
         let list: PriceList = serde_json::from_value(list).unwrap();
-        let faults = compile(&list, &TimeZone::UTC, "CNY").unwrap_err();
+        let faults = compile(&list, "UTC", "CNY").unwrap_err();
         let fields: Vec<&str> = faults.iter().map(|(field, _)| field.as_str()).collect();
         assert_eq!(fields, ["id", "ends", "prices[0].price", "prices[1].percent-off", "prices[2].sku", "prices[2].price"]);
     }

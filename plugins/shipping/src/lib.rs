@@ -1,6 +1,7 @@
 //! Delivery: exports `souk:commerce/shipping` and the command that loads its
 //! zones. [`zones`] has the rules; here they are stored and asked.
 
+mod rates;
 mod zones;
 
 use souk_sdk::commerce::shipping::{self, Method, Parcel};
@@ -36,11 +37,17 @@ impl shipping::Guest for Shipping {
 }
 
 impl command_handler::Guest for Shipping {
-    fn run(name: String, _: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>, String> {
-        if name != "import-shipping" {
-            return Err(format!("shipping has no command `{name}`"));
+    fn run(name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>, String> {
+        match name.as_str() {
+            "import-shipping" => {}
+            "set-shipping-rate" => return rates::set(&arguments).map(String::into_bytes),
+            "list-shipping-rates" => return rates::list().map(String::into_bytes),
+            other => return Err(format!("shipping has no command `{other}`")),
         }
         let zones = Zones::read(&input)?;
+        if arguments.iter().any(|(name, value)| name == "dry-run" && value != "false") {
+            return Ok(format!("{} delivery zones would be imported", zones.zones.len()).into_bytes());
+        }
         replace(&zones).map_err(|error| error.to_string())?;
         Ok(format!("{} delivery zones imported", zones.zones.len()).into_bytes())
     }
@@ -163,6 +170,9 @@ mod tests {
             }
             assert_eq!(ids("CN"), ["standard", "express"]);
             assert!(Shipping::countries().contains(&"BR".to_owned()));
+            let dry = vec![("dry-run".to_owned(), "true".to_owned())];
+            Shipping::run("import-shipping".into(), dry, shipped.into()).unwrap();
+            assert_eq!(ids("AQ"), ["regional"], "a dry run changes nothing");
             assert!(import("{}").is_err());
             assert_eq!(ids("AQ"), ["regional"], "a fault changes nothing");
         }

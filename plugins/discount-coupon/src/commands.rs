@@ -1,0 +1,214 @@
+//! One coupon without a file. Works on the coupon as it is written in a file, so
+//! that what a command does not name stays as it is.
+
+use serde_json::{Value, json};
+use souk_sdk::money::Money;
+use souk_sdk::{config, storage, zone};
+
+use crate::COUPONS;
+use crate::coupon::Coupon;
+
+const USE: &str = "use: set-coupon code=CODE (percent=10 | amount=20.00 | free-shipping=true) [minimum=100.00] [limit=1000] [per-customer=1] \
+    [category=tea] [starts=2026-11-11T00:00] [ends=2026-11-12T00:00] [name-en=…] [name-zh=…]; `none` takes a condition away";
+const KINDS: [&str; 3] = ["percent", "amount", "free-shipping"];
+const SCAN_MAX: u32 = 1_000;
+
+type Arguments = [(String, String)];
+
+fn argument<'a>(arguments: &'a Arguments, wanted: &str) -> Option<&'a str> {
+    arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.trim())
+}
+
+fn code(arguments: &Arguments) -> Result<String, String> {
+    let code = argument(arguments, "code").filter(|code| !code.is_empty()).map(str::to_uppercase);
+    code.ok_or_else(|| format!("which coupon? {USE}"))
+}
+
+fn stored(code: &str) -> Result<Option<Coupon>, String> {
+    COUPONS.get(code).map_err(|error| format!("code: {error}"))
+}
+
+pub fn set(arguments: &Arguments) -> Result<String, String> {
+    const KNOWN: [&str; 9] = ["code", "minimum", "limit", "per-customer", "category", "starts", "ends", "name-en", "name-zh"];
+    if let Some((unknown, _)) = arguments.iter().find(|(name, _)| !KNOWN.contains(&name.as_str()) && !KINDS.contains(&name.as_str())) {
+        return Err(format!("there is no `{unknown}` here; {USE}"));
+    }
+    let (code, shop) = (code(arguments)?, config::shop());
+    let before = stored(&code)?;
+    let mut json = match &before {
+        Some(coupon) => serde_json::to_value(coupon).map_err(|error| error.to_string())?,
+        None => json!({ "code": code }),
+    };
+    let named_before = named(&json, &shop.currency);
+    let kinds: Vec<&str> = KINDS.into_iter().filter(|kind| argument(arguments, kind).is_some()).collect();
+    match kinds.as_slice() {
+        [] if before.is_some() => {}
+        [kind] => take_kind(&mut json, kind, argument(arguments, kind).unwrap_or_default(), &shop.currency)?,
+        _ => return Err(format!("what does `{code}` take off? {USE}")),
+    }
+    if let Some(text) = argument(arguments, "minimum") {
+        json["minimum"] = if is_none(text) { 0.into() } else { amount("minimum", text, &shop.currency)?.into() };
+    }
+    for field in ["limit", "per-customer"] {
+        if let Some(text) = argument(arguments, field) {
+            let number = || text.parse::<u32>().map_err(|_| format!("{field}: `{text}` is not a number; write `none` for no limit"));
+            json[field] = if is_none(text) { Value::Null } else { number()?.into() };
+        }
+    }
+    for (from, field) in [("category", "category"), ("starts", "starts-at"), ("ends", "ends-at")] {
+        if let Some(text) = argument(arguments, from) {
+            json[field] = if is_none(text) { Value::Null } else { text.into() };
+        }
+    }
+    // A name that was made of what it takes off changes with that.
+    let names = named(&json, &shop.currency);
+    if json["name"].is_null() || json["name"] == named_before {
+        json["name"] = names;
+    }
+    for (from, language) in [("name-en", "en"), ("name-zh", "zh-CN")] {
+        if let Some(text) = argument(arguments, from) {
+            json["name"][language] = text.into();
+        }
+    }
+    let coupon = Coupon::read(json, &shop.time_zone)?;
+    if before.as_ref() == Some(&coupon) {
+        return Ok(format!("nothing changes: {}", shown(&coupon)?));
+    }
+    COUPONS.put(&coupon.code, &coupon).map_err(|error| error.to_string())?;
+    Ok(format!("{}: {}", if before.is_some() { "changed" } else { "new" }, shown(&coupon)?))
+}
+
+fn is_none(text: &str) -> bool {
+    text.is_empty() || text == "none"
+}
+
+fn amount(field: &str, text: &str, currency: &str) -> Result<i64, String> {
+    let amount = Money::from_decimal(text, currency).ok().map(|money| money.amount).filter(|amount| *amount >= 0);
+    amount.ok_or_else(|| format!("{field}: `{text}` is not an amount of {currency}: write it like 12.50, without a symbol"))
+}
+
+fn take_kind(json: &mut Value, kind: &str, text: &str, currency: &str) -> Result<(), String> {
+    let (kind, value) = match kind {
+        "percent" => ("percent", text.parse().map_err(|_| format!("percent: `{text}` is not a number: use 1 to 100"))?),
+        "amount" => ("fixed", amount("amount", text, currency)?),
+        _ => ("free-shipping", 0),
+    };
+    json["kind"] = kind.into();
+    json["value"] = value.into();
+    Ok(())
+}
+
+/// What a coupon is called that nobody named.
+fn named(json: &Value, currency: &str) -> Value {
+    let value = json["value"].as_i64().unwrap_or(0);
+    let money = |locale: &str| Money::new(value, currency).format(locale);
+    let (en, zh) = match json["kind"].as_str() {
+        Some("percent") => (format!("{value}% off"), format!("立减 {value}%")),
+        Some("fixed") => (format!("{} off", money("en")), format!("立减 {}", money("zh-CN"))),
+        Some(_) => ("Free delivery".into(), "免运费".into()),
+        None => return Value::Null,
+    };
+    json!({ "en": en, "zh-CN": zh })
+}
+
+pub fn remove(arguments: &Arguments) -> Result<String, String> {
+    let code = code(arguments)?;
+    let Some(coupon) = stored(&code)? else { return Err(format!("there is no coupon `{code}`: `list-coupons` shows those that there are")) };
+    COUPONS.delete(&code).map_err(|error| error.to_string())?;
+    Ok(format!("taken away: {}", shown(&coupon)?))
+}
+
+pub fn list() -> Result<String, String> {
+    let mut lines = Vec::new();
+    let mut last: Option<String> = None;
+    loop {
+        let page = COUPONS.scan(&storage::after(last.as_deref()), SCAN_MAX, false).map_err(|error| error.to_string())?;
+        for (_, coupon) in &page {
+            lines.push(shown(coupon)?);
+        }
+        match page.last() {
+            Some((code, _)) if page.len() == SCAN_MAX as usize => last = Some(code.clone()),
+            _ => break,
+        }
+    }
+    Ok(if lines.is_empty() { "there are no coupons".into() } else { lines.join("\n") })
+}
+
+/// On one line, with times as the shop's clocks show them.
+fn shown(coupon: &Coupon) -> Result<String, String> {
+    let json = serde_json::to_value(coupon).map_err(|error| error.to_string())?;
+    let shop = config::shop();
+    let value = json["value"].as_i64().unwrap_or(0);
+    let decimal = |amount: i64| Money::new(amount, &shop.currency).to_decimal();
+    let mut parts = vec![match json["kind"].as_str() {
+        Some("percent") => format!("{value} % off"),
+        Some("fixed") => format!("{} {} off", decimal(value), shop.currency),
+        _ => "free delivery".into(),
+    }];
+    if let Some(category) = json["category"].as_str() {
+        parts.push(format!("for `{category}`"));
+    }
+    if let Some(minimum) = json["minimum"].as_i64().filter(|minimum| *minimum > 0) {
+        parts.push(format!("from {} {}", decimal(minimum), shop.currency));
+    }
+    for (field, word) in [("starts-at", "since"), ("ends-at", "until")] {
+        if let Some(text) = json[field].as_str() {
+            parts.push(format!("{word} {}", zone::show(zone::instant_ms(text, &shop.time_zone)?, &shop.time_zone)));
+        }
+    }
+    for (field, word) in [("limit", "in all"), ("per-customer", "by each customer")] {
+        if let Some(number) = json[field].as_u64() {
+            parts.push(format!("{number} times {word}"));
+        }
+    }
+    Ok(format!("{}  {}", coupon.code, parts.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use souk_sdk::host::command_handler::Guest as _;
+    use souk_sdk::testing;
+
+    use crate::Coupons;
+
+    fn run(command: &str, arguments: &str) -> Result<String, String> {
+        let arguments = arguments.split('|').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        testing::unit(|| Coupons::run(command.into(), arguments, Vec::new())).map(|answer| String::from_utf8(answer).unwrap())
+    }
+
+    #[test]
+    fn a_coupon_is_made_changed_and_taken_away_by_one_command_each() {
+        let made = run("set-coupon", "code=singles|percent=11|starts=2026-11-11T00:00|ends=2026-11-12|limit=500").unwrap();
+        assert_eq!(made, "new: SINGLES  11 % off, since 2026-11-11T00:00:00+08:00, until 2026-11-12T00:00:00+08:00, 500 times in all");
+        let changed = run("set-coupon", "code=SINGLES|amount=20|minimum=150.00|limit=none|category=tea").unwrap();
+        assert_eq!(changed, "changed: SINGLES  20.00 CNY off, for `tea`, from 150.00 CNY, since 2026-11-11T00:00:00+08:00, until 2026-11-12T00:00:00+08:00");
+        // What is shown, saved again, changes nothing.
+        let again = run("set-coupon", "code=SINGLES|amount=20.00|starts=2026-11-11T00:00:00+08:00|ends=2026-11-12T00:00:00+08:00").unwrap();
+        assert!(again.starts_with("nothing changes"), "{again}");
+        assert!(run("list-coupons", "").unwrap().starts_with("SINGLES  20.00"));
+        run("remove-coupon", "code=singles").unwrap();
+        assert_eq!(run("list-coupons", "").unwrap(), "there are no coupons");
+    }
+
+    #[test]
+    fn what_is_wrong_names_its_field_and_changes_nothing() {
+        run("set-coupon", "code=A|percent=10").unwrap();
+        for (arguments, told) in [
+            ("percent=10", "which coupon"),
+            ("code=B", "what does `B` take off"),
+            ("code=B|percent=10|amount=3", "what does `B` take off"),
+            ("code=A|percent=ten", "percent"),
+            ("code=A|percent=101", "value: use 1 to 100"),
+            ("code=A|amount=¥3", "12.50"),
+            ("code=A|limit=many", "limit"),
+            ("code=A|starts=soon", "starts-at"),
+            ("code=A|starts=2026-02-01|ends=2026-01-01", "ends-at"),
+            ("code=A|until=2026-01-01", "`until`"),
+        ] {
+            let error = run("set-coupon", arguments).unwrap_err();
+            assert!(error.contains(told), "{arguments}: {error}");
+        }
+        assert_eq!(run("list-coupons", "").unwrap(), "A  10 % off");
+        assert!(run("remove-coupon", "code=B").unwrap_err().contains("list-coupons"));
+    }
+}
