@@ -306,7 +306,8 @@ impl Product {
         }
     }
 
-    /// Keeps of `old` what is missing here: behind what there is. Errs where its
+    /// Keeps of `old` what is missing here: variants in their order, pictures behind those
+    /// that there are. Errs where its
     /// variants have other options, and would have to go.
     pub fn keep(&mut self, old: &Self, missing: &Missing) -> Result<(), Fault> {
         self.images.extend(missing.images.iter().cloned());
@@ -326,6 +327,8 @@ impl Product {
             }
             self.variants.push(variant.clone());
         }
+        // A file of some of them says nothing of the order of all; new ones come last.
+        self.variants.sort_by_key(|variant| old.variants.iter().position(|before| before.sku == variant.sku).unwrap_or(usize::MAX));
         Ok(())
     }
 
