@@ -109,7 +109,7 @@ struct Replay<'a> {
 impl Drop for Replay<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let test = "cargo nextest run --release --workspace -E 'binary(powercut)'";
+            let test = "cargo nextest run --workspace -E 'binary(powercut)'";
             eprintln!("again: SOUK_POWERCUT_RECORDING={} SOUK_POWERCUT_SEED={} {test}", self.folder.display(), self.seed);
         }
     }

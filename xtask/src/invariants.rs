@@ -114,13 +114,12 @@ fn tried(test: &str, rounds: &BTreeMap<String, Rounds>) -> String {
 }
 
 fn run(root: &Path, scorecard: &Scorecard) -> Result<Results> {
-    prepare(root, up::RELEASE)?;
+    prepare(root, up::QUICK)?;
     let config = root.join("target/invariants.toml");
     fs::write(&config, format!("[profile.{PROFILE}]\nfail-fast = false\n[profile.{PROFILE}.junit]\npath = \"junit.xml\"\n"))?;
     let tests: BTreeSet<&String> = scorecard.invariants.iter().flat_map(|invariant| &invariant.tests).collect();
     let (of_plugins, of_workspace): (Vec<_>, Vec<_>) = tests.into_iter().partition(|test| OF_PLUGINS.iter().any(|name| test.starts_with(name)));
-    let workspaces =
-        [(of_workspace, &["--release"][..], "target"), (of_plugins, &["--manifest-path", "plugins/Cargo.toml"], "plugins/target")];
+    let workspaces = [(of_workspace, &[][..], "target"), (of_plugins, &["--manifest-path", "plugins/Cargo.toml"], "plugins/target")];
     let mut results = Results::new();
     for (tests, workspace, target) in workspaces {
         let filter: Vec<String> = tests.into_iter().map(|test| filter_of(test)).collect();

@@ -35,9 +35,9 @@ enum Command {
     },
     /// Run all tests.
     Test {
-        /// With dependencies optimised and our own crates compiled soon: for work on the host.
+        /// With the code that `up` runs, which takes minutes to compile after each edit of the host.
         #[arg(long)]
-        quick: bool,
+        release: bool,
         /// Given to `cargo nextest run`, for instance `-- -E 'test(cart)'`.
         #[arg(last = true)]
         filters: Vec<String>,
@@ -72,7 +72,7 @@ fn main() -> ExitCode {
             let source = path.unwrap_or_else(|| root.join("plugins"));
             Build { only: &only, quick, target: Some(&up::guests_target(root)), ..Build::new(&source, &out) }.run()
         }
-        Command::Test { quick, filters } => test::test(root, if quick { up::QUICK } else { up::RELEASE }, &filters),
+        Command::Test { release, filters } => test::test(root, if release { up::RELEASE } else { up::QUICK }, &filters),
         Command::Invariants { list } => invariants::invariants(root, list),
         Command::Bench { arguments } => bench::bench(root, &arguments),
         Command::Load { arguments } => load::load(root, &arguments),
