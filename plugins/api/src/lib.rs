@@ -7,6 +7,7 @@ mod search;
 
 use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::catalog::{self, Sort};
+use souk_sdk::commerce::catalog_records;
 use souk_sdk::commerce::inventory;
 use souk_sdk::commerce::types::Page;
 use souk_sdk::web::{self, Json, Path, Problem, Query, Request, Response, Text};
@@ -81,7 +82,7 @@ fn products(Query(listing): Query<Listing>, request: &Request) -> Result<Respons
 fn product(Path(handle): Path<&str>, request: &Request) -> Result<Response, Problem> {
     match catalog::get(handle, &request.locale) {
         Some(product) => Ok(kept(&product, [format!("product:{}", product.handle)])),
-        None if catalog::status_of(handle) == Some(catalog::Status::Archived) => {
+        None if catalog_records::status_of(handle) == Some(catalog_records::Status::Archived) => {
             Err(Problem::new(410, "No longer sold").detail("The product was taken off. GET /api/v1/products lists those that are sold."))
         }
         None => Err(Problem::new(404, "No such product").detail("No product has this handle. GET /api/v1/products lists them.")),

@@ -7,7 +7,7 @@ mod quote;
 use souk_sdk::commerce::cart::{self, Contact, Error, Method, View};
 use souk_sdk::commerce::cart_review::{self, Reviewed};
 use souk_sdk::commerce::types::Address;
-use souk_sdk::commerce::{catalog, inventory, pricing, promotions, shipping, tax};
+use souk_sdk::commerce::{catalog, catalog_records, inventory, pricing, promotions, shipping, tax};
 use souk_sdk::money::{Money, MoneyError};
 use souk_sdk::storage::Collection;
 use souk_sdk::{clock, config, ids, jobs};
@@ -234,7 +234,7 @@ struct Priced {
     facts: Vec<promotions::Line>,
     tax_classes: Vec<String>,
     /// What each line's sku stands for.
-    identities: Vec<Option<catalog::Identity>>,
+    identities: Vec<Option<catalog_records::Identity>>,
 }
 
 fn price(basket: &Basket, currency: &str, locale: &str) -> Result<Priced, MoneyError> {
@@ -244,7 +244,7 @@ fn price(basket: &Basket, currency: &str, locale: &str) -> Result<Priced, MoneyE
     }
     let skus: Vec<String> = basket.lines.iter().map(|line| line.sku.clone()).collect();
     let sellables = catalog::sellables(&skus, locale);
-    priced.identities = catalog::identities(&skus, locale);
+    priced.identities = catalog_records::identities(&skus, locale);
     let available = inventory::available(&skus);
     let found = || basket.lines.iter().zip(&sellables).filter_map(|(line, sellable)| Some((line, sellable.as_ref()?)));
     let requests: Vec<pricing::Request> = found()

@@ -1,4 +1,4 @@
-//! What the shop sells: exports `souk:commerce/catalog`, and the commands that
+//! What the shop sells: exports `souk:commerce/catalog` and `catalog-records`, and the commands that
 //! import and export it. What a file of products says of stock goes to the
 //! inventory by `souk:commerce/stock-counts`; it knows no other plugin.
 
@@ -13,7 +13,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use souk_sdk::commerce::catalog::{self, Category, Identity, Listing, Product, ProductSummary, Sellable, Sort, Status};
+use souk_sdk::commerce::catalog::{self, Category, Listing, Product, ProductSummary, Sellable, Sort};
+use souk_sdk::commerce::catalog_records::{self, Identity, Status};
 use souk_sdk::commerce::stock_counts;
 use souk_sdk::commerce::types::Page;
 use souk_sdk::config;
@@ -45,7 +46,9 @@ impl catalog::Guest for Catalog {
     fn handles(after: Option<String>, limit: u32) -> Vec<String> {
         store::handles(after.as_deref().filter(|after| document::is_handle(after)), limit)
     }
+}
 
+impl catalog_records::Guest for Catalog {
     fn status_of(handle: String) -> Option<Status> {
         store::status_of(&handle)
     }
@@ -99,4 +102,4 @@ fn answer(report: &import::Report, options: import::Options) -> Result<Vec<u8>, 
     if report.refused > 0 && !options.dry_run && !options.partial { Err(json) } else { Ok(json.into_bytes()) }
 }
 
-souk_sdk::export!(Catalog: commerce::catalog, host::command_handler, host::data_migrate);
+souk_sdk::export!(Catalog: commerce::catalog, commerce::catalog_records, host::command_handler, host::data_migrate);

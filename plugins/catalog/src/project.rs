@@ -2,6 +2,7 @@
 
 use souk_sdk::Money;
 use souk_sdk::commerce::catalog as wit;
+use souk_sdk::commerce::catalog_records::Identity;
 
 use crate::document::{Product, Stored, Tree, created_ms};
 
@@ -95,9 +96,9 @@ impl View<'_> {
         })
     }
 
-    pub fn identity(&self, product: &Product, sku: &str) -> Option<wit::Identity> {
+    pub fn identity(&self, product: &Product, sku: &str) -> Option<Identity> {
         let variant = product.variants.iter().find(|variant| variant.sku == sku)?;
-        Some(wit::Identity {
+        Some(Identity {
             product: product.handle.clone(),
             title: self.text(&product.name),
             variant_title: self.variant_title(product, variant),

@@ -18,6 +18,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use souk_sdk::commerce::catalog::{self as wit, Sort};
+use souk_sdk::commerce::catalog_records;
 use souk_sdk::storage::{self, Counter, ordered};
 use souk_sdk::{config, data, events, pages};
 
@@ -81,13 +82,13 @@ pub fn has_statuses() -> bool {
     !must(storage::scan("statuses", &storage::after(None), 1, false)).is_empty()
 }
 
-pub fn status_of(handle: &str) -> Option<wit::Status> {
+pub fn status_of(handle: &str) -> Option<catalog_records::Status> {
     let known = is_handle(handle) && must(storage::get("products", handle)).is_some();
     known.then(|| match status(handle) {
-        Status::Active => wit::Status::Active,
-        Status::Unlisted => wit::Status::Unlisted,
-        Status::Draft => wit::Status::Draft,
-        Status::Archived => wit::Status::Archived,
+        Status::Active => catalog_records::Status::Active,
+        Status::Unlisted => catalog_records::Status::Unlisted,
+        Status::Draft => catalog_records::Status::Draft,
+        Status::Archived => catalog_records::Status::Archived,
     })
 }
 
@@ -137,7 +138,7 @@ pub fn sellables(skus: &[String], locale: &str) -> Vec<Option<wit::Sellable>> {
     })
 }
 
-pub fn identities(skus: &[String], locale: &str) -> Vec<Option<wit::Identity>> {
+pub fn identities(skus: &[String], locale: &str) -> Vec<Option<catalog_records::Identity>> {
     many("identities", skus, locale, is_sku, |sku| {
         let stored = stored(&owner_of(sku)?)?;
         with_view(locale, |view| view.identity(&stored.product, sku))

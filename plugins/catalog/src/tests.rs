@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use souk_sdk::commerce::catalog::{Guest as _, Sort};
+use souk_sdk::commerce::catalog_records::Guest as _;
 use souk_sdk::commerce::types::Page;
 use souk_sdk::host::command_handler::Guest as _;
 use souk_sdk::testing;

@@ -20,7 +20,7 @@ use layout::Site;
 use maud::Markup;
 use pages::{ProductsPage, SORTS};
 use souk_sdk::commerce::types::Page;
-use souk_sdk::commerce::{catalog, inventory};
+use souk_sdk::commerce::{catalog, catalog_records, inventory};
 use souk_sdk::host::command_handler;
 use souk_sdk::web::{self, Fields, Problem, Request, Response};
 
@@ -138,7 +138,7 @@ fn product(request: &Request) -> Response {
     let site = Site::of(request);
     let handle = request.param("handle");
     let Some(product) = catalog::get(handle, site.locale) else {
-        return if catalog::status_of(handle) == Some(catalog::Status::Archived) { gone(request) } else { not_found(request) };
+        return if catalog_records::status_of(handle) == Some(catalog_records::Status::Archived) { gone(request) } else { not_found(request) };
     };
     let skus: Vec<String> = product.variants.iter().map(|v| v.sku.clone()).collect();
     let available = inventory::available(&skus);
@@ -155,8 +155,8 @@ fn product(request: &Request) -> Response {
     }
     tags.extend(skus.iter().map(|sku| format!("stock:{sku}")));
     let response = page(markup, tags);
-    match catalog::status_of(handle) {
-        Some(catalog::Status::Unlisted) => response.with_header("x-robots-tag", "noindex"),
+    match catalog_records::status_of(handle) {
+        Some(catalog_records::Status::Unlisted) => response.with_header("x-robots-tag", "noindex"),
         _ => response,
     }
 }
