@@ -61,6 +61,40 @@ async fn who_may_read_an_order_may_not_settle_it_and_whoever_does_is_named() {
     assert_eq!((of("order.created"), of("payment.captured"), of("order.placed")), (vec!["checkout".into()], vec!["stranger".into()], vec!["stranger".into()]), "{order}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_ask_for_payments_may_not_ask_for_refunds() {
+    let shop = Shop::open();
+    copy(&root().join("target/guests/errand"), &shop.plugin("errand"));
+    let (granted, said) = shop.says(&["plugin", "grant", "errand", "--yes"]);
+    assert!(granted && said.contains("have the plugin `pay-sandbox` do `payment.create` in the outside world"), "{said}");
+    let asks = async |target: &str, kind: &'static str| {
+        let answer = client().post(format!("{}/errand/{target}", shop.url)).body(kind).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    for (target, kind, refused) in [
+        ("pay-sandbox", "payment.create", None),
+        ("pay-sandbox", "payment.refund", Some("`pay-sandbox payment.refund` is not granted")),
+        ("pay-sandbox", "payment.create ", Some("is not granted")),
+        ("payment", "payment.create", Some("`payment payment.create` is not granted")),
+        // Of itself it may ask whatever it likes.
+        ("errand", "payment.refund", None),
+    ] {
+        let (status, said) = asks(target, kind).await;
+        assert_eq!(status, if refused.is_some() { 422 } else { 200 }, "{target} {kind}: {said}");
+        assert!(said.contains(refused.unwrap_or("asked")), "{target} {kind}: {said}");
+    }
+
+    // A target alone is all that it does, as manifests had it before: more than was granted.
+    let path = shop.plugin("errand").join("plugin.toml");
+    let manifest = fs::read_to_string(&path).unwrap().replace("1.0.0", "1.1.0").replace("pay-sandbox payment.create", "pay-sandbox");
+    replace(&path, manifest.as_bytes());
+    shop.until("errand", |report| report["version"] == "1.0.0" && report["problem"].as_str().is_some_and(|problem| problem.contains("effect pay-sandbox.")));
+    let (granted, said) = shop.says(&["plugin", "grant", "errand", "--yes"]);
+    assert!(granted && said.contains("have the plugin `pay-sandbox` do anything it can in the outside world"), "{said}");
+    shop.until("errand", |report| report["version"] == "1.1.0" && report["problem"].is_null());
+    assert_eq!(asks("pay-sandbox", "payment.refund").await.0, 200);
+}
+
 /// All of a service at once, and some uses not at all; the stranger's long after the others'.
 fn as_of_an_earlier_souk(grants: &str) -> String {
     let (mut lines, mut plugin) = (Vec::new(), "");

@@ -4,6 +4,7 @@ use crate::engine::GuestState;
 use crate::engine::bindings::Caller;
 use crate::engine::bindings::named_imports::souk::host::effects::Host;
 use crate::engine::bindings::souk::host::effects::{Effect, Error};
+use crate::shop::powers;
 use crate::work::{UnitError, effects};
 
 const NAME_BYTES_MAX: usize = 128;
@@ -26,9 +27,9 @@ impl Host for GuestState {
                 "kind and key have 1 to {NAME_BYTES_MAX} bytes without NUL, the payload at most {PAYLOAD_BYTES_MAX}"
             )));
         }
-        let granted = &caller.manifest.effects;
-        if effect.target != caller.name() && !granted.contains(&effect.target) && !granted.contains("*") {
-            return Err(Error::Invalid(format!("`{}` is not in the manifest: add it to `effects`", effect.target.escape_debug())));
+        if effect.target != caller.name() && !powers::may_ask_effect(&caller.manifest, &effect.target, &effect.kind) {
+            let (target, kind) = (effect.target.escape_debug(), effect.kind.escape_debug());
+            return Err(Error::Invalid(format!("`{target} {kind}` is not granted: add it to `effects` in the manifest")));
         }
         let mut unit = self.unit.lock();
         if !unit.live.contains_key(&effect.target) {

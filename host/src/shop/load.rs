@@ -10,7 +10,7 @@ use super::grants::{self, Grants};
 use super::manifest::{ExtensionPoint, Isolation, Limits, Manifest, Pages, Service, Setting, SettingKind};
 use super::offers::Offers;
 use super::plugin::{Plugin, Usage};
-use super::powers::{self, Power};
+use super::powers::{self, Power, effect_parts};
 use crate::engine::{Interfaces, may_be_standard};
 use crate::files::sha256_hex;
 use crate::front::assets::{self, Asset};
@@ -142,6 +142,12 @@ pub fn is_kebab(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
+fn is_effect(entry: &str) -> bool {
+    let (target, kind) = effect_parts(entry);
+    let is_kind = |kind: &str| (1..=128).contains(&kind.len()) && kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte));
+    (target == "*" || is_kebab(target)) && kind.is_none_or(is_kind)
+}
+
 fn is_topic(topic: &str) -> bool {
     topic.len() <= 128 && topic.split('.').all(is_kebab)
 }
@@ -235,8 +241,8 @@ fn subjects(manifest: &Manifest) -> Vec<String> {
     for secret in manifest.secrets.iter().filter(|secret| !is_kebab(secret)) {
         problems.push(format!("secrets, `{secret}`: use 1 to 40 lower-case letters, digits and single hyphens, a letter first"));
     }
-    for effect in manifest.effects.iter().filter(|effect| *effect != "*" && !is_kebab(effect)) {
-        problems.push(format!("effects, `{effect}`: name a plugin, or write `*` for any"));
+    for effect in manifest.effects.iter().filter(|effect| !is_effect(effect)) {
+        problems.push(format!("effects, `{effect}`: name a plugin (`*` for any), then a space and what it is to do, for instance `pay-sandbox payment.create`"));
     }
     for route in &manifest.routes {
         for method in route.methods.iter().filter(|method| !is_method(method)) {

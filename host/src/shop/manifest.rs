@@ -65,7 +65,9 @@ pub struct Manifest {
     /// What calling its services means, for the operator who grants it to others.
     #[serde(default)]
     pub services: Vec<Service>,
-    /// Plugins it may send effects to; `*` for any that is installed.
+    /// Effects it may ask of other plugins: a plugin (`*` for any) and a kind, for
+    /// instance `pay-sandbox payment.create`. A plugin alone means all kinds, and
+    /// the operator is told so.
     #[serde(default)]
     pub effects: BTreeSet<String>,
     /// Web requests of its own.

@@ -123,9 +123,18 @@ impl Power {
         matches!(self.kind, PowerKind::Call | PowerKind::Ask) && self.kind == asked.kind && is_part()
     }
 
+    /// Whether this is each kind of effect. Until powers went by kind, there was no other.
+    pub(super) fn is_every_effect(&self) -> bool {
+        self.kind == PowerKind::Effect && effect_parts(&self.subject).1.is_none()
+    }
+
     /// Whether whoever has this may do what `asked` asks for: the same, a lower
-    /// limit, or scripts with less in their reach.
+    /// limit, scripts with less in their reach, or some of several effects.
     fn covers(&self, asked: &Power) -> bool {
+        if (self.kind, asked.kind) == (PowerKind::Effect, PowerKind::Effect) {
+            let (target, kind) = effect_parts(&asked.subject);
+            return covers_effect(&self.subject, target, kind);
+        }
         if self == asked || (self.kind, asked.kind, asked.subject.as_str()) == (PowerKind::Script, PowerKind::Script, SANDBOXED) {
             return true;
         }
@@ -152,8 +161,12 @@ impl Power {
             PowerKind::Secret => format!("read your secret `{subject}`"),
             PowerKind::Script if subject == SANDBOXED => "run scripts in its pages, apart from the shop and from what the shopper has there".into(),
             PowerKind::Script => "run scripts in its pages as the shop itself: they see and do what the shopper can, on all pages".into(),
-            PowerKind::Effect if subject == "*" => "have any other plugin act in the outside world".into(),
-            PowerKind::Effect => format!("have the plugin `{subject}` act in the outside world"),
+            PowerKind::Effect => {
+                let (target, kind) = effect_parts(subject);
+                let who = if target == ANY { "any other plugin".into() } else { format!("the plugin `{target}`") };
+                let what = kind.map_or("anything it can".into(), |kind| format!("`{kind}`"));
+                format!("have {who} do {what} in the outside world")
+            }
             PowerKind::Provide => format!("take part wherever the shop asks for: {name}"),
             PowerKind::Serve => format!("be the shop's one {name}, for all other plugins"),
             PowerKind::Route => format!("answer web requests: {subject}"),
@@ -185,6 +198,24 @@ pub fn beyond<'a>(granted: &BTreeSet<Power>, asked: &'a BTreeSet<Power>) -> Vec<
 }
 
 const SANDBOXED: &str = "sandboxed";
+/// Of targets of effects.
+const ANY: &str = "*";
+
+/// An entry of a manifest's `effects`: who, and what; without it, all kinds.
+pub(super) fn effect_parts(entry: &str) -> (&str, Option<&str>) {
+    entry.split_once(' ').map_or((entry, None), |(target, kind)| (target, Some(kind)))
+}
+
+/// Whether who has this entry may ask another's effect of this kind; of all kinds where it is `None`.
+fn covers_effect(entry: &str, target: &str, kind: Option<&str>) -> bool {
+    let (of, only) = effect_parts(entry);
+    (of == ANY || of == target) && only.is_none_or(|only| kind == Some(only))
+}
+
+/// Whether a manifest names this effect of another plugin.
+pub fn may_ask_effect(manifest: &Manifest, target: &str, kind: &str) -> bool {
+    manifest.effects.iter().any(|entry| covers_effect(entry, target, Some(kind)))
+}
 
 /// What its pages and routes ask for beyond being answered.
 pub fn of_pages(manifest: &Manifest) -> BTreeSet<Power> {
@@ -298,7 +329,7 @@ pub fn asked(manifest: &Manifest, component: &[u8], offers: &Offers) -> Result<B
     of_pages(manifest).into_iter().for_each(|power| _ = ask(power.kind, power.subject));
     manifest.http.hosts.iter().for_each(|host| _ = ask(PowerKind::Http, host.clone()));
     manifest.secrets.iter().for_each(|secret| _ = ask(PowerKind::Secret, secret.clone()));
-    manifest.effects.iter().for_each(|target| _ = ask(PowerKind::Effect, target.clone()));
+    manifest.effects.iter().for_each(|effect| _ = ask(PowerKind::Effect, effect.clone()));
     manifest.events.iter().for_each(|event| _ = ask(PowerKind::Hear, event.topic.clone()));
     manifest.publishes.iter().for_each(|topic| _ = ask(PowerKind::Publish, topic.clone()));
     manifest.jobs.iter().for_each(|job| _ = ask(PowerKind::Job, job_subject(job)));
@@ -360,7 +391,8 @@ pub fn without(mut manifest: Manifest, denied: &BTreeSet<Power>) -> Manifest {
     manifest.pages.cookies.retain(|name| !is_denied(PowerKind::Cookie, &cookie_subject(&plugin, name)));
     manifest.http.hosts.retain(|host| !is_denied(PowerKind::Http, host));
     manifest.secrets.retain(|secret| !is_denied(PowerKind::Secret, secret));
-    manifest.effects.retain(|target| !is_denied(PowerKind::Effect, target));
+    // All kinds of it may have been denied when an earlier version asked for all.
+    manifest.effects.retain(|entry| !denied.iter().any(|power| power.covers(&Power::new(PowerKind::Effect, entry))));
     manifest.events.retain(|event| !is_denied(PowerKind::Hear, &event.topic));
     manifest.publishes.retain(|topic| !is_denied(PowerKind::Publish, topic));
     manifest.jobs.retain(|job| !is_denied(PowerKind::Job, &job_subject(job)));
@@ -509,6 +541,36 @@ pub(super) mod tests {
         let asked = ["limit memory-mib 100", "http a.example", "http b.example", "limit memory-mib 129", "limit deadline-ms 10"].map(power).into();
         let beyond: Vec<String> = beyond(&granted, &asked).iter().map(ToString::to_string).collect();
         assert_eq!(beyond, ["http b.example", "limit deadline-ms 10", "limit memory-mib 129"]);
+    }
+
+    #[test]
+    fn an_effect_is_of_a_target_and_of_a_kind() {
+        let granted = BTreeSet::from([power("effect bank"), power("effect post send"), power("effect * ping")]);
+        let asked = ["effect bank pay", "effect bank", "effect post send", "effect post burn", "effect post", "effect other ping", "effect *", "effect * pay"];
+        let asked = asked.map(power).into();
+        let beyond: Vec<String> = beyond(&granted, &asked).iter().map(ToString::to_string).collect();
+        assert_eq!(beyond, ["effect *", "effect * pay", "effect post", "effect post burn"]);
+
+        let manifest: Manifest = toml::from_str("name = \"demo\"\nversion = \"1.0.0\"\neffects = [\"bank pay\", \"post\", \"* ping\"]").unwrap();
+        for (target, kind, may) in
+            [("bank", "pay", true), ("bank", "refund", false), ("bank", "", false), ("post", "whatever", true), ("other", "ping", true), ("*", "pay", false)]
+        {
+            assert_eq!(may_ask_effect(&manifest, target, kind), may, "{target} {kind}");
+        }
+        // Who was denied all of a target has none of its kinds later.
+        assert_eq!(without(manifest, &["effect bank", "effect post"].map(power).into()).effects, BTreeSet::from(["* ping".to_owned()]));
+    }
+
+    #[test]
+    fn an_operator_reads_who_does_what_outside() {
+        for (text, words) in [
+            ("effect pay-sandbox", "have the plugin `pay-sandbox` do anything it can in the outside world"),
+            ("effect pay-sandbox payment.refund", "have the plugin `pay-sandbox` do `payment.refund` in the outside world"),
+            ("effect *", "have any other plugin do anything it can in the outside world"),
+            ("effect * payment.create", "have any other plugin do `payment.create` in the outside world"),
+        ] {
+            assert_eq!(power(text).in_plain_words(&Offers::default()), words);
+        }
     }
 
     #[test]
