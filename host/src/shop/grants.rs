@@ -5,9 +5,10 @@
 //! live if it asks for nothing beyond the grant, and waits for a new one
 //! otherwise.
 //!
-//! Grants of an earlier Souk are for whole services (`call souk:commerce/orders`), which is more than anybody was told.
+//! Grants of an earlier Souk are for whole services (`call souk:commerce/orders`) and for all that another plugin does outside
+//! (`effect pay-sandbox`), which is more than anybody was told; and of some powers they say nothing, since it did not ask for them.
 //! They still hold for plugins that were in the shop when it was first opened, which its operator chose with it. Of others they
-//! are shown again, function by function, before the plugin goes live. Read by [`super::Shop`] at each reload, written by `souk plugin`.
+//! are shown again, function by function and kind by kind, before the plugin goes live. Read by [`super::Shop`] at each reload, written by `souk plugin`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ pub const FIRST_PARTY: &str = "souk";
 /// How far apart the first grants of a shop are, which are given by the host for all that it finds.
 const FIRST_GRANTS: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 /// Uses for which an earlier Souk did not ask.
-const NOT_ASKED_BEFORE: [&str; 2] = ["jobs", "pages"];
+const USES_NOT_ASKED_BEFORE: [&str; 2] = ["jobs", "pages"];
 /// Grants of so many versions of a plugin.
 const KEPT: usize = 8;
 
@@ -89,9 +90,9 @@ pub fn path(plugins: &Path) -> PathBuf {
 pub struct NotGranted(pub String);
 
 impl Grant {
-    /// One that this was granted, where it does not go by function.
-    fn whole_service(&self) -> Option<&Power> {
-        self.powers.iter().find(|power| !self.by_function && power.kind == PowerKind::Call)
+    /// A whole service, or all that a plugin does outside, which was granted before powers went by function and kind.
+    fn whole(&self) -> Option<&Power> {
+        self.powers.iter().find(|power| !self.by_function && is_more_than_told(power))
     }
 }
 
@@ -176,15 +177,15 @@ impl Grants {
     /// Of what a plugin asks for, what it was neither granted nor denied before.
     pub fn beyond<'a>(&self, plugin: &str, asked: &'a BTreeSet<Power>) -> Vec<&'a Power> {
         let Some(grant) = self.of(plugin) else { return asked.iter().collect() };
-        let known: BTreeSet<Power> = grant.powers.union(&grant.denied).cloned().collect();
+        let holds = self.holds_as_before(plugin, grant);
+        let granted = grant.powers.iter().filter(|power| grant.by_function || holds || !power.is_every_effect());
+        let known: BTreeSet<Power> = granted.chain(&grant.denied).cloned().collect();
         let mut beyond = powers::beyond(&known, asked);
         if !grant.by_function {
-            let holds = self.holds_as_before(plugin, grant);
             beyond.retain(|asked| {
                 // Who is asked may only read.
                 let whole = (holds || asked.kind == PowerKind::Ask) && known.iter().any(|known| known.is_whole_of(asked));
-                let unasked = holds && asked.kind == PowerKind::Use && NOT_ASKED_BEFORE.contains(&asked.subject.as_str());
-                !whole && !unasked
+                !whole && !(holds && was_not_asked_before(asked))
             });
         }
         beyond
@@ -202,13 +203,17 @@ impl Grants {
     pub fn admit(&self, files: &Files, offers: &Offers) -> Result<BTreeSet<Power>> {
         let name = &files.manifest.name;
         if let Some(grant) = self.exactly(files) {
-            if let Some(whole) = grant.whole_service().filter(|_| !self.holds_as_before(name, grant)) {
+            let holds = self.holds_as_before(name, grant);
+            if let Some(whole) = grant.whole().filter(|_| !holds) {
                 bail!(
                     "version {} was granted all of `{}` by an earlier Souk, which did not say what that is. `souk plugin grant {name}` shows what it does \
                      of it, and lets it.",
                     grant.version,
                     whole.subject
                 );
+            }
+            if holds {
+                return Ok(grant.denied.clone());
             }
             // A grant may be older than some powers: those were not given.
             let never_asked = powers::of_pages(&files.manifest).difference(&grant.powers).cloned().collect();
@@ -237,6 +242,19 @@ impl Grants {
             );
         }
         Ok(grant.denied.clone())
+    }
+}
+
+fn is_more_than_told(power: &Power) -> bool {
+    power.kind == PowerKind::Call || power.is_every_effect()
+}
+
+/// What every plugin did without a grant until there was a power for it.
+fn was_not_asked_before(power: &Power) -> bool {
+    match power.kind {
+        PowerKind::Script | PowerKind::Cookie | PowerKind::Authorization | PowerKind::Priority => true,
+        PowerKind::Use => USES_NOT_ASKED_BEFORE.contains(&power.subject.as_str()),
+        _ => false,
     }
 }
 
@@ -277,5 +295,51 @@ mod tests {
         assert!(grants.admit(&files("stranger", "1.1.0"), &offers).is_ok());
         let other = Files::of(b"name = 'stranger'\nversion = '1.2.0'", guest("shop:x/orders-of-others@0.1.0", None)).unwrap();
         assert!(grants.admit(&other, &offers).is_err());
+    }
+
+    /// With all that an earlier Souk did not ask for, and effects by kind.
+    fn with_pages(name: &str, version: &str, effect: &str) -> Files {
+        let manifest = format!(
+            "name = '{name}'\nversion = '{version}'\neffects = ['{effect}']\npages = {{ scripts = 'shop', cookies = ['view'] }}\n\
+             [[routes]]\nname = 'r'\nmethods = ['GET']\npath = '/r'\ncritical = true\nauthorization = true"
+        );
+        Files::of(manifest.as_bytes(), guest("souk:host/clock@0.1.0", None)).unwrap()
+    }
+
+    #[test]
+    fn powers_of_which_an_earlier_souk_knew_nothing_hold_for_the_shops_own_and_are_asked_of_others() {
+        let old = |name: &str, given_at: &str| {
+            let Files { component_digest, manifest_digest, .. } = with_pages(name, "1.0.0", "bank");
+            format!(
+                "[[{name}]]\nversion = '1.0.0'\ncomponent = '{component_digest}'\nmanifest = '{manifest_digest}'\ngiven-at = '{given_at}'\n\
+                 powers = ['effect bank', 'route GET /r']\n"
+            )
+        };
+        let text = old("first", "2026-01-01T00:00:00Z") + &old("stranger", "2026-01-02T00:00:00Z");
+        let (grants, offers) = (toml::from_str::<Grants>(&text).unwrap(), Offers::default());
+        for (version, effect) in [("1.0.0", "bank"), ("1.1.0", "bank"), ("1.2.0", "bank pay")] {
+            assert_eq!(grants.admit(&with_pages("first", version, effect), &offers).unwrap(), BTreeSet::new(), "{version}");
+        }
+        // Another one's effects it was never granted.
+        assert!(grants.admit(&with_pages("first", "1.3.0", "post send"), &offers).unwrap_err().to_string().contains("more than version 1.0.0 was granted: effect post send."));
+
+        let told = |version: &str, effect: &str| grants.admit(&with_pages("stranger", version, effect), &offers).unwrap_err().to_string();
+        assert!(told("1.0.0", "bank").contains("granted all of `bank` by an earlier Souk"));
+        let asked = "script shop, effect bank pay, authorization /r, cookie stranger-view, priority /r.";
+        assert!(told("1.1.0", "bank pay").contains(asked), "{}", told("1.1.0", "bank pay"));
+        assert!(told("1.1.0", "bank").contains("effect bank,"));
+    }
+
+    #[test]
+    fn what_was_denied_to_the_shops_own_stays_denied() {
+        let Files { component_digest, manifest_digest, .. } = with_pages("first", "1.0.0", "bank");
+        let text = format!(
+            "[[first]]\nversion = '1.0.0'\ncomponent = '{component_digest}'\nmanifest = '{manifest_digest}'\ngiven-at = '2026-01-01T00:00:00Z'\n\
+             powers = ['route GET /r']\ndenied = ['effect bank']\n"
+        );
+        let grants: Grants = toml::from_str(&text).unwrap();
+        let files = with_pages("first", "1.1.0", "bank pay");
+        let denied = grants.admit(&files, &Offers::default()).unwrap();
+        assert_eq!(powers::without(files.manifest, &denied).effects, BTreeSet::new());
     }
 }
