@@ -37,7 +37,7 @@ use super::page_cache::{self, PageCache};
 use super::problem::{Problem, accepts_html};
 use super::routes::{Found, Mount, MountedAt, Site, SiteRoute, is_unambiguous};
 use super::session::{SessionCookies, cookies};
-use super::standing::Standing;
+use super::standing::{self, Standing};
 use super::{Answer, Application, Call, Failure, FailureKind, GUEST, Idempotency, ORIGIN, Origin, SessionChange, SessionId};
 use crate::engine::bindings::exports::souk::web::handler;
 use crate::engine::canary_has;
@@ -275,7 +275,8 @@ impl<A: Application> Front<A> {
         };
         // Before the gate: who is over its share waits at nobody else's cost.
         let admission = self.app.admit(&route.plugin, call.origin.as_ref()).await.map_err(|failure| Problem::from(&failure))?;
-        let client = route.route.critical.then(|| self.standing.client(call.session.as_ref().map(|id| &*id.0), &call.request.client_address));
+        let client = standing::may_go_first(&route.route, call.session.is_some())
+            .then(|| self.standing.client(call.session.as_ref().map(|id| &*id.0), &call.request.client_address));
         let goes_first = client.is_some_and(|client| self.standing.goes_first(client));
         let place = self.gate.enter(goes_first).await.map_err(|retry_after_s| {
             self.metrics.overloaded.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,9 @@
 //! Who goes first on routes that are `critical`.
 //!
-//! They are for who has begun to buy. Whoever asks there for what is not there,
-//! again and again, has begun nothing: for a while its requests are as all others.
+//! They are for who has begun to buy, which a session shows, or an address that is a
+//! secret, or what the plugin itself checks where no session is given. Whoever asks
+//! there for what is not there, again and again, has begun nothing: for a while its
+//! requests are as all others.
 //! `service` asks here before a place is taken, and tells what came of it.
 
 use std::collections::HashMap;
@@ -10,6 +12,14 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use parking_lot::Mutex;
+
+use crate::shop::manifest::Route;
+
+/// Whether a request may have high priority. One without anything to show can be sent
+/// by the thousand from anywhere.
+pub fn may_go_first(route: &Route, has_session: bool) -> bool {
+    route.critical && (has_session || route.cross_site || route.secret_path)
+}
 
 /// A shopper who mistypes a form sends fewer that fail.
 const MISSES_MAX: u32 = 10;

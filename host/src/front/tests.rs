@@ -68,6 +68,7 @@ routes = [
     { name = "cart", methods = ["GET", "POST"], path = "/cart", localized = true, critical = true },
     { name = "api", methods = ["GET", "POST", "PUT"], path = "/api/{*rest}", body-bytes-max = 1000 },
     { name = "hook", methods = ["POST"], path = "/hook", cross-site = true, authorization = true },
+    { name = "notify", methods = ["GET"], path = "/notify", cross-site = true, critical = true },
     { name = "order", methods = ["GET", "POST"], path = "/orders/{token}", secret-path = true, critical = true },
 ]
 "#;
@@ -924,16 +925,24 @@ async fn who_waits_outside_keeps_nobody_out() {
 /// Once the shop is full, the one waits as long as in a burst, the other is sent away.
 #[tokio::test]
 async fn who_has_begun_to_buy_is_let_in_before_others() {
-    let (shop, entered, go) = busy_shop("limits.requests-max = 1\nlimits.waiting-timeout-ms = 1000\nlimits.waiting-target-ms = 1").await;
+    let (shop, entered, go) = busy_shop("limits.requests-max = 1\nlimits.waiting-timeout-ms = 2000\nlimits.waiting-target-ms = 1").await;
     let address = shop.server.address;
-    let get = |path: &'static str| tokio::spawn(async move { request(address, "GET", path, &[], "").await });
-    let first = get("/en");
+    let get = |path: &'static str, cookie: String| tokio::spawn(async move { request(address, "GET", path, &[("Cookie", &cookie)], "").await });
+    let first = get("/en", String::new());
     entered.acquire().await.unwrap().forget();
     assert_eq!(shop.get("/en", &[]).await.status, 503);
-    let buys = get("/en/cart");
+    let buys = get("/en/cart", session_cookie("abcdefghijklmnopqrst"));
+    let (pays, told) = (get("/orders/secret", String::new()), get("/notify", String::new()));
     assert_eq!(shop.get("/en", &[]).await.status, 503);
-    go.add_permits(2);
-    assert_eq!((first.await.unwrap().status, buys.await.unwrap().status), (200, 200));
+    // Who has begun nothing: without a session, or with one that is not this shop's.
+    let forged = session_cookie("abcdefghijklmnopqrst").replace("abc", "abd");
+    for cookie in ["", "souk=abcdefghijklmnopqrst.x", &forged] {
+        assert_eq!(shop.get("/en/cart", &[("Cookie", cookie)]).await.status, 503, "{cookie}");
+    }
+    go.add_permits(4);
+    for answer in [first, buys, pays, told] {
+        assert_eq!(answer.await.unwrap().status, 200);
+    }
 }
 
 #[tokio::test]

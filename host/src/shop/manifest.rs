@@ -129,8 +129,9 @@ pub struct Route {
     #[serde(default)]
     pub cross_site: bool,
     /// For who has begun to buy, and a provider's notification: when there are
-    /// more requests than the shop can serve, others are sent away first. The
-    /// operator is asked for it.
+    /// more requests than the shop can serve, others are sent away first. Requests
+    /// without a session are as all others, unless the route is `cross-site` or
+    /// `secret-path`. The operator is asked for it.
     #[serde(default)]
     pub critical: bool,
     /// Whoever knows the address may see the page: its path is kept out of the
