@@ -30,6 +30,7 @@ pub struct ServerConfig {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Tls {
     pub certificate: PathBuf,
+    /// Refused where others than its owner and group may read it.
     pub key: PathBuf,
 }
 

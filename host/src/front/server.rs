@@ -7,6 +7,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -89,11 +90,17 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}: choose another address or stop who has it"))
 }
 
-fn tls_acceptor(tls: &Tls) -> anyhow::Result<TlsAcceptor> {
+/// Others than its owner: its group may read it, since keys are given to servers by that.
+const KEY_LIES_OPEN: u32 = 0o037;
+
+pub(super) fn tls_acceptor(tls: &Tls) -> anyhow::Result<TlsAcceptor> {
     let chain = CertificateDer::pem_file_iter(&tls.certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .with_context(|| format!("cannot read the certificate {}", tls.certificate.display()))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).with_context(|| format!("cannot read the key {}", tls.key.display()))?;
+    let unreadable = || format!("cannot read the key {}", tls.key.display());
+    let mode = std::fs::metadata(&tls.key).with_context(unreadable)?.permissions().mode();
+    anyhow::ensure!(mode & KEY_LIES_OPEN == 0, "the key {}: others may read or change it. Run: chmod 600 {0}", tls.key.display());
+    let key = PrivateKeyDer::from_pem_file(&tls.key).with_context(unreadable)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use super::assets::Asset;
-use super::config::ServerConfig;
+use super::config::{ServerConfig, Tls};
 use super::page_cache::PageCache;
 use super::routes::SitePlugin;
 use super::server::Server;
@@ -1198,12 +1199,31 @@ async fn http2_works_with_prior_knowledge() {
 }
 
 #[tokio::test]
+async fn a_key_that_others_may_read_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
+    let path = |file: &str| folder.path().join(file);
+    std::fs::write(path("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(path("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    for (mode, opens) in [(0o600, true), (0o440, true), (0o644, false), (0o620, false), (0o601, false)] {
+        std::fs::set_permissions(path("key.pem"), std::fs::Permissions::from_mode(mode)).unwrap();
+        let opened = super::server::tls_acceptor(&Tls { certificate: path("cert.pem"), key: path("key.pem") });
+        assert_eq!(opened.is_ok(), opens, "{mode:o}");
+        if let Err(refused) = opened {
+            assert!(refused.to_string().contains("chmod 600"), "{refused}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn tls_offers_both_protocols_and_secure_cookies() {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(["shop.example".to_owned()]).unwrap();
     std::fs::write(folder.path().join("cert.pem"), made.cert.pem()).unwrap();
     std::fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
     let path = |file: &str| folder.path().join(file).display().to_string();
+    let mode = |mode| std::fs::set_permissions(folder.path().join("key.pem"), std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o640);
     let config = format!("tls = {{ certificate = '{}', key = '{}' }}", path("cert.pem"), path("key.pem"));
     let shop = Shop::with(
         &config,
