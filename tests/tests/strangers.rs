@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use souk_tests::api::{Api, INSTANT};
-use souk_tests::{Shop, copy, root, souk_says, store};
+use souk_tests::{Shop, client, copy, root, souk_says, store};
 
 /// Nothing that moves the cursor, turns the text or has no width.
 fn is_plain(text: &str) -> bool {
@@ -95,6 +95,21 @@ async fn a_shoppers_words_reach_the_terminal_as_letters_and_other_users_read_non
             let is_file = path.is_file();
             assert!((is_file || !read.status.success()) && !text.success(), "{} can be read by others", path.display());
         }
+    }
+}
+
+/// What a plugin could not do lies there in its own words: kind, key, payload, answer and error.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_are_listed_as_letters() {
+    let shop = Shop::serve(souk_tests::bare_store(&["errand"]));
+    let asked = client().post(format!("{}/errand/errand", shop.url)).body("\u{1b}[1A\u{1b}[2K\rnone\u{2066}").send().await.unwrap();
+    assert_eq!(asked.status(), 200);
+    let dead = || shop.says(&["dead", "list"]).1;
+    souk_tests::until(|| dead().trim() != "none").await;
+    let said = dead();
+    assert!(is_plain(&said) && said.trim().lines().count() == 1, "{said:?}");
+    for words in ["errand", "\\u{1b}[2J\\u{1b}[H\\nnone\\u{202e}", "\\u{1b}[1A", "\\u{2066}"] {
+        assert!(said.contains(words), "{words}: {said:?}");
     }
 }
 
