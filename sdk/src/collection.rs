@@ -121,8 +121,11 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
         Self { name, indexes, document: PhantomData }
     }
 
-    /// None where there is no document of this key.
+    /// None where there is no document of this key, also where none can have it: what people type is often looked up as it is.
     pub fn get(&self, key: &str) -> Result<Option<T>> {
+        if !can_be_key(key) {
+            return Ok(None);
+        }
         storage::get(self.name, key)?.map(|bytes| self.decode(key, &bytes)).transpose()
     }
 
@@ -171,6 +174,9 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     /// The document with this value of a unique index.
     pub fn find(&self, index: &str, value: &str) -> Result<Option<(String, T)>> {
         let index = self.index(index);
+        if !can_be_key(value) {
+            return Ok(None);
+        }
         let Some(bytes) = storage::get(&self.index_collection(index), value)? else { return Ok(None) };
         let key = String::from_utf8_lossy(&bytes).into_owned();
         Ok(self.get(&key)?.map(|document| (key, document)))
@@ -233,6 +239,14 @@ impl<T: Serialize + DeserializeOwned> Collection<T> {
     }
 }
 
+/// Of keys in `souk:host/storage`.
+const KEY_BYTES_MAX: usize = 512;
+
+/// Whether the host would take it for a key.
+fn can_be_key(key: &str) -> bool {
+    (1..=KEY_BYTES_MAX).contains(&key.len()) && !key.contains('\0')
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -259,6 +273,13 @@ mod tests {
     fn a_document_without_a_field_added_later_is_read() {
         storage::put("items", "1", br#"{"code":"a","tags":[],"gone":1}"#).unwrap();
         assert_eq!(ITEMS.get("1").unwrap().unwrap().added_later, 0);
+    }
+
+    #[test]
+    fn what_can_be_no_key_has_no_document() {
+        for key in [String::new(), "a\0".into(), "a".repeat(KEY_BYTES_MAX + 1)] {
+            assert_eq!((ITEMS.get(&key), ITEMS.find("code", &key)), (Ok(None), Ok(None)), "{key:?}");
+        }
     }
 
     #[test]
