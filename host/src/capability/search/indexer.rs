@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -151,7 +152,9 @@ impl Search {
     /// What lies on disk, even if its fields are those of another version: it
     /// answers until it is built again.
     fn open_one(&self, name: &Name) -> anyhow::Result<Arc<Index>> {
-        let index = Index::open(&self.folder_of(name), &self.analysis)?;
+        // Damaged files make tantivy panic as well as fail.
+        let opened = catch_unwind(AssertUnwindSafe(|| Index::open(&self.folder_of(name), &self.analysis)));
+        let index = opened.unwrap_or_else(|_| Err(anyhow::anyhow!("its files are damaged")))?;
         let mut txn = self.store.begin();
         let ahead = index.position > keys::position(txn.snapshot_seq(), u32::MAX);
         let behind = txn.get(&keys::search_applied(&name.0, &name.1))?.is_some_and(|applied| index.position[..] < applied[..]);
