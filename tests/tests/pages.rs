@@ -179,6 +179,27 @@ async fn a_redirect_leads_out_of_the_shop_only_where_the_operator_says_so() {
     }
 }
 
+#[tokio::test]
+async fn a_page_of_a_plugin_cannot_have_its_form_sent_on_to_the_cart() {
+    let store = store();
+    install_guest(&store, "hostile-service");
+    let shop = Shop::serve(store);
+    let (sku, _) = Api::of(&shop).buyable(1).await;
+    let send = async |status: &str, to: &str| {
+        let form = client().post(hostile(&shop, &[("status", status), ("location", to)])).header("sec-fetch-site", "same-origin");
+        let form = form.header("content-type", "application/x-www-form-urlencoded").body(format!("sku={sku}&quantity=1"));
+        let answer = form.send().await.unwrap();
+        (answer.status().as_u16(), header(answer.headers(), "location").to_owned())
+    };
+    for theirs in ["/en/cart/lines", "/cart/lines", "../en/cart/lines", &format!("{}/en/cart/lines", shop.url)] {
+        for status in ["307", "308"] {
+            assert_eq!(send(status, theirs).await, (502, String::new()), "{status} {theirs}");
+        }
+    }
+    assert_eq!(send("303", "/en/cart").await, (303, "/en/cart".into()));
+    assert_eq!(send("307", "/hostile/shown").await, (307, "/hostile/shown".into()));
+}
+
 struct Guest {
     shop: String,
     address: &'static str,

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use reqwest::Url;
 
 use super::routes::SitePage;
@@ -346,13 +346,33 @@ impl Destinations {
         if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
             return Destination::Nowhere;
         }
-        let name = url.host_str().unwrap_or("");
-        let named = url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
-        if url.origin() == base.origin() || named.eq_ignore_ascii_case(host) || self.listed.iter().any(|origin| is_of_origin(&url, origin)) {
+        if is_shop(&url, base, host) || self.listed.iter().any(|origin| is_of_origin(&url, origin)) {
             return Destination::Allowed;
         }
         Destination::Elsewhere { origin: url.origin().ascii_serialization(), url: url.into() }
     }
+
+    /// The path that a browser would ask this shop for, sent there from `path` of
+    /// `host`. `None` where that is another site.
+    pub fn path_in_shop(&self, location: &str, path: &str, host: &str) -> Option<String> {
+        let base = self.base.as_ref()?;
+        let url = base.join(path).ok()?.join(location).ok()?;
+        is_shop(&url, base, host).then(|| url.path().to_owned())
+    }
+}
+
+fn is_shop(url: &Url, base: &Url, host: &str) -> bool {
+    let name = url.host_str().unwrap_or("");
+    let named = url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
+    url.origin() == base.origin() || named.eq_ignore_ascii_case(host)
+}
+
+/// Whether browsers follow a redirect with the same method and body.
+pub fn sends_again(status: StatusCode, method: &Method) -> bool {
+    let safe = matches!(*method, Method::GET | Method::HEAD);
+    // Of these two only for POST browsers make a GET.
+    let keeps_other_methods = matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND) && *method != Method::POST;
+    !safe && (matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT) || keeps_other_methods)
 }
 
 /// Whether a source as in `form-action` is this URL's: a host may begin with `*.`,
@@ -518,6 +538,34 @@ mod tests {
         }
         for nowhere in ["javascript:alert(1)", "data:text/html,x", "https://", "https://shop.example@pay.example/"] {
             assert_eq!(of(nowhere), Destination::Nowhere, "{nowhere}");
+        }
+    }
+
+    #[test]
+    fn a_location_is_read_as_a_browser_reads_it() {
+        let destinations = Destinations::new("https://shop.example", &ServerConfig::default());
+        let of = |location| destinations.path_in_shop(location, "/guest/form", "127.0.0.1:8080");
+        for (location, path) in [
+            ("done", "/guest/done"),
+            ("/guest/../en/cart/lines?a=b", "/en/cart/lines"),
+            ("%2e%2e/en/cart", "/en/cart"),
+            ("/\ten/cart", "/en/cart"),
+            ("https://SHOP.example/en", "/en"),
+            ("http://127.0.0.1:8080/en", "/en"),
+        ] {
+            assert_eq!(of(location).as_deref(), Some(path), "{location}");
+        }
+        assert_eq!(of("https://pay.example/en"), None);
+        for (status, method, again) in [
+            (307, Method::POST, true),
+            (308, Method::PUT, true),
+            (302, Method::POST, false),
+            (302, Method::PUT, true),
+            (303, Method::PUT, false),
+            (307, Method::GET, false),
+            (308, Method::HEAD, false),
+        ] {
+            assert_eq!(sends_again(StatusCode::from_u16(status).unwrap(), &method), again, "{method} {status}");
         }
     }
 

@@ -559,7 +559,7 @@ impl<A: Application> Front<A> {
             tracing::warn!(target: "front", plugin = &**plugin, route = route.name, request = id.to_str().unwrap_or(""), "header dropped: {reason}");
         }
         let leads_elsewhere = match headers.get(header::LOCATION) {
-            Some(location) => self.checked_location(parts, mount, location, status, id)?,
+            Some(location) => self.checked_location(site, parts, mount, location, status, id)?,
             None => None,
         };
         let (mut status, mut body) = (status, Bytes::from(response.body));
@@ -668,13 +668,28 @@ impl<A: Application> Front<A> {
     }
 
     /// Whether a redirect of a plugin may be sent as it is. Where it leads to a site
-    /// that the operator has not listed, a person is asked first.
-    fn checked_location(&self, parts: &Parts, mount: &Mount, location: &HeaderValue, status: StatusCode, id: &HeaderValue) -> Result<Option<(String, String)>, Problem> {
+    /// that the operator has not listed, a person is asked first. A request that a
+    /// browser sends again, with its body and session, stays with the plugin: it could
+    /// not have had a form lead to another's route either.
+    fn checked_location(&self, site: &Site, parts: &Parts, mount: &Mount, location: &HeaderValue, status: StatusCode, id: &HeaderValue) -> Result<Option<(String, String)>, Problem> {
         let host = parts.uri.authority().map(|authority| authority.as_str()).or(parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()));
-        let destination = self.destinations.of(location.to_str().unwrap_or(""), host.unwrap_or(""));
+        let (target, host) = (location.to_str().unwrap_or(""), host.unwrap_or(""));
+        let destination = self.destinations.of(target, host);
         let SiteRoute { plugin, route, .. } = &*mount.route;
         let (plugin, request) = (&**plugin, id.to_str().unwrap_or(""));
+        let is_own = |path: String| matches!(site.find(&parts.method, &path), Found::Mount(mount, _) if &*mount.route.plugin == plugin);
         match destination {
+            Destination::Allowed
+                if headers::sends_again(status, &parts.method)
+                    && !self.destinations.path_in_shop(target, parts.uri.path(), host).is_none_or(is_own) =>
+            {
+                tracing::warn!(target: "front", plugin, route = route.name, request, ?location, "a redirect that would send the request again, to what is no route of the plugin for this method: answer 303, which leads to a page");
+                Err(Problem::new(
+                    StatusCode::BAD_GATEWAY,
+                    "redirect-refused",
+                    "What was asked for is done, but the answer would send it again to another part of this shop.",
+                ))
+            }
             Destination::Allowed => Ok(None),
             Destination::Elsewhere { origin, url } if status.is_redirection() && accepts_html(&parts.headers) => {
                 tracing::warn!(target: "front", plugin, route = route.name, request, origin, "a redirect to another site, before which the shopper is asked: list it in server.form-action-origins to have it followed");

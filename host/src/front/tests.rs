@@ -523,6 +523,34 @@ async fn redirects_to_sites_that_are_not_listed_are_asked_about() {
 }
 
 #[tokio::test]
+async fn a_request_is_sent_again_to_routes_of_the_same_plugin_only() {
+    let shop = Shop::with(
+        "form-action-origins = ['https://pay.example']",
+        sync(|call| {
+            let (status, location) = call.request.query.split_once('&').unwrap();
+            let mut redirect = answer(status.parse().unwrap(), "text/plain", "");
+            redirect.response.headers.push(("location".into(), routes::decode(location).unwrap()));
+            Ok(redirect)
+        }),
+    )
+    .await;
+    let guest = "name = 'guest'\nversion = '1.0.0'\nroutes = [{ name = 'a', methods = ['GET', 'POST'], path = '/guest/{id}' }]";
+    let site = Site::build(&[plugin(SHOP, Vec::new()), plugin(guest, Vec::new())], &["en".into()], None).unwrap();
+    *shop.app.site.lock() = Arc::new(site);
+    for location in ["/en/cart", "../en/cart", "/guest/%252e%252e/en/cart", "http://shop.example/en/cart", "/cart", "/guest/b/", "/guest/b/c", "/nothing"] {
+        for status in [307, 308] {
+            let reply = shop.post(&format!("/guest/a?{status}&{location}"), &[], "sku=pot").await;
+            assert_eq!((reply.status, reply.header("location")), (502, None), "{status} {location}");
+        }
+        assert_eq!(shop.post(&format!("/guest/a?303&{location}"), &[], "x").await.status, 303, "{location}");
+        assert_eq!(shop.get(&format!("/guest/a?307&{location}"), &[]).await.status, 307, "{location}");
+    }
+    for own in ["b", "/guest/b?c=d", "https://pay.example/pay"] {
+        assert_eq!(shop.post(&format!("/guest/a?307&{own}"), &[], "x").await.status, 307, "{own}");
+    }
+}
+
+#[tokio::test]
 async fn bodies_are_compressed_where_asked_for_and_worth_it() {
     let text = "a page of a shop ".repeat(200);
     let same = text.clone();
