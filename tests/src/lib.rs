@@ -120,6 +120,13 @@ pub fn store() -> TempDir {
 /// All shoppers of a test have one address.
 const ONE_NETWORK: &str = "\n[config.orders]\norders-per-network-max = 0\nunits-per-network-max = 0\nsku-percent-per-network-max = 100\n";
 
+/// The tests say for whom they speak, in `X-Forwarded-For`.
+pub fn behind_a_proxy(store: &TempDir) {
+    let path = store.path().join("store/souk.toml");
+    let before = fs::read_to_string(&path).unwrap();
+    fs::write(&path, before.replace("[server]", "[server]\ntrusted-proxies = [\"127.0.0.1\"]")).unwrap();
+}
+
 /// Replaces what [`store`] gave to `orders`, or gives settings to another plugin.
 pub fn configure(store: &TempDir, plugin: &str, settings: &str) {
     let path = store.path().join("store/souk.toml");
@@ -425,8 +432,18 @@ pub fn resident_mib(pid: u32) -> f64 {
 }
 
 pub fn client() -> reqwest::Client {
+    client_builder().build().unwrap()
+}
+
+/// Through the proxy of [`behind_a_proxy`].
+pub fn client_at(address: &str) -> reqwest::Client {
+    let headers = [(reqwest::header::HeaderName::from_static("x-forwarded-for"), address.parse().unwrap())];
+    client_builder().default_headers(headers.into_iter().collect()).build().unwrap()
+}
+
+fn client_builder() -> reqwest::ClientBuilder {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none())
 }
 
 /// Whole or not at all, as an installer does it.

@@ -8,7 +8,7 @@ use reqwest::header::HeaderMap;
 use serde_json::Value;
 use souk_tests::api::{Api, INSTANT};
 use souk_tests::wire::Client;
-use souk_tests::{Shop, client, copy, grant, install_guest, root, store};
+use souk_tests::{Shop, behind_a_proxy, client, copy, grant, install_guest, root, store};
 use tempfile::TempDir;
 
 const KEY: &str = "6a0f2c1e-93b7-4d58-8e21-7f4c5b6d9a03";
@@ -239,9 +239,7 @@ impl Guest {
 
 fn shop_behind_a_proxy() -> Shop {
     let store = store();
-    let settings = store.path().join("store/souk.toml");
-    let text = fs::read_to_string(&settings).unwrap();
-    fs::write(&settings, text.replace("[server]", "[server]\ntrusted-proxies = [\"127.0.0.1\"]")).unwrap();
+    behind_a_proxy(&store);
     Shop::serve(store)
 }
 

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 use souk_tests::api::{Api, INSTANT, address};
-use souk_tests::{Shop, client, configure, store, until};
+use souk_tests::{Shop, behind_a_proxy, client, client_at, configure, store, until};
 
 struct Placed {
     token: String,
@@ -253,8 +253,10 @@ async fn a_refused_refund_waits_for_a_person_and_can_be_asked_for_again() {
 async fn unpaid_orders_of_one_network_hold_no_more_than_the_limits_say() {
     let folder = store();
     configure(&folder, "orders", "orders-per-network-max = 3");
+    behind_a_proxy(&folder);
     let shop = Shop::serve(folder);
-    let api = Api::of(&shop);
+    let mut api = Api::of(&shop);
+    api.http = client_at("203.0.113.7");
     let (sku, _) = api.buyable(8).await;
     let mut orders = Vec::new();
     for _ in 0..3 {

@@ -141,12 +141,12 @@ impl jobs::Guest for Orders {
 
 impl unpaid_orders::Guest for Orders {
     fn create(draft: Draft, holder: Holder) -> Result<Created, Limit> {
-        let counted = Counted::of(&holder, &draft.contact.email);
+        let mut counted = Counted::of(&holder, &draft.contact.email);
         let units = limits::units(&draft.lines);
         let skus: Vec<String> = units.keys().cloned().collect();
         let counts = commitments::counts(&skus);
         let stock = |sku: &str| counts.iter().find(|count| count.sku == sku).map_or(0, |count| count.available + count.reserved);
-        limits::take(&counted, &units, stock, &Settings::load())?;
+        limits::take(&mut counted, &units, stock, &Settings::load())?;
         Ok(create(draft, Some(counted)))
     }
 

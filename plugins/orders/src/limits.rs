@@ -1,9 +1,13 @@
 //! How much the unpaid orders of one shopper may hold: of each session, e-mail
 //! and network. Counters hold the limits whatever commits first, and make no two
 //! orders conflict.
+//!
+//! An e-mail address is anybody's to type: it counts together with the network, or
+//! with the session, so that nobody locks another out. A loopback or private
+//! address is a proxy or an office, and no network: nothing is counted by it.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::cart::Line;
@@ -19,6 +23,9 @@ const ORDERS: Counter = Counter::new("unpaid-orders");
 const UNITS: Counter = Counter::new("unpaid-units");
 /// By network and sku.
 const SKUS: Counter = Counter::new("unpaid-skus");
+/// How many skus a scope holds, and of how many more than its share.
+const KINDS: Counter = Counter::new("unpaid-kinds");
+const OVER_SHARE: Counter = Counter::new("unpaid-over-share");
 
 /// What an order was counted under, until it is paid or given up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,35 +33,72 @@ pub struct Counted {
     #[serde(default)]
     pub session: Option<String>,
     pub email: String,
+    /// The e-mail together with the network, or else the session.
+    #[serde(default)]
+    pub email_here: Option<String>,
+    /// None for a loopback or private address.
     #[serde(default)]
     pub network: Option<String>,
+    /// The /48 of an address of version 6: one customer may have all of it.
+    #[serde(default)]
+    pub site: Option<String>,
+    /// The network, whatever it is: an e-mail alone finds nobody's orders.
+    #[serde(default)]
+    pub peer: Option<String>,
+    /// How many skus the network holds by this order, and of how many more than its share.
+    #[serde(default)]
+    pub skus: u32,
+    #[serde(default)]
+    pub over_share: u32,
 }
 
 impl Counted {
     pub fn of(holder: &Holder, email: &str) -> Self {
+        let email = email.trim().to_lowercase();
+        let session = holder.session.as_deref().filter(|session| !session.is_empty()).map(|session| name("s", session));
+        let address = holder.address.parse().ok().map(|address: IpAddr| address.to_canonical());
+        let peer = address.map(|address| name("n", &network(address)));
+        let public = address.filter(|address| is_public(*address));
+        let network = peer.clone().filter(|_| public.is_some());
         Self {
-            session: holder.session.as_deref().filter(|session| !session.is_empty()).map(|session| name("s", session)),
-            email: name("e", &email.trim().to_lowercase()),
-            network: network(&holder.address).map(|network| name("n", &network)),
+            email_here: network.as_ref().or(session.as_ref()).map(|here| name("e", &format!("{email} {here}"))),
+            email: name("e", &email),
+            site: public.and_then(site).map(|site| name("n", &site)),
+            session,
+            network,
+            peer,
+            ..Self::default()
         }
     }
 
     /// By which orders of one shopper are found: what nobody else can say of themselves.
     pub fn shopper(&self) -> String {
-        match (&self.session, &self.network) {
+        match (&self.session, self.peer.as_ref().or(self.network.as_ref())) {
             (Some(session), _) => session.clone(),
-            (None, network) => format!("{}{}", self.email, network.as_deref().unwrap_or_default()),
+            (None, network) => format!("{}{}", self.email, network.map_or("", String::as_str)),
         }
     }
 
+    /// By which each sku's share is counted: the widest network.
+    fn sharer(&self) -> Option<&String> {
+        self.site.as_ref().or(self.network.as_ref())
+    }
+
     fn scopes(&self, settings: &Settings) -> Vec<Scope> {
-        let scope = |key: &Option<String>, orders: (&'static str, u32), units: (&'static str, u32)| key.clone().map(|key| Scope { key, orders, units });
+        let scope = |key: &Option<String>, orders, units| key.clone().map(|key| Scope { key, orders, units });
         let all = [
             scope(&self.session, ("orders-per-session-max", settings.orders_per_session_max), ("units-per-session-max", settings.units_per_session_max)),
-            scope(&Some(self.email.clone()), ("orders-per-email-max", settings.orders_per_email_max), ("units-per-email-max", settings.units_per_email_max)),
+            scope(&self.email_here, ("orders-per-email-max", settings.orders_per_email_max), ("units-per-email-max", settings.units_per_email_max)),
             scope(&self.network, ("orders-per-network-max", settings.orders_per_network_max), ("units-per-network-max", settings.units_per_network_max)),
+            scope(&self.site, ("orders-per-network-max", settings.of_site(settings.orders_per_network_max)), ("units-per-network-max", settings.of_site(settings.units_per_network_max))),
         ];
         all.into_iter().flatten().collect()
+    }
+
+    /// By which skus are counted, with how many times what a network may hold.
+    fn networks(&self, settings: &Settings) -> Vec<(&String, u32)> {
+        let site = self.site.iter().map(|site| (site, settings.networks_per_site_max));
+        self.network.iter().map(|network| (network, 1)).chain(site).collect()
     }
 }
 
@@ -71,10 +115,33 @@ fn name(kind: &str, value: &str) -> String {
 }
 
 /// One household or office: an address of version 4, the /64 of one of version 6.
-fn network(address: &str) -> Option<String> {
-    match address.parse::<IpAddr>().ok()?.to_canonical() {
-        IpAddr::V4(address) => Some(address.to_string()),
-        IpAddr::V6(address) => Some(address.segments()[..4].iter().map(|part| format!("{part:x}:")).collect()),
+fn network(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => prefix(address, 4),
+    }
+}
+
+fn site(address: IpAddr) -> Option<String> {
+    match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => Some(prefix(address, 3)),
+    }
+}
+
+fn prefix(address: Ipv6Addr, parts: usize) -> String {
+    address.segments().iter().take(parts).map(|part| format!("{part:x}:")).collect()
+}
+
+/// Not a proxy's, nor one of the shop's own house or of a carrier's inner network.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            let is_shared = first == 100 && second & 0xc0 == 64;
+            !(address.is_loopback() || address.is_private() || address.is_link_local() || address.is_unspecified() || is_shared)
+        }
+        IpAddr::V6(address) => !(address.is_loopback() || address.is_unspecified() || address.is_unique_local() || address.is_unicast_link_local()),
     }
 }
 
@@ -87,38 +154,91 @@ pub fn units(lines: &[Line]) -> BTreeMap<String, i64> {
     units
 }
 
-/// Counts an order, or says which limit it would pass and counts nothing.
-/// `stock` is what there is of each sku that no paid order has.
-pub fn take(counted: &Counted, units: &BTreeMap<String, i64>, stock: impl Fn(&str) -> i64, settings: &Settings) -> Result<(), Limit> {
-    let total: i64 = units.values().sum();
-    let mut wanted: Vec<(Counter, String, i64, Limit)> = Vec::new();
-    let limit = |name: &str, most: i64, sku: Option<&String>| Limit { name: name.into(), most: most.try_into().unwrap_or_default(), sku: sku.cloned() };
-    for Scope { key, orders, units } in counted.scopes(settings) {
-        wanted.push((ORDERS, key.clone(), 1, limit(orders.0, orders.1.into(), None)));
-        wanted.push((UNITS, key, total, limit(units.0, units.1.into(), None)));
-    }
-    for (sku, &quantity) in units {
-        let share = stock(sku).max(0) * i64::from(settings.sku_percent_per_network_max) / 100;
-        let most = if settings.sku_percent_per_network_max == 100 { 0 } else { share.max(settings.sku_units_per_network_min.into()) };
-        if let Some(network) = &counted.network {
-            wanted.push((SKUS, format!("{network}/{sku}"), quantity, limit("sku-percent-per-network-max", most, Some(sku))));
+/// What was counted of an order so far: all of it is taken back where a limit refuses.
+#[derive(Default)]
+struct Tally(Vec<(Counter, String, i64)>);
+
+impl Tally {
+    /// Whether the scope holds no more than `most` then; 0 is no limit.
+    fn add(&mut self, counter: Counter, key: String, quantity: i64, most: i64) -> bool {
+        // Where a limit was lowered meanwhile, what adds nothing is not refused.
+        if quantity == 0 {
+            return true;
         }
+        let floor = if most == 0 { i64::MIN } else { -most };
+        self.add_to_floor(counter, key, quantity, floor)
     }
-    for (place, (counter, key, quantity, limit)) in wanted.iter().enumerate() {
-        let floor = if limit.most == 0 { i64::MIN } else { -(limit.most as i64) };
-        match counter.add_not_below(key, -quantity, floor) {
-            Ok(_) => {}
-            Err(storage::Error::BelowFloor(_)) => {
-                // The unit may well commit: the caller decides what a limit means.
-                for (counter, key, quantity, _) in &wanted[..place] {
-                    must(counter.add(key, *quantity));
-                }
-                return Err(limit.clone());
-            }
+
+    fn add_to_floor(&mut self, counter: Counter, key: String, quantity: i64, floor: i64) -> bool {
+        match counter.add_not_below(&key, -quantity, floor) {
+            Ok(_) => self.0.push((counter, key, quantity)),
+            Err(storage::Error::BelowFloor(_)) => return false,
             Err(error) => must(Err(error)),
         }
+        true
     }
+
+    /// The unit may well commit: the caller decides what a limit means.
+    fn take_back(self) {
+        for (counter, key, quantity) in self.0 {
+            must(counter.add(&key, quantity));
+        }
+    }
+}
+
+/// Counts an order, or says which limit it would pass and counts nothing.
+/// `stock` is what there is of each sku that no paid order has.
+pub fn take(counted: &mut Counted, units: &BTreeMap<String, i64>, stock: impl Fn(&str) -> i64, settings: &Settings) -> Result<(), Limit> {
+    let mut tally = Tally::default();
+    let taken = take_all(counted, units, stock, settings, &mut tally);
+    if taken.is_err() {
+        tally.take_back();
+    }
+    taken
+}
+
+fn take_all(counted: &mut Counted, units: &BTreeMap<String, i64>, stock: impl Fn(&str) -> i64, settings: &Settings, tally: &mut Tally) -> Result<(), Limit> {
+    let total: i64 = units.values().sum();
+    let limit = |name: &str, most: u32| Limit { name: name.into(), most: most.into(), sku: None };
+    let within = |fits: bool, limit: Limit| if fits { Ok(()) } else { Err(limit) };
+    for Scope { key, orders, units } in counted.scopes(settings) {
+        within(tally.add(ORDERS, key.clone(), 1, orders.1.into()), limit(orders.0, orders.1))?;
+        within(tally.add(UNITS, key, total, units.1.into()), limit(units.0, units.1))?;
+    }
+    let over_share = take_skus(counted, units, stock, settings, tally)?;
+    let skus = u32::try_from(units.len()).unwrap_or(u32::MAX);
+    for (key, times) in counted.networks(settings) {
+        let most = settings.skus_per_network_max.saturating_mul(times);
+        within(tally.add(KINDS, key.clone(), skus.into(), most.into()), limit("skus-per-network-max", most))?;
+        let most = settings.skus_over_share_per_network_max.saturating_mul(times);
+        within(tally.add(OVER_SHARE, key.clone(), over_share.into(), most.into()), limit("skus-over-share-per-network-max", most))?;
+    }
+    (counted.skus, counted.over_share) = (skus, over_share);
     Ok(())
+}
+
+/// Of how many skus the network holds more than its share now: the last pieces
+/// are sold like any others, but not those of the whole shop to one network.
+fn take_skus(counted: &Counted, units: &BTreeMap<String, i64>, stock: impl Fn(&str) -> i64, settings: &Settings, tally: &mut Tally) -> Result<u32, Limit> {
+    let mut over_share = 0;
+    let Some(sharer) = counted.sharer() else { return Ok(over_share) };
+    for (sku, &quantity) in units {
+        let key = || format!("{sharer}/{sku}");
+        if settings.sku_percent_per_network_max == 100 {
+            tally.add(SKUS, key(), quantity, 0);
+            continue;
+        }
+        let share = stock(sku).max(0).saturating_mul(settings.sku_percent_per_network_max.into()) / 100;
+        if tally.add_to_floor(SKUS, key(), quantity, -share) {
+            continue;
+        }
+        let most = share.max(settings.sku_units_per_network_min.into());
+        if !tally.add(SKUS, key(), quantity, most) {
+            return Err(Limit { name: "sku-percent-per-network-max".into(), most: most.try_into().unwrap_or_default(), sku: Some(sku.clone()) });
+        }
+        over_share += 1;
+    }
+    Ok(over_share)
 }
 
 /// The order is paid or given up.
@@ -128,9 +248,13 @@ pub fn give_back(counted: &Counted, units: &BTreeMap<String, i64>, settings: &Se
         must(ORDERS.add(&scope.key, 1));
         must(UNITS.add(&scope.key, total));
     }
-    if let Some(network) = &counted.network {
+    for (key, _) in counted.networks(settings) {
+        must(KINDS.add(key, counted.skus.into()));
+        must(OVER_SHARE.add(key, counted.over_share.into()));
+    }
+    if let Some(sharer) = counted.sharer() {
         for (sku, quantity) in units {
-            must(SKUS.add(&format!("{network}/{sku}"), *quantity));
+            must(SKUS.add(&format!("{sharer}/{sku}"), *quantity));
         }
     }
 }

@@ -16,9 +16,21 @@ config! {
         units_per_session_max: u32 = 300;
         units_per_email_max: u32 = 300;
         units_per_network_max: u32 = 400;
+        /// A /48 of version 6 may hold as much as so many networks.
+        networks_per_site_max: u32 = 4, in 0..=65536;
+        /// So many skus, counted once an order, may unpaid orders of one network hold.
+        skus_per_network_max: u32 = 100;
         /// Of what there is of a sku, so much may be held by unpaid orders of one network; 100 is no limit.
         sku_percent_per_network_max: u32 = 50, in 1..=100;
-        /// So much of each sku may be held in any case.
+        /// So much of a sku may be held over that share as well, for the last pieces are sold like any others,
         sku_units_per_network_min: u32 = 20, in 1..=1000000;
+        /// but of no more skus than this.
+        skus_over_share_per_network_max: u32 = 10;
+    }
+}
+
+impl Settings {
+    pub fn of_site(&self, most: u32) -> u32 {
+        most.saturating_mul(self.networks_per_site_max)
     }
 }

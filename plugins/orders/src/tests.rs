@@ -153,26 +153,67 @@ fn holder(address: &str, session: Option<&str>) -> Holder {
     Holder { address: address.into(), session: session.map(Into::into) }
 }
 
+fn take(email: &str, address: &str, goods: &[(&str, i64)], stock: i64, settings: &Settings) -> Result<Counted, (String, u64)> {
+    let mut counted = Counted::of(&holder(address, None), email);
+    let taken = limits::take(&mut counted, &goods_of(goods), |_| stock, settings);
+    taken.map(|()| counted).map_err(|limit| (limit.name, limit.most))
+}
+
+fn goods_of(goods: &[(&str, i64)]) -> BTreeMap<String, i64> {
+    goods.iter().map(|(sku, quantity)| ((*sku).to_owned(), *quantity)).collect()
+}
+
 #[test]
 fn unpaid_orders_hold_up_to_their_limits_and_give_back_what_they_held() {
-    let settings = Settings { orders_per_email_max: 3, units_per_network_max: 10, sku_units_per_network_min: 4, ..Settings::default() };
-    let goods = |quantity: i64| BTreeMap::from([("A".to_owned(), quantity)]);
-    let take = |email: &str, address: &str, quantity: i64| {
-        let counted = Counted::of(&holder(address, None), email);
-        limits::take(&counted, &goods(quantity), |_| 100, &settings).map(|()| counted).map_err(|limit| (limit.name, limit.most))
-    };
+    let settings = Settings { orders_per_email_max: 2, units_per_network_max: 10, networks_per_site_max: 2, sku_units_per_network_min: 4, ..Settings::default() };
+    let take = |email: &str, address: &str, quantity: i64| take(email, address, &[("A", quantity)], 100, &settings);
     let first = take(" A@shop.example", "192.0.2.1", 1).unwrap();
-    take("a@shop.example", "192.0.2.2", 1).unwrap();
-    take("a@shop.example", "192.0.2.3", 1).unwrap();
-    assert_eq!(take("a@shop.example", "192.0.2.4", 1), Err(("orders-per-email-max".into(), 3)));
-    limits::give_back(&first, &goods(1), &settings);
-    take("a@shop.example", "192.0.2.4", 1).unwrap();
+    take("a@shop.example", "192.0.2.1", 1).unwrap();
+    assert_eq!(take("a@shop.example", "192.0.2.1", 1), Err(("orders-per-email-max".into(), 2)));
+    take("a@shop.example", "192.0.2.2", 1).expect("whoever types an address locks nobody out elsewhere");
+    limits::give_back(&first, &goods_of(&[("A", 1)]), &settings);
+    take("a@shop.example", "192.0.2.1", 1).unwrap();
     take("b@shop.example", "2001:db8::1", 9).unwrap();
     assert_eq!(take("c@shop.example", "2001:db8::ffff", 2), Err(("units-per-network-max".into(), 10)), "the same /64");
     take("c@shop.example", "2001:db8:0:1::1", 10).unwrap();
-    let few = limits::take(&Counted::of(&holder("192.0.2.9", None), "d@shop.example"), &goods(5), |_| 8, &settings).unwrap_err();
-    assert_eq!((few.name.as_str(), few.most, few.sku.as_deref()), ("sku-percent-per-network-max", 4, Some("A")));
-    take("d@shop.example", "192.0.2.9", 4).unwrap();
+    assert_eq!(take("d@shop.example", "2001:db8:0:2::1", 2), Err(("units-per-network-max".into(), 20)), "the same /48");
+    take("d@shop.example", "2001:db8:1::1", 2).unwrap();
+}
+
+#[test]
+fn the_last_pieces_are_sold_but_not_those_of_the_whole_shop_to_one_network() {
+    let settings = Settings { sku_units_per_network_min: 4, skus_over_share_per_network_max: 2, skus_per_network_max: 4, ..Settings::default() };
+    let take = |address: &str, goods: &[(&str, i64)], stock: i64| take("a@shop.example", address, goods, stock, &settings);
+    assert_eq!(take("192.0.2.1", &[("A", 5)], 8), Err(("sku-percent-per-network-max".into(), 4)));
+    let last = take("192.0.2.1", &[("A", 3)], 3).unwrap();
+    take("192.0.2.1", &[("B", 1)], 1).unwrap();
+    let over = Err(("skus-over-share-per-network-max".into(), 2));
+    assert_eq!(take("192.0.2.1", &[("C", 1)], 1), over);
+    assert_eq!(take("192.0.2.1", &[("C", 2)], 3), over);
+    take("192.0.2.2", &[("C", 1)], 1).expect("another network");
+    take("192.0.2.1", &[("C", 1), ("D", 4)], 8).expect("within its share");
+    assert_eq!(take("192.0.2.1", &[("E", 1)], 100), Err(("skus-per-network-max".into(), 4)));
+    limits::give_back(&last, &goods_of(&[("A", 3)]), &settings);
+    take("192.0.2.1", &[("A", 3)], 3).expect("nothing is left counted of what was refused or given up");
+}
+
+#[test]
+fn a_proxy_or_an_office_is_no_network() {
+    let settings = Settings { orders_per_network_max: 1, orders_per_email_max: 1, skus_per_network_max: 1, ..Settings::default() };
+    for address in ["127.0.0.1", "::1", "10.1.2.3", "192.168.1.9", "172.16.0.1", "100.64.0.1", "fd00::1", "fe80::1", "::ffff:127.0.0.1"] {
+        for _ in 0..3 {
+            take("a@shop.example", address, &[("A", 5), ("B", 5)], 5, &settings).expect(address);
+        }
+    }
+    let shopper = |email| Counted::of(&holder("127.0.0.1", None), email).shopper();
+    assert_ne!(shopper("a@x"), Counted::of(&holder("10.0.0.1", None), "a@x").shopper(), "it still tells shoppers apart");
+}
+
+#[test]
+fn an_order_counted_before_there_were_more_limits_gives_back_what_was_counted() {
+    let old: Counted = serde_json::from_str(r#"{"session":null,"email":"e-1","network":"n-1"}"#).unwrap();
+    assert_eq!(old.shopper(), "e-1n-1");
+    limits::give_back(&old, &goods_of(&[("A", 3)]), &Settings::default());
 }
 
 #[test]
