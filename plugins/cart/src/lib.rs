@@ -278,9 +278,18 @@ fn apply(priced: &mut Priced, shipping: &Money, basket: &Basket, locale: &str) -
     Ok(outcome)
 }
 
-fn methods(destination: Option<&Address>, lines: &[cart::Line], currency: &str, locale: &str) -> Result<Vec<Method>, MoneyError> {
-    let Some(destination) = destination else { return Ok(Vec::new()) };
-    let parcel = shipping::Parcel { weight_g: quote::weight_g(lines), subtotal: quote::goods(lines, currency)? };
+/// `priced` has its discounts. What is delivered free is judged without the
+/// codes: a code is to lower the total, and must not cost a shopper free delivery.
+fn methods(priced: &Priced, basket: &Basket, currency: &str, locale: &str) -> Result<Vec<Method>, MoneyError> {
+    let Some(destination) = basket.shipping_address.as_ref() else { return Ok(Vec::new()) };
+    let subtotal = if basket.codes.is_empty() {
+        quote::goods(&priced.lines, currency)?
+    } else {
+        let customer = basket.contact.as_ref().and_then(basket::customer);
+        let automatic = promotions::apply(&priced.facts, &Money::zero(currency), &[], customer.as_deref(), locale);
+        quote::goods_after(&priced.lines, &automatic.allocations, currency)?
+    };
+    let parcel = shipping::Parcel { weight_g: quote::weight_g(&priced.lines), subtotal };
     Ok(shipping::methods(destination, &parcel, locale))
 }
 
@@ -296,7 +305,7 @@ fn offers(basket: &mut Basket, locale: &str) -> Result<Vec<Method>, Error> {
                 basket.taken_off.insert(code, applied.amount);
             }
         }
-        methods(basket.shipping_address.as_ref(), &priced.lines, &currency, locale)
+        methods(&priced, basket, &currency, locale)
     };
     offers().map_err(|error| too_large(locale, &error))
 }
@@ -312,7 +321,7 @@ fn summed(id: &str, basket: Basket, locale: &str) -> Result<View, MoneyError> {
     let mut outcome = apply(&mut priced, &zero, &basket, locale)?;
     let mut method = None;
     if let Some(chosen) = &basket.shipping_method {
-        let offered = methods(basket.shipping_address.as_ref(), &priced.lines, &currency, locale)?;
+        let offered = methods(&priced, &basket, &currency, locale)?;
         method = offered.into_iter().find(|method| method.id == *chosen);
     }
     let shipping = method.as_ref().map(|method| method.price.clone());

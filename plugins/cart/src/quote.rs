@@ -62,6 +62,13 @@ pub fn goods(lines: &[Line], currency: &str) -> Result<Money, MoneyError> {
     Money::sum(currency, lines.iter().map(|line| &line.total))
 }
 
+/// Goods after other discounts than the lines have.
+pub fn goods_after(lines: &[Line], allocations: &[Allocation], currency: &str) -> Result<Money, MoneyError> {
+    let mut lines = lines.to_vec();
+    discount(&mut lines, allocations)?;
+    goods(&lines, currency)
+}
+
 pub fn weight_g(lines: &[Line]) -> u32 {
     lines.iter().fold(0, |sum: u32, line| sum.saturating_add(line.weight_g.saturating_mul(line.quantity)))
 }
@@ -207,6 +214,34 @@ mod tests {
             prop_assert_eq!(totals.total.amount, sum + shipping + if included { 0 } else { tax });
             prop_assert_eq!(totals.tax_added.amount + totals.tax_included.amount, tax);
             prop_assert!(lines.iter().all(|line| line.total.amount >= 0));
+        }
+
+        /// With a rate that goes by what goods cost after `automatic` discounts, whatever a code takes off besides.
+        #[test]
+        fn a_code_never_makes_a_total_higher(
+            goods in prop::collection::vec((1_u32..=9, 0_i64..10_000, 0_u32..=50, 0_u32..=50), 1..8),
+            rate in 0_i64..5_000,
+            free_from in 0_i64..100_000,
+            tax_ppm in 0_i64..300_000,
+        ) {
+            let lines: Vec<Line> = goods.iter().enumerate().map(|(place, (quantity, unit, ..))| priced(&place.to_string(), *quantity, *unit)).collect();
+            let off = |percent: &dyn Fn(&(u32, i64, u32, u32)) -> u32| -> Vec<Allocation> {
+                let amount = |line: &Line, of| line.subtotal.mul_ratio(i64::from(percent(of)), 100).unwrap();
+                lines.iter().zip(&goods).map(|(line, of)| Allocation { line_id: line.id.clone(), amount: amount(line, of) }).collect()
+            };
+            let automatic = off(&|of| of.2);
+            let total = |allocations: &[Allocation]| {
+                let mut lines = lines.clone();
+                discount(&mut lines, allocations).unwrap();
+                let judged = goods_after(&lines, &automatic, "CNY").unwrap();
+                let shipping = if judged.amount >= free_from { money(0) } else { money(rate) };
+                let taxed = lines.iter().map(|line| (&line.id, &line.total)).chain([(&lines[0].id, &shipping)]);
+                let taxes: Vec<TaxLine> = taxed.map(|(id, amount)| TaxLine {
+                    line_id: id.clone(), name: "VAT".into(), rate_ppm: tax_ppm as u32, amount: amount.mul_ratio(tax_ppm, 1_000_000).unwrap(), included: false,
+                }).collect();
+                totals(&lines, Some(&shipping), &money(0), &taxes, "CNY").unwrap().total.amount
+            };
+            prop_assert!(total(&off(&|of| of.2 + of.3)) <= total(&automatic));
         }
 
         #[test]
