@@ -133,6 +133,21 @@ pub struct Category {
     pub position: u32,
 }
 
+/// After all that the catalogue's own file puts into an order.
+const MADE_POSITION: u32 = 1_000;
+
+impl Category {
+    /// For products that name one that is not there.
+    pub fn made(handle: &str, name: Text) -> Self {
+        Self { handle: handle.into(), parent: None, name, description: Text::default(), position: MADE_POSITION }
+    }
+
+    /// Whether the catalogue says no more of it than a name: then there is no picture of it either.
+    pub fn is_bare(&self) -> bool {
+        self.position == MADE_POSITION && self.parent.is_none() && self.description == Text::default()
+    }
+}
+
 /// A product as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stored {

@@ -25,6 +25,11 @@ impl View<'_> {
         text.pick(self.locale, self.default_locale).to_owned()
     }
 
+    /// A former price that is no higher is none: nothing became cheaper.
+    fn former(&self, variant: &crate::document::Variant) -> Option<Money> {
+        variant.compare_at_price.filter(|former| *former > variant.price).map(|former| self.money(former))
+    }
+
     pub fn product(&self, stored: &Stored) -> wit::Product {
         let product = &stored.product;
         let variant = |variant: &crate::document::Variant| wit::Variant {
@@ -32,7 +37,7 @@ impl View<'_> {
             options: variant.options.clone(),
             title: self.variant_title(product, variant),
             price: self.money(variant.price),
-            compare_at: variant.compare_at_price.map(|price| self.money(price)),
+            compare_at: self.former(variant),
             weight_g: variant.weight_g,
             barcode: variant.barcode.clone(),
         };
@@ -73,7 +78,7 @@ impl View<'_> {
             image: product.images.first().map(|source| self.image(product, source)),
             price_min: self.money(cheapest.map_or(0, |variant| variant.price)),
             price_max: self.money(price_max),
-            compare_at: cheapest.and_then(|variant| variant.compare_at_price).map(|price| self.money(price)),
+            compare_at: cheapest.and_then(|variant| self.former(variant)),
             variant_count: product.variants.len() as u32,
             only_sku: if let [only] = product.variants.as_slice() { Some(only.sku.clone()) } else { None },
         }
@@ -112,7 +117,7 @@ impl View<'_> {
             handle: category.handle.clone(),
             description: self.text(&category.description),
             parent: category.parent.clone(),
-            image: Some(wit::Image {
+            image: (!category.is_bare()).then(|| wit::Image {
                 url: format!("/media/category-{}.webp", category.handle),
                 alt: name.clone(),
                 width: OWN_IMAGE_PIXELS,

@@ -242,7 +242,7 @@ impl Reader<'_, '_> {
         };
         if self.known.categories.get(&handle).is_none() {
             let name = Text(names.into_iter().map(|(locale, name)| (locale.to_owned(), name.to_owned())).collect());
-            self.categories.entry(handle.clone()).or_insert(Category { handle: handle.clone(), parent: None, name, description: Text::default(), position: 1_000 });
+            self.categories.entry(handle.clone()).or_insert_with(|| Category::made(&handle, name));
         }
         handle
     }

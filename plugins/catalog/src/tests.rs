@@ -295,3 +295,24 @@ fn a_sku_has_one_product_and_may_change_hands_in_one_import() {
     let owners: Vec<String> = owners.into_iter().map(|sellable| sellable.unwrap().product).collect();
     assert_eq!(owners, ["longjing", "cup"]);
 }
+
+#[test]
+fn only_what_was_dearer_has_a_former_price() {
+    let mut products = product("cup", "C1", "active");
+    for (former, shown) in [(800, None), (900, None), (901, Some(901))] {
+        products["products"][0]["variants"][0]["compare-at-price"] = json!(former);
+        import(&small());
+        import(&products);
+        let seen = Catalog::get("cup".into(), "en".into()).unwrap().variants[0].compare_at.as_ref().map(|money| money.amount);
+        let listed = Catalog::summaries(vec!["cup".into()], "en".into())[0].as_ref().unwrap().compare_at.as_ref().map(|money| money.amount);
+        assert_eq!((seen, listed), (shown, shown));
+    }
+}
+
+#[test]
+fn a_category_that_an_import_made_has_no_picture() {
+    import(&small());
+    run("import-products", &[], b"Handle,Title,Type,SKU,Price\nlamp,Lamp,Other things,L1,9.00\n").unwrap();
+    let pictures: Vec<(String, bool)> = Catalog::categories("en".into()).into_iter().map(|category| (category.handle, category.image.is_some())).collect();
+    assert!(pictures.contains(&("other-things".into(), false)) && pictures.contains(&("tea".into(), true)), "{pictures:?}");
+}
