@@ -102,6 +102,8 @@ impl command_handler::Guest for Inventory {
             "set-stock" => {
                 let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.trim());
                 let sku = argument("sku").ok_or("give sku=SKU")?;
+                let before = stock::count(sku);
+                let is_new = before.on_hand == 0 && before.available == 0 && before.reserved == 0 && before.committed == 0;
                 let row = match (argument("on-hand"), argument("available")) {
                     (Some(quantity), None) => import::count(sku, Some((import::Counts::Shelf, quantity)), dry_run),
                     (None, Some(quantity)) => import::count(sku, Some((import::Counts::Available, quantity)), dry_run),
@@ -112,9 +114,13 @@ impl command_handler::Guest for Inventory {
                     return Err(format!("{}: {}; {}", row.field, row.problem, row.remedy));
                 }
                 let count = stock::count(sku);
-                let shown = serde_json::json!({
+                let mut shown = serde_json::json!({
                     "sku": sku, "on-hand": count.on_hand, "reserved": count.reserved, "committed": count.committed, "available": count.available,
                 });
+                // The catalogue asks for stock, so stock cannot ask the catalogue.
+                if is_new && count.available != 0 {
+                    shown["note"] = "there was none of this sku before; whether a product has it is not checked here: look it up in the shop".into();
+                }
                 serde_json::to_string_pretty(&shown).map_err(|error| error.to_string())?
             }
             "verify-stock" => serde_json::to_string_pretty(&stock::verify()).map_err(|error| error.to_string())?,

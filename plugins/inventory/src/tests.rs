@@ -336,3 +336,14 @@ fn stock_may_be_negative_uncounted_or_sold_beyond() {
     assert_eq!(free("B"), 1);
     assert_eq!(stock::verify().differences, vec![]);
 }
+
+#[test]
+fn stock_of_a_sku_that_had_none_says_that_no_product_was_asked() {
+    let set = |quantity: &str| {
+        let arguments = vec![("sku".to_owned(), "NOPE".to_owned()), ("available".to_owned(), quantity.to_owned())];
+        let answer = testing::unit(|| <Inventory as souk_sdk::host::command_handler::Guest>::run("set-stock".into(), arguments, Vec::new())).unwrap();
+        String::from_utf8(answer).unwrap()
+    };
+    assert!(set("5").contains("whether a product has it is not checked"));
+    assert!(!set("6").contains("note"));
+}
