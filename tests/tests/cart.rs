@@ -68,7 +68,7 @@ async fn discounts_of_the_shop_apply_by_code_and_by_themselves() {
     let ids: Vec<&str> = once["applied"].as_array().unwrap().iter().map(|applied| applied["id"].as_str().unwrap()).collect();
     assert!(ids.contains(&"discount-coupon/ONCE"), "{once}");
     let (_, ended) = api.send("POST", &format!("{path}/codes"), json!({ "code": "SPRING26" })).await;
-    assert_eq!(ended["rejected"], json!([{ "code": "SPRING26", "reason": "This code has ended." }]), "{ended}");
+    assert_eq!(ended["rejected"], json!([{ "code": "SPRING26", "reason": "This code has expired." }]), "{ended}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -128,7 +128,7 @@ async fn a_changed_order_gives_back_its_coupon_and_fills_the_cart() {
     assert!(coupon().await, "it is free at once");
     assert_eq!(api.available(&sku).await, before);
     let cart = visitor.follow(changed).await.body;
-    assert!(cart.contains("was given up, and its goods are back in your cart") && cart.contains("ONCE") && cart.contains(&format!("sku={other}")), "{cart}");
+    assert!(cart.contains("was cancelled; its items are back in your cart") && cart.contains("ONCE") && cart.contains(&format!("sku={other}")), "{cart}");
     let again = visitor.get("/en/checkout/payment").await;
     assert!(again.body.contains("龙井路 1 号"), "address and delivery need not be entered again: {}", again.body);
 

@@ -11,6 +11,8 @@ def territories(language):
     return file["main"][language]["localeDisplayNames"]["territories"]
 
 
+# As shops in China have to write them.
+IN_CHINA = {"HK": "中国香港", "MO": "中国澳门", "TW": "中国台湾"}
 english, chinese = territories("en"), territories("zh")
 # Chosen as countries: other carriers, other prices.
 ELSEWHERE = {"CN": {"71", "91", "92"}}
@@ -43,7 +45,7 @@ for file in sorted(addresses.glob("??.json")):
     print(
         code,
         english.get(f"{code}-alt-short", english[code]) if code not in ("US", "GB") else english[code],
-        chinese.get(f"{code}-alt-short", chinese[code]),
+        IN_CHINA.get(code) or chinese.get(f"{code}-alt-short", chinese[code]),
         fields,
         "".join(field for field in fields if field in required),
         record.get("zip", "") if "Z" in fields else "",

@@ -14,8 +14,20 @@ const FIELD_CHARS_MAX: u32 = 100;
 const EMAIL_CHARS_MAX: usize = 254;
 /// Written so that it means the same in browsers (with their `v` flag) and here.
 const PHONE_PATTERN: &str = r"\+?[0-9][0-9 \(\)\-]{5,19}";
+const PHONE: &str = "Phone";
 /// Where couriers do not set out without calling.
 const PHONE_REQUIRED: [&str; 4] = ["CN", "HK", "MO", "TW"];
+
+/// `Postal code` is `the postal code`; `ZIP code` and the like keep their capitals.
+fn in_a_sentence(label: &str) -> String {
+    if label == PHONE {
+        return "the phone number".into();
+    }
+    let is_word = label.chars().nth(1).is_some_and(char::is_lowercase);
+    let mut letters = label.chars();
+    let first = letters.next().filter(|_| is_word).map(char::to_lowercase);
+    first.map_or_else(|| format!("the {label}"), |first| format!("the {first}{}", letters.as_str()))
+}
 
 pub fn is_chinese(locale: &str) -> bool {
     locale.starts_with("zh")
@@ -45,7 +57,7 @@ fn fields_without_subdivisions(country: &Country, chinese: bool) -> Vec<AddressF
     let phone_example = if country.code == "CN" { "13800138000" } else { "" };
     let mut fields = vec![
         plain("name", say("Full name", "收货人姓名"), true, "", "", "name"),
-        plain("phone", say("Phone", "手机号码"), PHONE_REQUIRED.contains(&country.code), PHONE_PATTERN, phone_example, "tel"),
+        plain("phone", say(PHONE, "手机号码"), PHONE_REQUIRED.contains(&country.code), PHONE_PATTERN, phone_example, "tel"),
     ];
     for part in country.parts() {
         let required = country.requires(part);
@@ -150,7 +162,7 @@ pub fn check(prefix: &str, address: &Address, country: &Country, locale: &str) -
     let chinese = is_chinese(locale);
     let mistake = |field: &AddressField| {
         let value = value(address, &field.name);
-        let example = if field.example.is_empty() { String::new() } else { format!(" ({})", field.example) };
+        let example = if field.example.is_empty() { String::new() } else if chinese { format!("，例如 {}", field.example) } else { format!(", for example {}", field.example) };
         let (code, message) = if value.is_empty() {
             if !field.required {
                 return None;
@@ -161,7 +173,7 @@ pub fn check(prefix: &str, address: &Address, country: &Country, locale: &str) -
         } else if field.name == REGION && !country.has_region(value) {
             ("unknown", if chinese { format!("请从列表中选择{}。", field.label) } else { format!("Choose from the list: {}.", field.label) })
         } else if !matches(&field.pattern, value) {
-            ("pattern", if chinese { format!("{}格式不正确{example}。", field.label) } else { format!("This is not how it is written here: {}{example}.", field.label) })
+            ("pattern", if chinese { format!("{}格式不正确{example}。", field.label) } else { format!("Check {}{example}.", in_a_sentence(&field.label)) })
         } else {
             return None;
         };

@@ -105,7 +105,7 @@ impl Coupon {
             return say("This code cannot be used yet.", "此优惠码尚未生效。");
         }
         if self.ends_at.is_some_and(|ends| now >= ms(ends)) {
-            return say("This code has ended.", "此优惠码已过期。");
+            return say("This code has expired.", "此优惠码已过期。");
         }
         if cart.subtotal.amount < self.minimum {
             let minimum = Money::new(self.minimum, &cart.subtotal.currency).format(&cart.locale);

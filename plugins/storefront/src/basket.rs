@@ -82,10 +82,10 @@ fn refilled(site: &Site, order: &Order, view: Option<&View>) -> Markup {
     });
     let less: Vec<String> = less.collect();
     let number = &order.number;
-    let given_up = if site.is_chinese() { format!("订单 {number} 已取消，商品已放回购物车。") } else { format!("Order {number} was given up, and its goods are back in your cart.") };
+    let given_up = if site.is_chinese() { format!("订单 {number} 已取消，商品已放回购物车。") } else { format!("Order {number} was cancelled; its items are back in your cart.") };
     html! {
         p.notice role="status" { (given_up) }
-        (differences::list(site.say("Not all of it can be had:", "部分商品数量有变："), &less))
+        (differences::list(site.say("Not everything is available:", "部分商品数量有变："), &less))
     }
 }
 
@@ -240,14 +240,14 @@ fn render(site: &Site, reviewed: Option<&Reviewed>, notice: Option<Markup>) -> M
                 section {
                     h1 { (title) }
                     @if let Some(notice) = notice { (notice) }
-                    (differences::list(site.say("Not as it was when you chose it:", "与加入购物车时相比："), &differences::since_chosen(site, reviewed)))
+                    (differences::list(site.say("Changed since you added it:", "与加入购物车时相比："), &differences::since_chosen(site, reviewed)))
                     (mine::waiting_notice(site))
                     ul.lines { @for line in &view.lines { (line_row(site, line)) } }
                 }
                 aside {
                     h2 { (site.say("Total", "合计")) }
                     (codes(site, view))
-                    (summary::totals(site, &view.totals, &view.taxes))
+                    (summary::totals(site, summary::to_pay(site), &view.totals, &view.taxes))
                     @if view.totals.shipping.is_none() { p.hint { (site.say("Delivery is calculated at the checkout.", "运费将在结算时计算。")) } }
                     @if is_short {
                         p.alert { (site.say("Some of it is not in stock in this quantity. Please reduce the quantities marked.", "部分商品库存不足，请减少已标记商品的数量。")) }

@@ -266,7 +266,7 @@ fn review(site: &Site, notice: Option<&str>, seen: Option<&Seen>) -> Result<Resp
         html! {
             @if let Some(notice) = notice { (alert(notice)) }
             @if let Some(seen) = seen { (differences::list(site.say("What is different now:", "变化如下："), &seen.against(site, view, |sku| title_of(site, sku)))) }
-            (differences::list(site.say("Not as it was when you chose it:", "与加入购物车时相比："), &differences::since_chosen(site, &reviewed)))
+            (differences::list(site.say("Changed since you added it:", "与加入购物车时相比："), &differences::since_chosen(site, &reviewed)))
             div.facts-pair {
                 section {
                     h2 { (site.say("Ship to", "收货信息")) }
@@ -390,7 +390,7 @@ fn step(site: &Site, title: &str, number: u32, reviewed: &Reviewed, main: Markup
                     @if !view.rejected.is_empty() {
                         ul.codes { @for rejected in &view.rejected { li.refused { span { b { (rejected.code) } " " (rejected.reason) } } } }
                     }
-                    (summary::totals(site, &view.totals, &view.taxes))
+                    (summary::totals(site, summary::to_pay(site), &view.totals, &view.taxes))
                     p { a href=(site.link("/cart")) { (site.say("Edit the cart", "返回购物车修改")) } }
                 }
             }

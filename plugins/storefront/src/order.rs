@@ -17,6 +17,8 @@ use crate::summary;
 /// A page that waits looks again by itself, so often and so long.
 const LOOK_AGAIN_S: u32 = 4;
 const LOOK_AGAIN_UP_TO_MS: u64 = 3 * 60 * 1_000;
+/// In the timeline: another amount came than was asked for.
+const MISMATCH: &str = "payment.mismatch";
 
 pub fn page(request: &Request) -> Response {
     let site = Site::of(request);
@@ -55,12 +57,49 @@ pub fn check(request: &Request) -> Response {
     web::redirect(&site.link(&format!("/orders/{token}")))
 }
 
+/// What is paid cannot be brought back by the shopper: they are asked first.
 pub fn cancel(request: &Request) -> Response {
     let site = Site::of(request);
     let token = request.param("token");
+    let is_sure = request.form().is_ok_and(|form| form.get("sure").is_some());
+    if !is_sure
+        && let Some(order) = orders::by_token(token).filter(|order| order.status == Status::Placed)
+    {
+        return personal(ask_to_cancel(&site, &order)).with_header("x-robots-tag", "noindex");
+    }
+    cancel_now(&site, token)
+}
+
+fn ask_to_cancel(site: &Site, order: &Order) -> Markup {
+    let title = site.say("Cancel this order?", "确定取消订单吗？");
+    let link = |path: &str| site.link(&format!("/orders/{}{path}", order.token));
+    let total = order.totals.total.format(site.locale);
+    site.own_page(
+        title,
+        html! {
+            div.wide {
+                h1 { (title) }
+                p.number { (site.say("Order number", "订单号")) " " b { (order.number) } }
+                p.lead {
+                    @if site.is_chinese() { "取消后订单不会发货，已付的 " (total) " 将原路退回。取消后无法恢复。" }
+                    @else { "Nothing will be sent, and " (total) " goes back the way you paid. This cannot be undone." }
+                }
+                div.order-actions {
+                    form method="post" action=(link("/cancel")) {
+                        input type="hidden" name="sure" value="1";
+                        button.plain { (site.say("Yes, cancel the order", "确定取消")) }
+                    }
+                    a.button href=(link("")) { (site.say("Keep the order", "暂不取消")) }
+                }
+            }
+        },
+    )
+}
+
+fn cancel_now(site: &Site, token: &str) -> Response {
     if order_cancellation::cancel(token, Canceller::Shopper, "by the shopper") == Outcome::Sent {
         let notice = site.say("The order is on its way and can no longer be cancelled here.", "订单已发货，无法在此取消。");
-        return with_notice(&site, token, notice).unwrap_or_else(|| crate::not_found(request));
+        return with_notice(site, token, notice).unwrap_or_else(|| web::html(crate::pages::not_found(site).into_string()).with_status(404));
     }
     Response { await_effects: true, ..web::redirect(&site.link(&format!("/orders/{token}"))) }
 }
@@ -81,8 +120,20 @@ fn show(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<&s
     response
 }
 
+/// Whether money came that is not the order's total, and the staff have not yet said what becomes of it.
+fn is_being_checked(order: &Order, payment: Option<&Payment>) -> bool {
+    let is_over = payment.is_some_and(|payment| matches!(payment.status, Paying::Declined | Paying::Cancelled | Paying::Refunding | Paying::Refunded));
+    order.status == Status::PaymentPending && !is_over && order.timeline.iter().any(|entry| entry.kind == MISMATCH)
+}
+
 /// Heading and sentence.
 pub fn state(site: &Site, order: &Order, payment: Option<&Payment>) -> (&'static str, &'static str) {
+    if is_being_checked(order, payment) {
+        return (
+            site.say("We are checking your payment", "正在核实您的付款"),
+            site.say("We received another amount and are looking at it. Please do not pay again.", "收到的金额与订单不符，正在核实，请勿重复支付。"),
+        );
+    }
     match (order.status, payment.map(|payment| payment.status)) {
         (Status::PaymentPending, Some(Paying::Declined)) => (
             site.say("The payment was declined", "支付未成功"),
@@ -128,19 +179,28 @@ fn happened(site: &Site, kind: &str) -> Option<&'static str> {
         "order.cancelled" => site.say("Cancelled", "订单取消"),
         "order.fulfilled" => site.say("Sent", "已发货"),
         "payment.owed" => site.say("Refund started", "发起退款"),
-        "payment.mismatch" => site.say("Another amount was paid than was asked for: we are looking at it", "收到的金额与订单不符，正在人工核实"),
+        MISMATCH => site.say("Another amount was paid than was asked for: we are looking at it", "收到的金额与订单不符，正在人工核实"),
         "payment.refunded" => site.say("Refund done", "退款完成"),
         _ => return None,
     })
+}
+
+fn sum_label(site: &Site, status: Status) -> &'static str {
+    match status {
+        Status::PaymentPending => summary::to_pay(site),
+        Status::Cancelled => site.say("Total", "订单金额"),
+        Status::Placed | Status::Fulfilled | Status::Refunding | Status::Refunded => site.say("Total", "实付金额"),
+    }
 }
 
 fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<&str>) -> Markup {
     let (title, sentence) = state(site, order, payment);
     let link = |path: &str| site.link(&format!("/orders/{}{path}", order.token));
     let pending = order.status == Status::PaymentPending;
-    let pay_url = payment.filter(|_| pending).and_then(|payment| payment.redirect_url.as_deref());
-    let asks = pending && payment.is_some_and(|payment| matches!(payment.status, Paying::ActionRequired | Paying::Unknown));
-    let may_choose = pending && payment.is_some_and(|payment| !matches!(payment.status, Paying::Captured | Paying::Refunding | Paying::Refunded));
+    let may_pay = pending && !is_being_checked(order, payment);
+    let pay_url = payment.filter(|_| may_pay).and_then(|payment| payment.redirect_url.as_deref());
+    let asks = may_pay && payment.is_some_and(|payment| matches!(payment.status, Paying::ActionRequired | Paying::Unknown));
+    let may_choose = may_pay && payment.is_some_and(|payment| !matches!(payment.status, Paying::Captured | Paying::Refunding | Paying::Refunded));
     let may_cancel = pending || order.status == Status::Placed;
     let methods = if may_choose { payment::methods(&order.totals.total, site.locale) } else { Vec::new() };
     site.own_page(
@@ -152,7 +212,7 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
                     @if let Some(notice) = notice { (alert(notice)) }
                     p.lead role="status" { (sentence) }
                     p.number { (site.say("Order number", "订单号")) " " b { (order.number) } }
-                    @if let Some(message) = payment.map(|payment| payment.message.as_str()).filter(|message| pending && !message.is_empty()) { p.hint { (message) } }
+                    @if let Some(message) = payment.map(|payment| payment.message.as_str()).filter(|message| may_pay && !message.is_empty()) { p.hint { (message) } }
                     @if asks {
                         div.order-actions {
                             @if let Some(url) = pay_url { a.button href=(url) { (site.say("Go to the payment", "前往支付")) } }
@@ -170,7 +230,7 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
                             @if pending { form method="post" action=(link("/change")) { button.plain { (site.say("Change the order", "修改订单")) } } }
                             form method="post" action=(link("/cancel")) { button.plain { (site.say("Cancel the order", "取消订单")) } }
                         }
-                        @if pending { p.hint { (site.say("To change it, this order is given up, and all of it is put into your cart again.", "修改订单会取消当前订单，商品将放回购物车。")) } }
+                        @if pending { p.hint { (site.say("To change it, this order is cancelled, and its items are put back into your cart.", "修改订单会取消当前订单，商品将放回购物车。")) } }
                     }
                     @if order.status == Status::Cancelled {
                         form.order-actions method="post" action=(link("/change")) { button.plain { (site.say("Put it into the cart again", "重新加入购物车")) } }
@@ -193,7 +253,7 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
                 aside {
                     h2 { (site.say("Your order", "订单明细")) }
                     (summary::lines(site, &order.lines))
-                    (summary::totals(site, &order.totals, &order.taxes))
+                    (summary::totals(site, sum_label(site, order.status), &order.totals, &order.taxes))
                 }
             }
         },

@@ -66,7 +66,7 @@ pub fn products(site: &Site, shown: &ProductsPage) -> Markup {
             div.wide {
                 (site.breadcrumb(&trail))
                 h1 { (title) }
-                @if let Some(category) = shown.category { p.lead { (category.description) } }
+                @if let Some(category) = shown.category { p.lead.written { (category.description) } }
                 // Further on, whoever pages through has seen them.
                 @if !below.is_empty() && shown.page == 1 { (site.category_tiles(&below)) }
                 div.bar {
@@ -150,7 +150,7 @@ pub fn product(site: &Site, product: &Product, categories: &[Category], chosen: 
                         }
                         @if !product.description.trim().is_empty() {
                             h2 { (t.description) }
-                            @for paragraph in product.description.split("\n\n").filter(|p| !p.trim().is_empty()) { p { (paragraph) } }
+                            @for paragraph in product.description.split("\n\n").filter(|p| !p.trim().is_empty()) { p.written { (paragraph.trim()) } }
                         }
                         h2 { (t.details) }
                         dl.details {

@@ -36,7 +36,12 @@ pub fn line_price(site: &Site, line: &Line) -> Markup {
     }
 }
 
-pub fn totals(site: &Site, totals: &Totals, taxes: &[TaxLine]) -> Markup {
+/// What the sum of a cart or an unpaid order is called.
+pub fn to_pay(site: &Site) -> &'static str {
+    site.say("Total", "应付总额")
+}
+
+pub fn totals(site: &Site, sum_label: &str, totals: &Totals, taxes: &[TaxLine]) -> Markup {
     let row = |label: &str, amount: &Money, sign: &str| html! { div { dt { (label) } dd { (sign) (amount.format(site.locale)) } } };
     html! {
         dl.totals {
@@ -50,7 +55,7 @@ pub fn totals(site: &Site, totals: &Totals, taxes: &[TaxLine]) -> Markup {
                 }
             }
             @for (name, amount) in tax_sums(taxes, false) { (row(&name, &amount, "")) }
-            div.sum { dt { (site.say("Total", "应付总额")) } dd { (totals.total.format(site.locale)) } }
+            div.sum { dt { (sum_label) } dd { (totals.total.format(site.locale)) } }
             @for (name, amount) in tax_sums(taxes, true) {
                 div.contained { dt { (if site.is_chinese() { format!("其中{name}") } else { format!("of which {name}") }) } dd { (amount.format(site.locale)) } }
             }
