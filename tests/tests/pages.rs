@@ -58,6 +58,7 @@ async fn an_answer_of_a_plugin_carries_nothing_that_outlives_or_leaves_it() {
         ("alt-svc", "h3=\"evil.example:443\""),
         ("expires", "Thu, 01 Dec 2044 16:00:00 GMT"),
         ("link", "<https://evil.example/x.js>; rel=preload; as=script"),
+        ("link", "<https://evil.example>; rel=\"next, preconnect\""),
         ("www-authenticate", "Basic realm=\"Your shop\""),
     ] {
         let answer = client.get(hostile(&shop, &[(name, value)])).send().await.unwrap();
@@ -73,6 +74,8 @@ async fn an_answer_of_a_plugin_carries_nothing_that_outlives_or_leaves_it() {
         let answer = client.get(format!("{}/hostile/answer?{query}", shop.url)).send().await.unwrap();
         assert_eq!(header(answer.headers(), name), kept, "{query}");
     }
+    let parts = client.get(hostile(&shop, &[("content-type", "multipart/x-mixed-replace; boundary=a")])).send().await.unwrap();
+    assert_eq!(header(parts.headers(), "content-type"), "text/html", "the guest's other one");
     for kind in ["text/html", "text/html; x=json", "TEXT/HTML;charset=utf-8"] {
         let answer = client.get(hostile(&shop, &[("content-type", kind)])).send().await.unwrap();
         let policy = header(answer.headers(), "content-security-policy");

@@ -136,6 +136,10 @@ fn essence_is(kind: &HeaderValue, essence: &str) -> bool {
     kind[..end].trim_ascii().eq_ignore_ascii_case(essence.as_bytes())
 }
 
+fn is_of_parts(kind: &str) -> bool {
+    kind.trim_start().as_bytes().get(..9).is_some_and(|family| family.eq_ignore_ascii_case(b"multipart"))
+}
+
 /// What a plugin sees of the request's headers: nothing that authenticates a
 /// client or tells where a shopper was before, nothing that speaks of the
 /// connection, or that a client could forge about the shop's address and end up
@@ -223,8 +227,9 @@ fn passed(answerer: Answerer<'_>, name: &str, value: &str, as_given: HeaderValue
         "accept-patch" | "accept-post" | "allow" | "cache-control" | "content-disposition" | "content-language" | "deprecation" | "etag" | "last-modified"
         | "location" | "ratelimit" | "ratelimit-policy" | "retry-after" | "sunset" | "vary" | "x-robots-tag" => Ok(as_given),
         // Browsers take the last of several.
-        "content-type" if !value.contains(',') => Ok(as_given),
-        "content-type" => Err("one type, without a comma".into()),
+        // Browsers take the last of several, and the headers of each part for the answer's.
+        "content-type" if !value.contains(',') && !is_of_parts(value) => Ok(as_given),
+        "content-type" => Err("one type, without a comma, and not of several parts".into()),
         "content-encoding" if matches!(value, "gzip" | "br" | "zstd" | "deflate" | "identity") => Ok(as_given),
         "content-encoding" => Err("gzip, br, zstd, deflate or identity".into()),
         "link" => link(value).map(|()| as_given),
@@ -246,20 +251,51 @@ fn passed(answerer: Answerer<'_>, name: &str, value: &str, as_given: HeaderValue
     }
 }
 
-/// Links that say what a page is, not such that have browsers load something.
+/// Links that say what a page is, not such that have browsers load something. Only
+/// what is written plainly, which all who read it read alike.
 fn link(value: &str) -> Result<(), String> {
     const RELATIONS: [&str; 11] =
         ["alternate", "author", "canonical", "collection", "describedby", "first", "item", "last", "license", "next", "prev"];
-    for part in value.split(';').skip(1) {
-        let Some((key, relations)) = part.split_once('=') else { continue };
-        let relations = relations.split(',').next().unwrap_or("").trim().trim_matches('"');
-        if key.trim().eq_ignore_ascii_case("rel")
-            && let Some(other) = relations.split_ascii_whitespace().find(|relation| !RELATIONS.contains(relation))
-        {
-            return Err(format!("rel={other} is none of {}", RELATIONS.join(", ")));
+    let mut rest = value;
+    while let Some((parameters, after)) = next_link(rest) {
+        for relation in parameters.iter().filter(|(name, _)| name.eq_ignore_ascii_case("rel")).flat_map(|(_, relations)| relations.split(' ')) {
+            if !RELATIONS.contains(&relation) {
+                return Err(format!("rel={relation} is none of {}", RELATIONS.join(", ")));
+            }
+        }
+        match after.strip_prefix(',') {
+            Some(after) => rest = after,
+            None if after.is_empty() => return Ok(()),
+            None => break,
         }
     }
-    Ok(())
+    Err("links as in `</en>; rel=\"alternate\"; hreflang=en`, with commas between them, and in quotes neither `<`, `>` nor a backslash".into())
+}
+
+/// The parameters of the first link (RFC 8288 section 3), and what follows it.
+fn next_link(text: &str) -> Option<(Vec<(&str, &str)>, &str)> {
+    let (target, mut rest) = text.trim_start().strip_prefix('<')?.split_once('>')?;
+    if target.contains(['<', '"', '\\', ' ', '\t']) {
+        return None;
+    }
+    let mut parameters = Vec::new();
+    loop {
+        rest = rest.trim_start();
+        let Some(after) = rest.strip_prefix(';') else { return Some((parameters, rest)) };
+        let (name, after) = token(after.trim_start())?;
+        let after = after.strip_prefix('=')?;
+        let (value, after) = match after.strip_prefix('"') {
+            Some(quoted) => quoted.split_once('"').filter(|(value, _)| !value.contains(['<', '>', '\\']))?,
+            None => token(after)?,
+        };
+        parameters.push((name, value));
+        rest = after;
+    }
+}
+
+fn token(text: &str) -> Option<(&str, &str)> {
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "-._/+".contains(c))).unwrap_or(text.len());
+    (end > 0).then(|| text.split_at(end))
 }
 
 /// `Cache-Control` of an answer that everyone may see, for no longer than a
@@ -439,6 +475,7 @@ mod tests {
             ("cache-control", "no-store"),
             ("refresh", "4"),
             ("link", "</en>; rel=\"alternate canonical\"; hreflang=en, </p>; rel=next"),
+            ("link", "</a,b;c>;rel=prev;title=\"Tom's, and more; rel=no\" ,<?page=3>; REL=\"last\"; type=text/html"),
             ("www-authenticate", "Bearer realm=\"shop\""),
             ("content-encoding", "gzip"),
         ];
@@ -467,7 +504,23 @@ mod tests {
             ("refresh", "0; url=https://evil.example"),
             ("link", "<https://evil.example/x.js>; rel=preload; as=script"),
             ("link", "</a>; rel=next, <https://evil.example>; rel=\"prev stylesheet\""),
+            ("link", "<https://evil.example>; rel=\"next, preconnect\""),
+            ("link", "<https://evil.example>; rel=\"next,preconnect\""),
+            ("link", "<https://evil.example>; rel=next; rel=preconnect"),
+            ("link", "<https://evil.example>; rel=\"next\tpreconnect\""),
+            ("link", "<https://evil.example>; rel=pre\\connect"),
+            ("link", "<https://evil.example>; rel='preconnect'"),
+            ("link", "<https://evil.example>; rel = preconnect"),
+            ("link", "<https://evil.example>; rel*=utf-8''preconnect"),
+            ("link", "</a>; title=\"\\\"; rel=preload; x=\"\""),
+            ("link", "</a>; title=\", <https://evil.example>; rel=preconnect\""),
+            ("link", "</a>; title=\"; rel=preconnect"),
+            ("link", "</a> rel=preconnect"),
+            ("link", "</a>; rel=next,"),
+            ("link", "a; rel=next"),
             ("www-authenticate", "Basic realm=\"Your bank\""),
+            ("content-type", "multipart/x-mixed-replace; boundary=a"),
+            ("content-type", " Multipart/mixed; boundary=a"),
             ("content-type", "application/json, text/html"),
             ("content-encoding", "dcb"),
         ];
