@@ -81,6 +81,7 @@ async fn an_answer_of_a_plugin_carries_nothing_that_outlives_or_leaves_it() {
         let policy = header(answer.headers(), "content-security-policy");
         assert!(policy.contains("base-uri 'none'; form-action 'self'") && !policy.contains("script-src"), "{kind}: {policy}");
         assert!(policy.ends_with("form-action *:*/hostile/"), "{kind}: {policy}");
+        assert!(policy.contains("; sandbox allow-same-origin ") && !policy.contains("allow-scripts"), "leaves the shop by itself: {kind}: {policy}");
     }
     for kind in ["application/json", "image/svg+xml", "text/xml", "text/javascript"] {
         let answer = client.get(hostile(&shop, &[("content-type", kind)])).send().await.unwrap();

@@ -22,6 +22,9 @@ const HEADER_BYTES_MAX: usize = 8 << 10;
 const FILE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox";
 /// Also for the host's own pages, which need nothing.
 const DATA_POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// All but scripts, and what a page does by itself: `<meta http-equiv=refresh>` would
+/// leave the shop unasked.
+const NO_SCRIPTS: &str = "sandbox allow-same-origin allow-forms allow-popups allow-popups-to-escape-sandbox allow-downloads allow-top-navigation-by-user-activation; ";
 /// Of an answer that a plugin lets caches keep: it may be gone by then.
 const MAX_AGE_S: u32 = 3_600;
 const REFRESH_S_MAX: u32 = 86_400;
@@ -48,7 +51,7 @@ impl SecurityHeaders {
     /// name it reached the shop.
     pub fn page_policy(&self, page: &SitePage) -> HeaderValue {
         let (scripts, own_scripts) = match page.scripts {
-            Scripts::None => ("", String::new()),
+            Scripts::None => (NO_SCRIPTS, String::new()),
             Scripts::Sandboxed => ("script-src 'self'; connect-src 'self'; sandbox allow-scripts allow-forms; ", own_scripts(&page.plugin)),
             Scripts::Shop => ("script-src 'self'; connect-src 'self'; manifest-src 'self'; ", own_scripts(&page.plugin)),
         };
@@ -85,8 +88,8 @@ impl SecurityHeaders {
         }
         headers.insert(header::CONTENT_SECURITY_POLICY, policy.clone());
         self.add_to_document(headers, secret_path);
-        // Browsers refuse a page that has both an origin and a group of windows of its own.
-        if page.scripts == Scripts::Sandboxed {
+        // Browsers refuse a page that has both a sandbox and a group of windows of its own.
+        if page.scripts != Scripts::Shop {
             headers.remove("cross-origin-opener-policy");
         }
     }

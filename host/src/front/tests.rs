@@ -451,6 +451,8 @@ async fn pages_get_the_policy_of_what_they_are_and_were_granted() {
     let page = policy("/a/1?text/html").await;
     assert!(page.contains("default-src 'none'") && !page.contains("script-src"), "{page}");
     assert!(page.ends_with(", form-action *:*/a/ *:*/b%3B%2C%27x"), "{page}");
+    assert!(page.contains("sandbox allow-same-origin allow-forms ") && !page.contains("allow-scripts"), "refreshes nothing: {page}");
+    assert_eq!(shop.get("/a/1?text/html", &[]).await.header("cross-origin-opener-policy"), None);
     assert_eq!(policy("/a/1?text/html;%20x=json").await, page);
     for data in ["application/json", "text/plain", "image/svg%2Bxml", "application/xhtml%2Bxml", "x/y"] {
         assert_eq!(policy(&format!("/a/1?{data}")).await, "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'", "{data}");
