@@ -121,6 +121,12 @@ async fn the_address_of_an_order_is_told_to_nobody() {
         assert_eq!((answer.status().as_u16(), header(answer.headers(), "referrer-policy")), (200, "no-referrer"), "{path}");
         assert_eq!(header(answer.headers(), "cache-control"), "no-store", "{path}");
     }
+    // Who guesses is told each time, which is what the shop counts.
+    for action in ["check", "cancel", "retry", "change"] {
+        let guessed = client().post(format!("{}/en/orders/guessed/{action}", shop.url)).send().await.unwrap();
+        assert_eq!(guessed.status(), 404, "{action}");
+    }
+    assert_eq!(client().post(format!("{}/en/orders/{token}/check", shop.url)).send().await.unwrap().status(), 303);
 }
 
 #[tokio::test]

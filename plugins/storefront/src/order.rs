@@ -51,8 +51,11 @@ pub fn retry(request: &Request) -> Result<Response, Problem> {
 pub fn check(request: &Request) -> Response {
     let site = Site::of(request);
     let token = request.param("token");
-    if let Some(last) = payment::latest(token) {
-        payment::refresh(&last.id);
+    match payment::latest(token) {
+        Some(last) => _ = payment::refresh(&last.id),
+        // Whoever guesses is told, so that the shop sees it too.
+        None if orders::by_token(token).is_none() => return crate::not_found(request),
+        None => {}
     }
     web::redirect(&site.link(&format!("/orders/{token}")))
 }
@@ -97,11 +100,18 @@ fn ask_to_cancel(site: &Site, order: &Order) -> Markup {
 }
 
 fn cancel_now(site: &Site, token: &str) -> Response {
-    if order_cancellation::cancel(token, Canceller::Shopper, "by the shopper") == Outcome::Sent {
-        let notice = site.say("The order is on its way and can no longer be cancelled here.", "订单已发货，无法在此取消。");
-        return with_notice(site, token, notice).unwrap_or_else(|| web::html(crate::pages::not_found(site).into_string()).with_status(404));
+    match order_cancellation::cancel(token, Canceller::Shopper, "by the shopper") {
+        Outcome::Sent => {
+            let notice = site.say("The order is on its way and can no longer be cancelled here.", "订单已发货，无法在此取消。");
+            with_notice(site, token, notice).unwrap_or_else(|| unknown(site))
+        }
+        Outcome::UnknownOrder => unknown(site),
+        Outcome::Cancelled | Outcome::Refunding => Response { await_effects: true, ..web::redirect(&site.link(&format!("/orders/{token}"))) },
     }
-    Response { await_effects: true, ..web::redirect(&site.link(&format!("/orders/{token}"))) }
+}
+
+fn unknown(site: &Site) -> Response {
+    web::html(crate::pages::not_found(site).into_string()).with_status(404)
 }
 
 /// The page of an order, and above it why something was not done.
