@@ -33,6 +33,10 @@ const URL_BYTES_MAX: usize = 8 << 10;
 /// Set by the client itself, or belonging to one hop.
 const HEADERS_OF_THE_CLIENT: [&str; 10] =
     [ORIGIN, "host", "content-length", "connection", "transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "proxy-authorization"];
+/// For whom a proxy speaks: no plugin is one in front of its own shop.
+fn is_of_a_proxy(header: &str) -> bool {
+    matches!(header, "forwarded" | "x-real-ip") || header.starts_with("x-forwarded-")
+}
 
 pub struct HttpClient {
     /// By which requests of plugins to their own shop are known.
@@ -151,6 +155,9 @@ impl Checked {
             let name = http::HeaderName::from_bytes(name.as_bytes()).map_err(|_| Error::Invalid(format!("header name `{}`", name.escape_debug())))?;
             if HEADERS_OF_THE_CLIENT.contains(&name.as_str()) {
                 return Err(Error::Invalid(format!("the header `{name}` is set by the host")));
+            }
+            if url.host_str() == Some(OWN_NAME) && is_of_a_proxy(name.as_str()) {
+                return Err(Error::Invalid(format!("the header `{name}` is a proxy's: leave it out of requests to {OWN_NAME}")));
             }
             let value = http::HeaderValue::from_str(value).map_err(|_| Error::Invalid(format!("value of header `{name}`")))?;
             headers.append(name, value);
@@ -357,6 +364,21 @@ mod tests {
         ] {
             assert_eq!(verdict(allowed, url), expected, "{allowed:?} {url}");
         }
+    }
+
+    #[test]
+    fn nothing_is_said_to_the_shop_itself_in_the_name_of_a_proxy() {
+        let allowed = BTreeSet::from(["shop.internal".to_owned(), "api.example.com".to_owned()]);
+        let checked = |url: &str, header: &str| {
+            let headers = vec![(header.to_owned(), "203.0.113.7".to_owned())];
+            Checked::of(&allowed, &Request { method: "GET".into(), url: url.into(), headers, body: vec![], timeout_ms: 0 })
+        };
+        for header in ["X-Forwarded-For", "x-forwarded-host", "Forwarded", "X-Real-IP"] {
+            let Err(Error::Invalid(refused)) = checked("http://SHOP.internal/notify", header) else { panic!("{header}") };
+            assert!(refused.contains(&header.to_ascii_lowercase()), "{refused}");
+            assert!(checked("https://api.example.com/", header).is_ok(), "{header}");
+        }
+        assert!(checked("http://shop.internal/notify", "accept").is_ok());
     }
 
     #[test]
