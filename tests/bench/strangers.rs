@@ -62,11 +62,13 @@ enum Misdeed {
     Page(&'static str),
 }
 
-const MISDEEDS: [Misdeed; 5] = [
+const MISDEEDS: [Misdeed; 7] = [
     Misdeed::Provider("spin-most-of-the-deadline"),
     Misdeed::Provider("ten-thousand-proposals"),
     Misdeed::Page("/neighbour/loop"),
     Misdeed::Page("/neighbour/write-and-delete"),
+    Misdeed::Page("/neighbour/storage-flood"),
+    Misdeed::Page("/neighbour/storage-volume"),
     Misdeed::Page("/neighbour/fetch-64-times?http://shop.internal/neighbour/loop"),
 ];
 

@@ -26,12 +26,16 @@ use super::{CallError, CallErrorKind, TICK};
 /// In percent: not held back.
 pub const SHARE_WHOLE: u32 = 100;
 /// Write operations that the store takes in a second, in passing: what a share is of.
+/// One for each record, and one for each KiB: see `Txn::cost`.
 const STORAGE_PER_SECOND: f64 = 10_000.0;
 /// What a commit costs beside its writes, in storage operations.
 const COMMIT_COST: u32 = 10;
 /// So much of the past a plugin may have saved up.
 const PROCESSOR_BURST: Duration = Duration::from_millis(250);
 const STORAGE_BURST: Duration = Duration::from_secs(2);
+/// What one commit may take, in bursts: a commit cannot be slowed down once it has
+/// begun. Its debt is paid before the next page has waited for too long.
+const COMMIT_BURSTS_MAX: f64 = 3.0;
 /// For a permit, for processor time and for storage, each: then a shopper gets 503.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 const STORAGE_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -82,6 +86,8 @@ pub struct Account {
     inner_calls: ArcSwap<Semaphore>,
     waiting: AtomicUsize,
     waiting_max: AtomicUsize,
+    /// Storage operations of one commit.
+    commit_max: AtomicUsize,
     /// Of the processors, those that it may have at one time.
     processors: ArcSwap<Semaphore>,
     /// One commit of it after the other waits for its turn.
@@ -146,6 +152,7 @@ impl Default for Account {
             inner_calls: one(),
             waiting: AtomicUsize::new(0),
             waiting_max: AtomicUsize::new(0),
+            commit_max: AtomicUsize::new(usize::MAX),
             processors: one(),
             storing: tokio::sync::Mutex::default(),
             refused: AtomicU64::new(0),
@@ -172,6 +179,7 @@ impl Account {
             let mut state = self.state.lock();
             state.processor = Bucket::new(part * capacity.processors as f64, PROCESSOR_BURST);
             state.storage = Bucket::new(part * STORAGE_PER_SECOND, STORAGE_BURST);
+            self.commit_max.store((state.storage.most * COMMIT_BURSTS_MAX) as usize, Relaxed);
         }
         let calls = ((part * capacity.instances as f64) as usize).max(2);
         self.waiting_max.store(calls * WAITING_PER_PERMIT, Relaxed);
@@ -308,6 +316,27 @@ impl Account {
         let permit = tokio::time::timeout(WAIT_MAX, calls.acquire_owned()).await;
         self.delayed(begun);
         permit.ok().and_then(Result::ok).ok_or_else(|| self.refuse(Resource::Calls))
+    }
+
+    /// Whether a unit that would commit so many operations may write more. Errors
+    /// say what would help.
+    pub fn may_write_more(&self, operations: usize) -> Result<(), String> {
+        let max = self.commit_max.load(Relaxed);
+        if operations < max || !self.is_limited() {
+            return Ok(());
+        }
+        let (percent, plugin) = (self.percent(), self.plugin.load());
+        Err(format!(
+            "more than {max} records and KiB written in one unit by a share of {percent} %: \
+             write the rest in jobs, or have the operator raise `{plugin}` under [plugins.shares] in souk.toml"
+        ))
+    }
+
+    /// Takes operations that are not waited for.
+    pub fn charge_storage(&self, operations: usize) {
+        if self.is_limited() {
+            self.state.lock().storage.level -= operations as f64;
+        }
     }
 
     /// Waits for the turn of a commit of so many operations.
@@ -456,6 +485,27 @@ mod tests {
         assert!((990..=1_100).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
         let refused = account.store(1, false).await.unwrap_err();
         assert_eq!((refused.kind, account.refused.load(Relaxed)), (CallErrorKind::Share, 1));
+    }
+
+    #[test]
+    fn a_commit_has_an_end_by_the_share() {
+        for (percent, max) in [(20, 12_000), (1, 600)] {
+            let account = account(percent);
+            assert_eq!(account.may_write_more(max - 1), Ok(()));
+            let refused = account.may_write_more(max).unwrap_err();
+            assert!(refused.contains(&format!("{max} records")) && refused.contains("[plugins.shares]"), "{refused}");
+        }
+        assert_eq!(account(SHARE_WHOLE).may_write_more(usize::MAX), Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_later_attempt_writes_beyond_the_first_is_owed() {
+        let account = account(20);
+        account.store(4_000, false).await.unwrap();
+        account.charge_storage(1_990);
+        let begun = Instant::now();
+        account.store(1, false).await.unwrap();
+        assert!((1_000..=1_010).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,6 +19,8 @@ pub struct Txn {
     pub(super) counters_deleted: Vec<Vec<u8>>,
     pub(super) appends: Vec<(Vec<u8>, Bytes)>,
     operations: u32,
+    /// Of keys and values that a commit would write.
+    bytes_written: usize,
 }
 
 /// All adds of a transaction to one counter.
@@ -63,6 +65,7 @@ impl Txn {
             counters_deleted: Vec::new(),
             appends: Vec::new(),
             operations: 0,
+            bytes_written: 0,
         }
     }
 
@@ -77,12 +80,20 @@ impl Txn {
 
     pub fn put(&mut self, key: &[u8], value: impl Into<Bytes>) {
         self.operations += 1;
-        self.writes.insert(key.to_vec(), Some(value.into()));
+        self.stage(key, Some(value.into()));
     }
 
     pub fn delete(&mut self, key: &[u8]) {
         self.operations += 1;
-        self.writes.insert(key.to_vec(), None);
+        self.stage(key, None);
+    }
+
+    fn stage(&mut self, key: &[u8], value: Option<Bytes>) {
+        self.bytes_written += value.as_ref().map_or(0, Bytes::len);
+        match self.writes.insert(key.to_vec(), value) {
+            Some(before) => self.bytes_written -= before.map_or(0, |before| before.len()),
+            None => self.bytes_written += key.len(),
+        }
     }
 
     /// Documents in order of keys, or the reverse, own writes among them. What
@@ -184,6 +195,7 @@ impl Txn {
     /// Whatever was added to it before this commits is gone with it.
     pub fn counter_delete(&mut self, key: &[u8]) {
         self.operations += 1;
+        self.bytes_written += key.len();
         self.counters_deleted.push(key.to_vec());
     }
 
@@ -216,6 +228,9 @@ impl Txn {
             self.keys_read.push((Space::Counters, key.to_vec()));
             return Ok(Err(BelowFloor { value }));
         }
+        if pending == 0 && !self.adds.contains_key(key) {
+            self.bytes_written += key.len();
+        }
         let add = self.adds.entry(key.to_vec()).or_insert(Add { delta: 0, floor: None });
         *add = Add { delta: sum, floor: add.floor.max(floor) };
         Ok(Ok(next))
@@ -225,16 +240,20 @@ impl Txn {
     /// commit, both big-endian: the log is in order of commits.
     pub fn append(&mut self, log: &[u8], value: impl Into<Bytes>) {
         self.operations += 1;
-        self.appends.push((log.to_vec(), value.into()));
+        let value = value.into();
+        self.bytes_written += log.len() + value.len();
+        self.appends.push((log.to_vec(), value));
     }
 
     pub fn has_writes(&self) -> bool {
         !(self.writes.is_empty() && self.adds.is_empty() && self.counters_deleted.is_empty() && self.appends.is_empty())
     }
 
-    /// What a commit would write.
-    pub fn writes(&self) -> usize {
-        self.writes.len() + self.adds.len() + self.counters_deleted.len() + self.appends.len()
+    /// What a commit would take of the store: one for each record and one for
+    /// each KiB of keys and values.
+    pub fn cost(&self) -> usize {
+        let records = self.writes.len() + self.adds.len() + self.counters_deleted.len() + self.appends.len();
+        records + self.bytes_written / 1_024
     }
 
     /// Documents that a commit would put, or delete.

@@ -18,7 +18,7 @@ use super::unit::{Kind, Limits, Shopper, Staged, StagedEffect, Start};
 use super::{PluginAnswer, PluginCall, Plugins, SharedUnit, Unit, UnitError, keys};
 use crate::chance::{self, Chance};
 use crate::engine::bindings::exports::souk::web::handler::Response;
-use crate::engine::{CallError, CallErrorKind};
+use crate::engine::{Account, CallError, CallErrorKind};
 use crate::front::{self, Answer, Call, Failure, FailureKind, Place, SessionChange};
 use crate::store::{CommitError, Store, Txn};
 
@@ -89,6 +89,8 @@ pub struct Runner<P> {
     /// The last event that each subscriber has behind it; its cursor may lag.
     pub(super) reached: Mutex<FxHashMap<String, keys::Position>>,
     turns: Vec<tokio::sync::Mutex<()>>,
+    /// Nobody outside knows which keys share a place.
+    turns_seed: u64,
 }
 
 /// How commits tell the background that there is something to do.
@@ -214,6 +216,7 @@ impl<P: Plugins> Runner<P> {
             metrics: Metrics::default(),
             reached: Mutex::default(),
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::new(())).collect(),
+            turns_seed: chance::below(u64::MAX),
         })
     }
 
@@ -338,7 +341,11 @@ impl<P: Plugins> Runner<P> {
     /// Waits for those who lost on this key and take turns at it. For what goes
     /// on and on writing it: they would lose each time.
     pub(super) async fn after_others(&self, key: &[u8]) {
-        drop(self.turns[place_of(key)].lock().await);
+        drop(self.turns[self.place_of(key)].lock().await);
+    }
+
+    fn place_of(&self, key: &[u8]) -> usize {
+        xxhash_rust::xxh3::xxh3_64_with_seed(key, self.turns_seed) as usize % TURNS
     }
 
     /// One handler in one unit. `prepare` reads what the host itself relies on
@@ -356,6 +363,7 @@ impl<P: Plugins> Runner<P> {
         let mut unit = Unit::new(self.store.begin(), start).shared();
         // Held from the second attempt on: those who conflict on one key go one after the other.
         let mut turn: Option<(usize, tokio::sync::MutexGuard<'_, ()>)> = None;
+        let mut paid = None;
         let mut attempt = 1;
         loop {
             // Ends the unit however this function is left, also when it is dropped.
@@ -393,7 +401,14 @@ impl<P: Plugins> Runner<P> {
             if !txn.has_writes() && staged.invalidated.is_empty() {
                 return Ok(Outcome { value: Some(value), committed: true, wrote, effects, unit });
             }
-            self.wait_to_store(&unit, &txn).await?;
+            // Dropping pages is work, too.
+            let cost = txn.cost() + staged.invalidated.len();
+            let payer = unit.lock().payer.clone().filter(|payer| payer.is_limited());
+            match (&payer, paid.take()) {
+                (Some(payer), Some(paid)) => payer.charge_storage(cost.saturating_sub(paid)),
+                (Some(payer), None) => wait_to_store(&unit, payer, cost).await?,
+                (None, _) => {}
+            }
             match self.commit(txn, staged).await {
                 Ok(()) => return Ok(Outcome { value: Some(value), committed: true, wrote, effects, unit }),
                 Err(CommitError::Conflict { key }) => {
@@ -403,7 +418,13 @@ impl<P: Plugins> Runner<P> {
                         return Err(RunError::Conflict(key.escape_ascii().to_string()));
                     }
                     attempt += 1;
-                    let place = place_of(&key);
+                    if let Some(payer) = &payer {
+                        // Before its turn: nobody stands behind one that waits for its share.
+                        drop(turn.take());
+                        wait_to_store(&unit, payer, cost).await?;
+                        paid = Some(cost);
+                    }
+                    let place = self.place_of(&key);
                     if turn.as_ref().is_none_or(|(held, _)| *held != place) {
                         // Never two at once, so that nobody waits in a circle.
                         drop(turn.take());
@@ -417,16 +438,6 @@ impl<P: Plugins> Runner<P> {
                 Err(e) => return Err(not_committed(e)),
             }
         }
-    }
-
-    /// Until the share of whoever pays lets it commit.
-    async fn wait_to_store(&self, unit: &SharedUnit, txn: &Txn) -> Result<(), CallError> {
-        let (payer, kind, place) = {
-            let unit = unit.lock();
-            (unit.payer.clone(), unit.kind, unit.place.clone())
-        };
-        let Some(payer) = payer else { return Ok(()) };
-        front::lending(place.as_ref(), payer.store(txn.writes(), kind != Kind::Request)).await
     }
 
     /// Commits and tells everyone concerned. In a task of its own: a client
@@ -520,6 +531,15 @@ impl<P: Plugins> Runner<P> {
     }
 }
 
+/// Until the share of whoever pays lets it commit.
+async fn wait_to_store(unit: &SharedUnit, payer: &Account, cost: usize) -> Result<(), CallError> {
+    let (kind, place) = {
+        let unit = unit.lock();
+        (unit.kind, unit.place.clone())
+    };
+    front::lending(place.as_ref(), payer.store(cost, kind != Kind::Request)).await
+}
+
 /// Ends a unit when it is left behind, so that nothing of it lingers.
 struct Ending(SharedUnit);
 
@@ -577,11 +597,4 @@ pub(super) fn out_of_place(plugin: &str, answer: &PluginAnswer) -> RunError {
         kind: CallErrorKind::Host,
         message: format!("the call was answered with something else: {answer:?}"),
     })
-}
-
-fn place_of(key: &[u8]) -> usize {
-    use std::hash::Hasher;
-    let mut hasher = rustc_hash::FxHasher::default();
-    hasher.write(key);
-    hasher.finish() as usize % TURNS
 }

@@ -294,6 +294,9 @@ impl Unit {
         if self.read_only > 0 {
             return Err(UnitError::ReadOnly);
         }
+        if let (Some(payer), Some(txn)) = (&self.payer, &self.txn) {
+            payer.may_write_more(txn.cost()).map_err(UnitError::Quota)?;
+        }
         self.read()
     }
 
