@@ -14,14 +14,14 @@ impl Host for GuestState {
     fn write(&mut self, caller: Caller, level: Level, message: String, mut fields: Vec<(String, String)>) {
         fields.truncate(FIELDS_MAX);
         let bytes = message.len() + fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-        let (allowed, request, behalf_of) = {
+        let known = {
             let mut unit = self.unit.lock();
-            (unit.log_line(bytes), unit.request_id.clone(), unit.behalf_of(caller.name()))
+            unit.log_line(bytes).then(|| (unit.request_id.clone(), unit.behalf_of(caller.name())))
         };
-        if !allowed {
+        let Some((request, behalf_of)) = known else {
             self.services.metrics.log_line_dropped(caller.name());
             return;
-        }
+        };
         if let Some(rehearsal) = &mut self.unit.lock().rehearsal {
             rehearsal.log.push(LogLine { plugin: caller.name().to_owned(), level, message, fields });
             return;

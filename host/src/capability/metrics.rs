@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::engine::GuestState;
 use crate::engine::bindings::Caller;
@@ -16,15 +18,22 @@ const TEXT_BYTES_MAX: usize = 64;
 /// Of durations in seconds as well as of sizes.
 const BUCKETS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 100.0, 1000.0];
 
+/// Each plugin has a lock of its own: one that reports without end is in nobody
+/// else's way.
 #[derive(Default)]
-pub struct Metrics(Mutex<BTreeMap<String, OfPlugin>>);
+pub struct Metrics(RwLock<BTreeMap<String, Arc<OfPlugin>>>);
 
 #[derive(Default)]
 struct OfPlugin {
+    reported: Mutex<Reported>,
+    log_lines_dropped: AtomicU64,
+    refused: AtomicU64,
+}
+
+#[derive(Default)]
+struct Reported {
     families: BTreeMap<String, Family>,
     series: usize,
-    log_lines_dropped: u64,
-    refused: u64,
 }
 
 enum Family {
@@ -62,7 +71,14 @@ fn is_name(name: &str) -> bool {
 
 impl Metrics {
     pub fn log_line_dropped(&self, plugin: &str) {
-        self.0.lock().entry(plugin.to_owned()).or_default().log_lines_dropped += 1;
+        self.of(plugin).log_lines_dropped.fetch_add(1, Relaxed);
+    }
+
+    fn of(&self, plugin: &str) -> Arc<OfPlugin> {
+        if let Some(known) = self.0.read().get(plugin) {
+            return known.clone();
+        }
+        self.0.write().entry(plugin.to_owned()).or_default().clone()
     }
 
     pub fn count(&self, plugin: &str, name: String, labels: Vec<(String, String)>, amount: u64) {
@@ -111,27 +127,32 @@ impl Metrics {
         new: impl FnOnce() -> Family,
         apply: impl FnOnce(&mut Family, String) -> Option<usize>,
     ) {
-        let mut all = self.0.lock();
-        let of_plugin = all.entry(plugin.to_owned()).or_default();
-        let known = of_plugin.families.contains_key(&name);
-        let within = of_plugin.series < SERIES_PER_PLUGIN_MAX && (known || of_plugin.families.len() < NAMES_PER_PLUGIN_MAX);
-        let (true, true, Some(labels)) = (is_name(&name), within, labels(with)) else {
-            of_plugin.refused += 1;
+        let of_plugin = self.of(plugin);
+        let mut reported = of_plugin.reported.lock();
+        let known = reported.families.contains_key(&name);
+        let within = reported.series < SERIES_PER_PLUGIN_MAX && (known || reported.families.len() < NAMES_PER_PLUGIN_MAX);
+        if !within || !is_name(&name) {
+            of_plugin.refused.fetch_add(1, Relaxed);
+            return;
+        }
+        let Some(labels) = labels(with) else {
+            of_plugin.refused.fetch_add(1, Relaxed);
             return;
         };
-        let family = of_plugin.families.entry(name).or_insert_with(new);
+        let family = reported.families.entry(name).or_insert_with(new);
         let before = family.len();
         match apply(family, labels) {
-            Some(after) => of_plugin.series += after - before,
-            None => of_plugin.refused += 1,
+            Some(after) => reported.series += after - before,
+            None => _ = of_plugin.refused.fetch_add(1, Relaxed),
         }
     }
 
     pub fn encode(&self, out: &mut String) {
-        let all = self.0.lock();
+        let all = self.0.read().clone();
+        let reported: Vec<_> = all.iter().map(|(plugin, of_plugin)| (plugin, of_plugin.reported.lock())).collect();
         let mut by_name: BTreeMap<&str, Vec<(&str, &Family)>> = BTreeMap::new();
-        for (plugin, of_plugin) in all.iter() {
-            for (name, family) in &of_plugin.families {
+        for (plugin, reported) in &reported {
+            for (name, family) in &reported.families {
                 by_name.entry(name).or_default().push((plugin, family));
             }
         }
@@ -143,11 +164,11 @@ impl Metrics {
             }
         }
         for (name, value) in [
-            ("souk_log_lines_dropped", (|p: &OfPlugin| p.log_lines_dropped) as fn(&OfPlugin) -> u64),
-            ("souk_metrics_refused", |p: &OfPlugin| p.refused),
+            ("souk_log_lines_dropped", (|p: &OfPlugin| p.log_lines_dropped.load(Relaxed)) as fn(&OfPlugin) -> u64),
+            ("souk_metrics_refused", |p: &OfPlugin| p.refused.load(Relaxed)),
         ] {
             let _ = writeln!(out, "# TYPE {name} counter");
-            for (plugin, of_plugin) in all.iter() {
+            for (plugin, of_plugin) in &all {
                 let _ = writeln!(out, "{name}_total{{plugin=\"{plugin}\"}} {}", value(of_plugin));
             }
         }
@@ -241,9 +262,9 @@ mod tests {
         }
         metrics.count("p", "Bad Name".into(), vec![], 1);
         metrics.gauge("p", "name1".into(), vec![], 1.0);
-        let all = metrics.0.lock();
-        assert_eq!(all["p"].families.len(), NAMES_PER_PLUGIN_MAX);
-        assert_eq!(all["p"].series, SERIES_PER_PLUGIN_MAX);
-        assert!(all["p"].refused > 1_000);
+        let of_plugin = metrics.of("p");
+        let reported = of_plugin.reported.lock();
+        assert_eq!((reported.families.len(), reported.series), (NAMES_PER_PLUGIN_MAX, SERIES_PER_PLUGIN_MAX));
+        assert!(of_plugin.refused.load(Relaxed) > 1_000);
     }
 }
