@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -27,7 +28,9 @@ pub async fn serve(folder: StoreFolder, sources: &[PathBuf]) -> Result<()> {
     }
     let runtime = Runtime::open(folder, settings, Code::Soonest).await?;
     runtime.runner.start().await?;
-    runtime.services.search.start(runtime.shop.live()).await;
+    let shop = Arc::downgrade(&runtime.shop);
+    let payers = Box::new(move |plugin: &str| shop.upgrade()?.limited_account(plugin));
+    runtime.services.search.start(runtime.shop.live(), payers).await;
     let server = Server::start(runtime.clone(), runtime.front_options()).await?;
     if runtime.settings.shop.base_url.is_none() {
         let scheme = if runtime.settings.server.tls.is_some() { "https" } else { "http" };

@@ -37,7 +37,7 @@ use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 use code::Compilers;
 
 pub use breaker::Fault;
-pub use clock::ProcessorTime;
+pub use clock::{ProcessorTime, processor_time};
 pub use code::Code;
 pub use extension::{Provider, Providers};
 pub use graph::Graph;

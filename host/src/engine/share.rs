@@ -226,6 +226,21 @@ impl Account {
         }
     }
 
+    /// Takes processor time for what was done in its name and not in a call of it.
+    pub fn charge_apart(&self, time: Duration) {
+        if self.is_limited() {
+            self.state.lock().processor.level -= time.as_secs_f64();
+        }
+    }
+
+    pub fn owes_processor_time(&self) -> bool {
+        let owes = self.is_limited() && self.state.lock().processor.refill(Instant::now()) < 0.0;
+        if owes {
+            self.tell(Resource::Processor);
+        }
+        owes
+    }
+
     /// A provider was asked once more.
     pub(super) fn count_call(&self) {
         const REMEMBERED_CALLS: f64 = 64.0;
@@ -485,6 +500,18 @@ mod tests {
         assert!((990..=1_100).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
         let refused = account.store(1, false).await.unwrap_err();
         assert_eq!((refused.kind, account.refused.load(Relaxed)), (CallErrorKind::Share, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_done_in_its_name_is_owed_and_says_nothing_of_its_calls() {
+        let account = account(20);
+        account.charge_apart(ms(90));
+        assert!(!account.owes_processor_time());
+        account.charge_apart(ms(90));
+        assert!(account.owes_processor_time() && !account.is_over());
+        assert_eq!(account.over(), Some(Resource::Processor));
+        tokio::time::advance(ms(210)).await;
+        assert!(!account.owes_processor_time());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, Schema, TextField
 use tantivy::{IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, Term};
 
 use super::chinese;
-use super::text::{Analysis, bare, fold, is_cjk, simplify};
+use super::text::{Analysis, Spent, bare, fold, is_cjk, simplify};
 use crate::shop::manifest::{FieldKind, Index as Definition};
 use crate::work::keys::Position;
 
@@ -55,6 +55,8 @@ pub(super) struct Index {
     /// The fingerprint of that with which its documents were analysed.
     pub analysed_by: String,
     pub analysis: Arc<Analysis>,
+    /// On the text of its changes.
+    pub spent: Arc<Spent>,
     /// Everything in the log up to here is in the index.
     pub position: Position,
     pub reader: IndexReader,
@@ -149,9 +151,9 @@ impl Fields {
     }
 }
 
-fn register(index: &tantivy::Index, analysis: &Arc<Analysis>) {
-    index.tokenizers().register(WORDS, analysis.words());
-    index.tokenizers().register(PINYIN, analysis.pinyin());
+fn register(index: &tantivy::Index, analysis: &Arc<Analysis>, spent: &Arc<Spent>) {
+    index.tokenizers().register(WORDS, analysis.words_metered(Some(spent.clone())));
+    index.tokenizers().register(PINYIN, analysis.pinyin_metered(Some(spent.clone())));
 }
 
 impl Index {
@@ -159,14 +161,15 @@ impl Index {
     pub fn open(folder: &Path, analysis: &Arc<Analysis>) -> anyhow::Result<Self> {
         ensure!(folder.join("meta.json").exists(), "it is not there yet");
         let index = tantivy::Index::open_in_dir(folder)?;
-        register(&index, analysis);
+        let spent = Arc::default();
+        register(&index, analysis, &spent);
         let payload = index.load_metas()?.payload.context("it was not finished")?;
         let payload: Payload = serde_json::from_str(&payload).context("it was made by another version")?;
         ensure!(payload.format == FORMAT, "it was made by another version");
         let Payload { definition, position, analysis: analysed_by, .. } = payload;
         let fields = Fields::of(&definition, &index.schema())?;
         let reader = index.reader_builder().reload_policy(ReloadPolicy::Manual).try_into()?;
-        Ok(Self { definition, fields, position, analysed_by, analysis: analysis.clone(), reader, index, writer: Mutex::default() })
+        Ok(Self { definition, fields, position, analysed_by, analysis: analysis.clone(), spent, reader, index, writer: Mutex::default() })
     }
 
     /// Makes an index that holds these documents, at `position` of the log.
@@ -179,7 +182,7 @@ impl Index {
     ) -> anyhow::Result<()> {
         let index = tantivy::Index::create_in_dir(folder, schema(definition))?;
         let fields = Fields::of(definition, &index.schema())?;
-        register(&index, analysis);
+        register(&index, analysis, &Arc::default());
         let mut writer: IndexWriter = index.writer_with_num_threads(1, 4 * WRITER_BYTES)?;
         for document in documents {
             let (id, document) = document?;

@@ -5,18 +5,23 @@
 //! each index must be from now on: one that is behind that, or ahead of the
 //! store, is not this store's and is built again. Applying an entry twice does
 //! no harm, since it only says which document to look up.
+//!
+//! Following is work of the plugin whose documents change, and charged to it. One
+//! over its share is followed later and in slices, the others first: what is left
+//! of its changes stays in the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::sync::watch;
 
 use super::index::{Document, Index};
-use super::{Name, Search};
+use super::{Name, Payers, Search};
+use crate::engine::{Account, processor_time};
 use crate::shop::manifest::Index as Definition;
 use crate::store::Txn;
 use crate::work::LivePlugins;
@@ -26,6 +31,10 @@ use crate::work::keys::{self, Position};
 const BATCH_DELAY: Duration = Duration::from_millis(120);
 const PAGE: usize = 2_000;
 const REBUILD_PAGE: usize = 500;
+/// Changes of a plugin with a share that are followed at once.
+const SLICE: usize = 100;
+/// For so long the changes of a plugin over its share wait for a slice.
+const HELD_MAX: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_MOST: Duration = Duration::from_secs(60);
 
@@ -45,11 +54,14 @@ struct Applied {
     trim: Txn,
     last: Position,
     more: bool,
+    /// Entries of plugins that are over their share stay in the log.
+    left: bool,
 }
 
 impl Search {
     /// Opens what is there and follows the store until [`Self::stop`].
-    pub async fn start(self: &Arc<Self>, live: watch::Receiver<Arc<LivePlugins>>) {
+    pub async fn start(self: &Arc<Self>, live: watch::Receiver<Arc<LivePlugins>>, payers: Payers) {
+        let _ = self.payers.set(payers);
         let search = self.clone();
         let declared = definitions(&live.borrow());
         let opened = blocking(move || {
@@ -85,17 +97,14 @@ impl Search {
         if let Err(error) = blocking(move || Ok(search.find_damage())).await {
             tracing::warn!(target: "search", %error, "cannot check the indexes");
         }
-        while !self.stop.is_cancelled() {
+        while !self.stop.is_cancelled() && committed.has_changed().is_ok() && live.has_changed().is_ok() {
             committed.borrow_and_update();
             let declared = definitions(&live.borrow_and_update());
             let pause = match self.clone().catch_up(declared, &mut after).await {
-                Ok(()) => {
+                Ok(left) => {
                     retry = RETRY_FIRST;
-                    tokio::select! {
-                        changed = committed.changed() => if changed.is_err() { break },
-                        changed = live.changed() => if changed.is_err() { break },
-                        () = self.wake.notified() => {}
-                        () = self.stop.cancelled() => {}
+                    if !left {
+                        self.next_change(&mut committed, &mut live).await;
                     }
                     BATCH_DELAY
                 }
@@ -118,29 +127,64 @@ impl Search {
         .await;
     }
 
+    async fn next_change(&self, committed: &mut watch::Receiver<u64>, live: &mut watch::Receiver<Arc<LivePlugins>>) {
+        tokio::select! {
+            _ = committed.changed() => {}
+            _ = live.changed() => {}
+            () = self.wake.notified() => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
+    fn payer(&self, plugin: &str) -> Option<Arc<Account>> {
+        self.payers.get().and_then(|payer| payer(plugin))
+    }
+
+    /// Whether changes of this plugin wait for now.
+    fn is_held(&self, plugin: &str, payer: &Account) -> bool {
+        let mut held = self.held.lock();
+        if !held.contains_key(plugin) && !payer.owes_processor_time() {
+            return false;
+        }
+        held.entry(plugin.to_owned()).or_insert_with(Instant::now).elapsed() < HELD_MAX
+    }
+
     /// Brings indexes in line with the manifests, then with the log to its end.
-    async fn catch_up(self: Arc<Self>, declared: Definitions, after: &mut Position) -> anyhow::Result<()> {
+    /// Tells whether something was left there.
+    pub(super) async fn catch_up(self: Arc<Self>, declared: Definitions, after: &mut Position) -> anyhow::Result<bool> {
+        self.held.lock().retain(|plugin, _| self.payer(plugin).is_some_and(|payer| payer.owes_processor_time()));
+        // From the first entry that is left, the next time goes over them again.
+        let (mut at, mut left) = (*after, false);
         let search = self.clone();
         blocking(move || search.build_missing(&declared)).await?;
         loop {
             let search = self.clone();
-            let start = *after;
-            let (seq, applied) = blocking(move || search.apply_page(start)).await?;
+            let (seq, applied) = blocking(move || search.apply_page(at)).await?;
             let more = match applied {
                 Some(applied) => {
-                    self.store.commit(applied.trim).await.context("cannot trim the search log")?;
-                    *after = applied.last;
+                    if applied.trim.has_writes() {
+                        self.store.commit(applied.trim).await.context("cannot trim the search log")?;
+                    }
+                    at = applied.last;
+                    left |= applied.left;
+                    if !left {
+                        *after = at;
+                    }
                     applied.more
                 }
                 None => false,
             };
+            if !more && left {
+                self.held.lock().retain(|_, since| since.elapsed() < HELD_MAX);
+                return Ok(true);
+            }
             if !more {
                 self.followed.send_if_modified(|followed| {
                     let moved = seq > *followed;
                     *followed = seq.max(*followed);
                     moved
                 });
-                return Ok(());
+                return Ok(false);
             }
         }
     }
@@ -259,14 +303,33 @@ impl Search {
         let seq = txn.snapshot_seq();
         let Some((last_key, _)) = page.last() else { return Ok((seq, None)) };
         let last = keys::position_of(keys::SEARCH, last_key).context("a strange key in the search log")?;
-        let mut changed: BTreeMap<Name, BTreeSet<String>> = BTreeMap::new();
+        let mut changed: BTreeMap<Name, Vec<(&[u8], String)>> = BTreeMap::new();
+        let mut left = false;
         let mut trim = self.store.begin();
         for (key, entry) in &page {
             let (plugin, index, id): (String, String, String) = decode(entry)?;
-            changed.entry((plugin, index)).or_default().insert(id);
-            trim.delete(key);
+            changed.entry((plugin, index)).or_default().push((key, id));
         }
-        for (name, ids) in changed {
+        for (name, mut entries) in changed {
+            let payer = self.payer(&name.0);
+            if let Some(payer) = &payer {
+                let most = if self.is_held(&name.0, payer) { 0 } else { SLICE };
+                left |= entries.len() > most;
+                entries.truncate(most);
+                if entries.is_empty() {
+                    continue;
+                }
+            }
+            let mut ids = BTreeSet::new();
+            for (key, id) in entries {
+                trim.delete(key);
+                ids.insert(id);
+            }
+            let begun = processor_time();
+            let applied_key = keys::search_applied(&name.0, &name.1);
+            // Never back, also where entries were left before it.
+            let before = txn.get(&applied_key)?.and_then(|before| Position::try_from(&before[..]).ok());
+            let reached = before.map_or(last, |before| before.max(last));
             let open = self.open.read().get(&name).cloned();
             // Of a plugin that is not live: its index will be found behind.
             if let Some(open) = open {
@@ -276,14 +339,18 @@ impl Search {
                     let document = document.map(|bytes| decode::<Document>(&bytes)).transpose()?;
                     changes.push((id, document));
                 }
-                if let Err(error) = open.apply(changes, last) {
+                let applied = open.apply(changes, reached);
+                if let Some(payer) = &payer {
+                    payer.charge_apart(processor_time().saturating_sub(begun) + open.spent.take());
+                }
+                if let Err(error) = applied {
                     self.rebuild.lock().insert(name.clone());
                     return Err(error.context(format!("cannot change the index {}/{}", name.0, name.1)));
                 }
             }
-            trim.put(&keys::search_applied(&name.0, &name.1), last.to_vec());
+            trim.put(&applied_key, reached.to_vec());
         }
-        Ok((seq, Some(Applied { trim, last, more: page.len() == PAGE })))
+        Ok((seq, Some(Applied { trim, last, more: page.len() == PAGE, left })))
     }
 }
 

@@ -18,7 +18,7 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -26,7 +26,7 @@ use tantivy::TantivyError;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::GuestState;
+use crate::engine::{Account, GuestState};
 use crate::engine::bindings::Caller;
 use crate::engine::bindings::named_imports::souk::host::search::Host;
 use crate::engine::bindings::souk::host::search::{Error, Field, Results, SearchQuery, Value as GuestValue};
@@ -50,6 +50,9 @@ const REBUILD_APART: Duration = Duration::from_secs(60);
 /// Plugin and index.
 type Name = (String, String);
 
+/// The account of a plugin that may not have the whole.
+pub type Payers = Box<dyn Fn(&str) -> Option<Arc<Account>> + Send + Sync>;
+
 pub struct Search {
     folder: PathBuf,
     store: Store,
@@ -58,6 +61,9 @@ pub struct Search {
     /// To be built again, whatever state they are in.
     rebuild: Mutex<BTreeSet<Name>>,
     damaged_at: Mutex<BTreeMap<Name, Instant>>,
+    payers: OnceLock<Payers>,
+    /// Plugins over their share, and since when their changes wait.
+    held: Mutex<BTreeMap<String, Instant>>,
     wake: Notify,
     /// All commits of the store up to this one are in the indexes.
     followed: watch::Sender<u64>,
@@ -94,6 +100,8 @@ impl Search {
             open: RwLock::default(),
             rebuild: Mutex::default(),
             damaged_at: Mutex::default(),
+            payers: OnceLock::new(),
+            held: Mutex::default(),
             wake: Notify::new(),
             followed: watch::Sender::new(0),
             stop: CancellationToken::new(),

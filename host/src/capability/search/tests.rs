@@ -60,7 +60,7 @@ impl Shop {
     async fn open_on(folder: tempfile::TempDir, store: Store, plugins: &[&Arc<Plugin>]) -> Self {
         let search = Arc::new(Search::new(&folder.path().join("search"), store.clone(), Vec::new()));
         let live = watch::Sender::new(live(plugins));
-        search.start(live.subscribe()).await;
+        search.start(live.subscribe(), Box::new(|_: &str| None)).await;
         Self { folder, store, search, live }
     }
 
@@ -470,6 +470,42 @@ async fn until_it_is_built_again_the_index_of_before_answers_what_it_can() {
     let search = open();
     assert!(matches!(search.query(&new, "products", &asking("oolong")), Err(Error::Unavailable(_))));
     assert!(matches!(search.suggest(&new, "products", "oo", 5), Err(Error::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_plugin_over_its_share_is_followed_after_the_others_and_in_slices() {
+    let (greedy, other) = (plugin("catalog", FIELDS), plugin("notes", FIELDS));
+    let account = Arc::new(Account::default());
+    let set_share = |percent| account.set_share("catalog", percent, crate::engine::Capacity { processors: 2, instances: 50 });
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("documents"), EngineKind::Fjall).unwrap();
+    let search = Arc::new(Search::new(&folder.path().join("search"), store.clone(), Vec::new()));
+    let payer = account.clone();
+    let _ = search.payers.set(Box::new(move |name: &str| (name == "catalog" && payer.is_limited()).then(|| payer.clone())));
+    let live = watch::Sender::new(live(&[&greedy, &other]));
+    let shop = Shop { folder, store, search, live };
+    let mut after = [0; 12];
+    let mut catch_up = async || shop.search.clone().catch_up(indexer::definitions(&shop.live.borrow().clone()), &mut after).await.unwrap();
+    assert!(!catch_up().await);
+
+    set_share(20);
+    let ids: Vec<String> = (0..250).map(|n| format!("{n:03}")).collect();
+    let many = ids.iter().map(|id| (id.as_str(), Some(product("Oolong", "", "tea", 1)))).collect();
+    shop.commit(&greedy, many).await;
+    shop.commit(&other, vec![("one", Some(product("Oolong", "", "tea", 1)))]).await;
+    assert!(catch_up().await);
+    assert_eq!((shop.log_length(), shop.found(&other, "oolong").len()), (150, 1));
+
+    // For 250 s.
+    account.charge_apart(std::time::Duration::from_secs(100));
+    shop.commit(&other, vec![("two", Some(product("Oolong", "", "tea", 1)))]).await;
+    assert!(catch_up().await);
+    assert_eq!((shop.log_length(), shop.found(&other, "oolong").len()), (150, 2));
+
+    set_share(100);
+    assert!(!catch_up().await);
+    let all = SearchQuery { limit: 1, ..asking("oolong") };
+    assert_eq!((shop.log_length(), shop.search.query(&greedy, "products", &all).unwrap().total), (0, 250));
 }
 
 fn copy(from: &Path, to: &Path) {
