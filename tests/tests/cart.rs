@@ -71,6 +71,22 @@ async fn discounts_of_the_shop_apply_by_code_and_by_themselves() {
     assert_eq!(ended["rejected"], json!([{ "code": "SPRING26", "reason": "This code has expired." }]), "{ended}");
 }
 
+#[tokio::test]
+async fn a_code_never_makes_a_cart_dearer() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let (sku, price) = api.buyable(1).await;
+    // Free from what the goods cost to the cent: whatever a code takes off, they cost less.
+    let free_from = format!("free-from={}.{:02}", price / 100, price % 100);
+    shop.run("set-shipping-rate", &["method=standard", "price=15.00", &free_from]);
+    shop.run("set-coupon", &["code=LITTLE", "percent=1", "starts=2026-01-01T00:00", "ends=2099-01-01"]);
+    let (cart, before) = api.cart(&sku, 1).await.unwrap();
+    let total = |cart: &Value| cart["totals"]["total"]["amount"].as_i64().unwrap();
+    assert_eq!(before["totals"]["shipping"]["amount"], 0, "{before}");
+    let (_, after) = api.send("POST", &format!("{cart}/codes"), json!({ "code": "LITTLE" })).await;
+    assert!(after["rejected"] == json!([]) && total(&after) < total(&before), "{after}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_code_for_one_order_is_used_by_one_of_many() {
     let shop = Shop::open();

@@ -31,6 +31,10 @@ async fn decide(shop: &Shop, payment: &str, decision: &str) {
     assert_eq!(post.body(format!("decision={decision}")).send().await.unwrap().status(), 303);
 }
 
+async fn page_of(shop: &Shop, language: &str, order: &Placed) -> String {
+    client().get(format!("{}/{language}/orders/{}", shop.url, order.token)).send().await.unwrap().text().await.unwrap()
+}
+
 async fn cancel(api: &Api, order: &Placed) -> (u16, Value) {
     api.send("POST", &format!("/orders/{}/cancel", order.token), Value::Null).await
 }
@@ -66,6 +70,10 @@ async fn another_amount_pays_no_order_and_waits_for_a_person() {
     let told = api.until(&order.token, |order| order["timeline"].as_array().unwrap().iter().any(|entry| entry["kind"] == "payment.mismatch")).await;
     assert_eq!(told["status"], "payment-pending");
     assert_eq!(check(&api, &order).await["status"], "payment-pending", "asked again, it is still another amount");
+    for (language, told) in [("en", "Please do not pay again"), ("zh", "请勿重复支付")] {
+        let page = page_of(&shop, language, &order).await;
+        assert!(page.contains(told) && !page.contains("/retry\"") && !page.contains("/pay-sandbox/"), "{page}");
+    }
     assert_eq!(cancel(&api, &order).await.1["status"], "cancelled");
     // The provider answers that it was captured, and not how much.
     api.until(&order.token, |order| order["payment"]["status"] == "cancelled").await;
@@ -80,6 +88,27 @@ async fn another_amount_pays_no_order_and_waits_for_a_person() {
     shop.run("settle-payment", &[&payment, "as=return", "note=one fen"]);
     api.until(&order.token, |order| order["status"] == "refunded").await;
     assert_eq!(tasks(&shop), Vec::<Value>::new());
+    assert_stock_adds_up(&shop);
+}
+
+#[tokio::test]
+async fn a_paid_order_is_cancelled_by_who_says_so_twice() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(2).await;
+    let order = place(&api, &sku, 1, INSTANT).await;
+    assert_eq!(api.settled(&order.token).await["status"], "placed");
+    assert!(page_of(&shop, "zh", &order).await.contains("实付金额"));
+    let press = async |form: &'static str| {
+        let post = client().post(format!("{}/en/orders/{}/cancel", shop.url, order.token)).header("content-type", "application/x-www-form-urlencoded");
+        let answer = post.body(form).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, asked) = press("").await;
+    assert!(status == 200 && asked.contains("Cancel this order?") && asked.contains("name=\"sure\""), "{status} {asked}");
+    assert_eq!(api.settled(&order.token).await["status"], "placed", "one press cancels nothing");
+    assert_eq!(press("sure=1").await.0, 303);
+    api.until(&order.token, |order| order["status"] == "refunded").await;
     assert_stock_adds_up(&shop);
 }
 
