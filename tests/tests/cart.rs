@@ -78,8 +78,8 @@ async fn a_code_never_makes_a_cart_dearer() {
     let (sku, price) = api.buyable(1).await;
     // Free from what the goods cost to the cent: whatever a code takes off, they cost less.
     let free_from = format!("free-from={}.{:02}", price / 100, price % 100);
-    shop.run("set-shipping-rate", &["method=standard", "price=15.00", &free_from]);
-    shop.run("set-coupon", &["code=LITTLE", "percent=1", "starts=2026-01-01T00:00", "ends=2099-01-01"]);
+    shop.souk(&["plugin", "run", "set-shipping-rate", "method=standard", "price=15.00", &free_from]);
+    shop.souk(&["plugin", "run", "set-coupon", "code=LITTLE", "percent=1", "starts=2026-01-01T00:00", "ends=2099-01-01"]);
     let (cart, before) = api.cart(&sku, 1).await.unwrap();
     let total = |cart: &Value| cart["totals"]["total"]["amount"].as_i64().unwrap();
     assert_eq!(before["totals"]["shipping"]["amount"], 0, "{before}");

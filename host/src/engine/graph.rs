@@ -344,7 +344,15 @@ impl Inner {
         if self.metered || matches!(call, PluginCall::Command { .. }) {
             return Ok(Payer::default());
         }
-        if let Some(account) = unit.lock().payer.clone() {
+        let (tried, paying) = {
+            let unit = unit.lock();
+            (unit.tried, unit.payer.clone())
+        };
+        // On trial: it is to end at its own limits, and soon (see `Shop::trial_stats`).
+        if tried {
+            return Ok(Payer::default());
+        }
+        if let Some(account) = paying {
             return Ok(Payer::waiting(Some(account)));
         }
         let account = &entry.stats.account;
