@@ -222,7 +222,10 @@ async fn a_version_that_fails_in_its_first_minutes_goes_back_by_itself() {
     let shop = Shop::open();
     let shoppers = Shoppers::enter(&shop).await;
     shop.misbehave("1.0.0", "none");
-    shop.misbehave("1.1.0", "behave-for-a-while");
+    // Not waited for: it may have failed and gone before anyone looks.
+    souk_tests::hostile(&shop.plugin("hostile"), "1.1.0", "behave-for-a-while");
+    let (granted, said) = shop.says(&["plugin", "grant", "--yes", "hostile"]);
+    assert!(granted, "{said}");
     // The earlier version is live a moment before it is written down why.
     shop.until("hostile", |report| report["version"] == "1.0.0" && report["taken_back"].is_string());
     let report = shop.report("hostile");
