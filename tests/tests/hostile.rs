@@ -341,6 +341,9 @@ const AT_ONCE: usize = 3;
 async fn each_host_call_at_its_dearest_leaves_the_shop_alive() {
     let store = store();
     install_guest(&store, "hostile-service");
+    // What one call may cost is asked here, whatever the plugin may have over time.
+    let path = store.path().join("store/souk.toml");
+    fs::write(&path, fs::read_to_string(&path).unwrap() + "\n[plugins.shares]\nhostile-service = 100\n").unwrap();
     let shop = Shop::serve(store);
     let shoppers = Shoppers::enter(&shop).await;
     let before = shop.resident_mib();

@@ -147,7 +147,7 @@ async fn a_plugin_that_does_not_fit_stays_out_and_says_why() {
     assert!(sells().await);
 
     // Settings that are wrong.
-    replace(&manifest, format!("{text}\n[limits]\nmemory-mib = 100000\n").as_bytes());
+    replace(&manifest, text.replace("[limits]\n", "[limits]\nmemory-mib = 100000\n").as_bytes());
     shop.until("api", |report| report["problem"].as_str().is_some_and(|p| p.contains("memory-mib")));
     assert!(sells().await);
 }
