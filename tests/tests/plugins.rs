@@ -178,7 +178,7 @@ async fn the_operator_says_what_happens_when_a_provider_fails() {
         said
     };
 
-    shop.misbehave("1.1.0", "fail-every-third-time");
+    shop.misbehave("1.1.0", "fail-every-fourth-time");
     let discounts = looks().await;
     let both = *discounts.last().unwrap();
     assert!(tea > 0 && both > tea, "{discounts:?}");
@@ -462,9 +462,9 @@ async fn what_an_operator_builds_again_needs_no_second_grant_unless_it_asks_for_
     let (marked, said) = shop.says(&["plugin", "grant", "--yes", "--own", "hostile"]);
     assert!(marked, "{said}");
     // The same version with other bytes.
-    hostile(&shop.plugin("hostile"), "1.0.0", "trap");
-    while shop.report("hostile")["failures"] == 0 {
-        api.cart(&sku, 1).await.unwrap();
+    hostile(&shop.plugin("hostile"), "1.0.0", "html-in-a-title");
+    while api.cart(&sku, 1).await.unwrap().1["totals"]["discount"]["amount"] == 0 {
+        tokio::task::yield_now().await;
     }
     let manifest = shop.plugin("hostile").join("plugin.toml");
     let more = std::fs::read_to_string(&manifest).unwrap().replace("[http]", "[[commands]]\nname = \"more\"\n\n[http]");

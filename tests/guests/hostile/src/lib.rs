@@ -43,8 +43,8 @@ impl Guest for Hostile {
                 Vec::new()
             }
             // After each trap it is a new instance, which counts anew.
-            "fail-every-third-time" => {
-                assert!(calls() <= 2, "not again");
+            "fail-every-fourth-time" => {
+                assert!(calls() <= 3, "not again");
                 vec![proposal(Effect::Percent((100_000, portions(1))))]
             }
             "take-its-time" => {
