@@ -2,9 +2,10 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use souk_sdk::commerce::payment::{Payment, Status};
-use souk_sdk::extend::payment_method::State;
+use souk_sdk::extend::payment_method::{self, State};
 use souk_sdk::money::Money;
 
+use crate::keep_of_each;
 use crate::ledger::{Duty, News, Record, Settlement, Task};
 
 fn record() -> Record {
