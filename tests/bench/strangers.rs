@@ -243,6 +243,9 @@ pub fn languages(effort: Effort) -> Result<Vec<Figure>> {
             copy(&root().join("target/examples").join(example), &target);
             let manifest = fs::read_to_string(target.join("plugin.toml"))?;
             fs::write(target.join("plugin.toml"), format!("{isolation}{manifest}"))?;
+            // One call after the other, which is more than a stranger's share.
+            let settings = folder.path().join("store/souk.toml");
+            fs::write(&settings, fs::read_to_string(&settings)? + &format!("\n[plugins.shares]\n{example} = 100\n"))?;
             grant(&folder, example);
             let shop = Shop::serve(folder);
             // On optimised code, as on every day but the first.
