@@ -111,7 +111,7 @@ fn a_call_over_a_limit_fails_and_says_which() {
     for (misdeed, limits, kind, over) in [
         ("loop", "deadline-ms = 300", "deadline", "time-us"),
         // Longer, so that also with an unoptimised host the guest executes enough between its host calls to be sampled.
-        ("loop-in-the-host", "deadline-ms = 4000", "deadline", "time-us"),
+        ("loop-in-the-host", "deadline-ms = 1000", "deadline", "time-us"),
         ("memory-bomb", "memory-mib = 16", "memory", "memory-bytes"),
         ("huge-answer", "", "output", "output-bytes"),
         ("trap", "", "trap", ""),
