@@ -112,6 +112,18 @@ async fn a_paid_order_is_cancelled_by_who_says_so_twice() {
     assert_stock_adds_up(&shop);
 }
 
+/// An order whose provider does not answer: its token, and the request that still waits.
+async fn place_with_one_that_hangs(shop: &Shop, api: &Api, sku: &str) -> (String, tokio::task::JoinHandle<(u16, Value)>) {
+    let (cart, _) = api.cart(sku, 1).await.unwrap();
+    let placing = tokio::spawn({
+        let api = api.clone();
+        async move { api.order(&cart, "pay-sandbox/hangs").await.unwrap() }
+    });
+    until(|| the_order(shop).is_some()).await;
+    let token = the_order(shop).unwrap()["token"].as_str().unwrap().to_owned();
+    (token, placing)
+}
+
 #[tokio::test]
 async fn who_cancels_while_the_provider_hangs_is_not_charged() {
     let folder = store();
@@ -120,13 +132,7 @@ async fn who_cancels_while_the_provider_hangs_is_not_charged() {
     let api = Api::of(&shop);
     let (sku, _) = api.buyable(2).await;
     let before = api.available(&sku).await;
-    let (cart, _) = api.cart(&sku, 1).await.unwrap();
-    let placing = tokio::spawn({
-        let api = api.clone();
-        async move { api.order(&cart, "pay-sandbox/hangs").await.unwrap() }
-    });
-    until(|| the_order(&shop).is_some()).await;
-    let token = the_order(&shop).unwrap()["token"].as_str().unwrap().to_owned();
+    let (token, placing) = place_with_one_that_hangs(&shop, &api, &sku).await;
     assert_eq!(api.send("POST", &format!("/orders/{token}/cancel"), Value::Null).await.1["status"], "cancelled");
     let placed = of(&placing.await.unwrap().1);
     // Once the provider is there again, it knows of the payment, as one that is over.
@@ -154,13 +160,7 @@ async fn another_way_to_pay_can_be_chosen_while_a_provider_hangs() {
     let api = Api::of(&shop);
     let (sku, _) = api.buyable(2).await;
     let before = api.available(&sku).await;
-    let (cart, _) = api.cart(&sku, 1).await.unwrap();
-    let placing = tokio::spawn({
-        let api = api.clone();
-        async move { api.order(&cart, "pay-sandbox/hangs").await.unwrap() }
-    });
-    until(|| the_order(&shop).is_some()).await;
-    let token = the_order(&shop).unwrap()["token"].as_str().unwrap().to_owned();
+    let (token, placing) = place_with_one_that_hangs(&shop, &api, &sku).await;
     let (status, answer) = api.send("POST", &format!("/orders/{token}/payments"), json!({ "payment_method": INSTANT })).await;
     assert_eq!(status, 201, "{answer}");
     let order = api.settled(&token).await;

@@ -115,7 +115,7 @@ fn name(kind: &str, value: &str) -> String {
 }
 
 /// One household or office: an address of version 4, the /64 of one of version 6.
-fn network(address: IpAddr) -> String {
+pub fn network(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => prefix(address, 4),

@@ -7,12 +7,14 @@
 //! guessing shuts nobody else out but by a rare coincidence, and cannot choose
 //! whom, because places are given by a keyed hash.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::orders::Order;
 use souk_sdk::storage::Collection;
 use souk_sdk::{clock, crypto, entry};
+
+use crate::limits;
 
 const TRIES: Collection<Tries> = Collection::new("look-ups", &[]);
 const KEY: &str = "look-up";
@@ -87,15 +89,9 @@ fn is_of(order: &Order, contact: &str) -> bool {
     same_email | same_phone
 }
 
-/// One household has a /64 of the newer addresses.
+/// What limits on open orders take for one network.
 fn network(client: &str) -> String {
-    match client.parse() {
-        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_none() => {
-            let [a, b, c, d, ..] = address.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).to_string()
-        }
-        _ => client.to_owned(),
-    }
+    client.parse().map_or_else(|_| client.to_owned(), |address: IpAddr| limits::network(address.to_canonical()))
 }
 
 fn place(kind: char, text: &str) -> String {
