@@ -8,7 +8,8 @@ mod search;
 use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::catalog::{self, Sort};
 use souk_sdk::commerce::catalog_records;
-use souk_sdk::commerce::inventory;
+use souk_sdk::clock;
+use souk_sdk::commerce::{inventory, price_schedule};
 use souk_sdk::commerce::types::Page;
 use souk_sdk::web::{self, Json, Path, Problem, Query, Request, Response, Text};
 
@@ -66,9 +67,19 @@ struct Listing {
     limit: Option<u32>,
 }
 
-/// The host keeps it until the catalogue or a price changes.
+/// The host keeps it until the catalogue or a price changes, as the storefront's pages.
 fn kept(document: &impl Serialize, tags: impl IntoIterator<Item = String>) -> Response {
-    web::json(document).cached(KEPT_S, std::iter::once("catalog".to_owned()).chain(tags))
+    let left_ms = price_schedule::next_change().map(|at_ms| at_ms.saturating_sub(clock::now_ms()));
+    let ttl_s = left_ms.and_then(|left_ms| u32::try_from(left_ms.div_ceil(1_000)).ok()).map_or(KEPT_S, |left_s| left_s.clamp(1, KEPT_S));
+    web::json(document).cached(ttl_s, std::iter::once("catalog".to_owned()).chain(tags))
+}
+
+#[derive(Serialize)]
+struct Product<'a> {
+    #[serde(flatten)]
+    product: &'a catalog::Product,
+    /// The first instant at which the price of a variant may be another one.
+    price_valid_until_ms: Option<u64>,
 }
 
 fn products(Query(listing): Query<Listing>, request: &Request) -> Result<Response, Problem> {
@@ -81,7 +92,11 @@ fn products(Query(listing): Query<Listing>, request: &Request) -> Result<Respons
 /// What is asked for most: written from where it is, not moved into an answer.
 fn product(Path(handle): Path<&str>, request: &Request) -> Result<Response, Problem> {
     match catalog::get(handle, &request.locale) {
-        Some(product) => Ok(kept(&product, [format!("product:{}", product.handle)])),
+        Some(product) => {
+            let skus: Vec<String> = product.variants.iter().map(|variant| variant.sku.clone()).collect();
+            let price_valid_until_ms = price_schedule::changes(&skus).into_iter().flatten().min();
+            Ok(kept(&Product { product: &product, price_valid_until_ms }, [format!("product:{}", product.handle)]))
+        }
         None if catalog_records::status_of(handle) == Some(catalog_records::Status::Archived) => {
             Err(Problem::new(410, "No longer sold").detail("The product was taken off. GET /api/v1/products lists those that are sold."))
         }

@@ -169,7 +169,7 @@ fn schemas() -> Value {
             "handle": text(), "title": text(), "subtitle": text(), "description": text(), "brand": text(), "category": text(),
             "tags": list(text()), "attributes": list(reference("Attribute")), "options": list(reference("Option")),
             "variants": list(reference("Variant")), "images": list(reference("Image")), "tax_class": text(),
-            "created_ms": whole(), "revision": whole(),
+            "created_ms": whole(), "revision": whole(), "price_valid_until_ms": optional(whole()),
         })),
         "ProductSummary": object(json!({
             "handle": text(), "title": text(), "subtitle": text(), "category": text(), "image": optional(reference("Image")),

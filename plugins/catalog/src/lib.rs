@@ -1,7 +1,9 @@
 //! What the shop sells: exports `souk:commerce/catalog` and `catalog-records`, and the commands that
 //! import and export it. What a file of products says of stock goes to the
-//! inventory by `souk:commerce/stock-counts`; it knows no other plugin.
+//! inventory by `souk:commerce/stock-counts`, and what a piece costs now comes from
+//! `souk:commerce/pricing`; it knows no other plugin.
 
+mod current;
 mod document;
 mod html;
 mod import;
@@ -17,7 +19,7 @@ use souk_sdk::commerce::catalog::{self, Category, Listing, Product, ProductSumma
 use souk_sdk::commerce::catalog_records::{self, Identity, Status};
 use souk_sdk::commerce::stock_counts;
 use souk_sdk::commerce::types::Page;
-use souk_sdk::config;
+use souk_sdk::{clock, config, events, jobs};
 use souk_sdk::host::{command_handler, data_migrate};
 
 struct Catalog;
@@ -73,6 +75,30 @@ impl command_handler::Guest for Catalog {
     }
 }
 
+/// Goes on with [`store::reprice`], whose place is the payload.
+const REPRICE: &str = "reprice";
+
+fn reprice(after: Option<&str>) -> Result<(), String> {
+    let Some(last) = store::reprice(after) else { return Ok(()) };
+    jobs::schedule_json(REPRICE, "", clock::now_ms(), &last).map_err(|error| format!("{error:?}"))
+}
+
+impl events::Guest for Catalog {
+    /// `prices.changed`.
+    fn handle(_: events::Event) -> Result<(), String> {
+        reprice(None)
+    }
+}
+
+impl jobs::Guest for Catalog {
+    fn run(job: jobs::Job) -> Result<bool, String> {
+        if job.name != REPRICE {
+            return Err(format!("catalog has no job `{}`", job.name));
+        }
+        reprice(Some(&job.json::<String>()?)).map(|()| false)
+    }
+}
+
 impl data_migrate::Guest for Catalog {
     /// The second form has statuses beside the same documents.
     fn migrate(_: String) -> Result<Option<String>, String> {
@@ -102,4 +128,4 @@ fn answer(report: &import::Report, options: import::Options) -> Result<Vec<u8>, 
     if report.refused > 0 && !options.dry_run && !options.partial { Err(json) } else { Ok(json.into_bytes()) }
 }
 
-souk_sdk::export!(Catalog: commerce::catalog, commerce::catalog_records, host::command_handler, host::data_migrate);
+souk_sdk::export!(Catalog: commerce::catalog, commerce::catalog_records, host::command_handler, host::event_handler, host::job_handler, host::data_migrate);

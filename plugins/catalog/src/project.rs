@@ -4,6 +4,7 @@ use souk_sdk::Money;
 use souk_sdk::commerce::catalog as wit;
 use souk_sdk::commerce::catalog_records::Identity;
 
+use crate::current::{Base, Summarised};
 use crate::document::{Product, Stored, Tree, created_ms};
 
 /// Pictures of the shop's own are square and of one size.
@@ -67,7 +68,11 @@ impl View<'_> {
         }
     }
 
-    pub fn summary(&self, product: &Product) -> wit::ProductSummary {
+    pub fn summarised(&self, product: &Product) -> Summarised {
+        Summarised { summary: self.summary(product), bases: Base::of(product) }
+    }
+
+    fn summary(&self, product: &Product) -> wit::ProductSummary {
         let cheapest = product.variants.iter().min_by_key(|variant| variant.price);
         let price_max = product.variants.iter().map(|variant| variant.price).max().unwrap_or_default();
         wit::ProductSummary {

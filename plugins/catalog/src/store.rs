@@ -6,7 +6,7 @@
 //! | `products` | handle | the product in all languages, its revision |
 //! | `statuses` | handle | what it is other than active, since the second form of the documents |
 //! | `skus` | sku | handle of its product |
-//! | `pages`, `summaries` | locale`:`handle | the interface's answer |
+//! | `pages`, `summaries` | locale`:`handle | the interface's answer, at base prices; to a summary, those of its variants |
 //! | `sellables`, `identities` | locale`:`sku | the interface's answer |
 //! | `categories` | handle | the category in all languages |
 //! | `navigation` | locale`:`number | up to 100 categories with counts |
@@ -22,6 +22,7 @@ use souk_sdk::commerce::catalog_records;
 use souk_sdk::storage::{self, Counter, ordered};
 use souk_sdk::{config, data, events, pages};
 
+use crate::current::{self, Base, Span};
 use crate::document::{Category, Product, Status, Stored, Tree, created_ms, is_handle, is_sku};
 use crate::project::View;
 
@@ -33,6 +34,10 @@ const WHOLE_SHOP: &str = "*";
 const SCAN_MAX: u32 = 1_000;
 const CATEGORIES_PER_PAGE: usize = 100;
 pub const BATCH_MAX: usize = 200;
+/// Products that [`reprice`] looks at in one unit.
+const REPRICED_MAX: u32 = 500;
+/// Of one event: their names fit into it.
+const HANDLES_TOLD_MAX: usize = 100;
 
 /// The storage is out of reach or a document cannot be read: the unit cannot
 /// go on, and the interface has no error for it.
@@ -117,18 +122,20 @@ pub fn product(handle: &str, locale: &str) -> Option<wit::Product> {
     if !is_handle(handle) {
         return None;
     }
-    if let Some(page) = read("pages", &key(locale, handle)) {
-        return Some(page);
-    }
-    let stored = stored(handle).filter(|_| status(handle).is_sold())?;
-    Some(with_view(locale, |view| view.product(&stored)))
+    let made = || {
+        let stored = stored(handle).filter(|_| status(handle).is_sold())?;
+        Some(with_view(locale, |view| view.product(&stored)))
+    };
+    let mut page = read("pages", &key(locale, handle)).or_else(made)?;
+    current::product(&mut page);
+    Some(page)
 }
 
 pub fn summaries(handles: &[String], locale: &str) -> Vec<Option<wit::ProductSummary>> {
-    many("summaries", handles, locale, is_handle, |handle| {
+    current::summaries(many("summaries", handles, locale, is_handle, |handle| {
         let stored = stored(handle).filter(|_| status(handle).is_listed())?;
-        Some(with_view(locale, |view| view.summary(&stored.product)))
-    })
+        Some(with_view(locale, |view| view.summarised(&stored.product)))
+    }))
 }
 
 pub fn sellables(skus: &[String], locale: &str) -> Vec<Option<wit::Sellable>> {
@@ -291,9 +298,14 @@ impl Writer {
         for locale in &new.locales {
             self.project(&new, status, locale);
         }
-        let listed = |product: &Product, tree: &Tree, status: Status| if status.is_listed() { listing_keys(product, tree) } else { Vec::new() };
-        let entries = listed(&new.product, &self.tree, status);
-        let stale = old.map(|old| listed(&old.product, &self.before, was)).unwrap_or_default();
+        let listed = |product: &Product, tree: &Tree, status: Status, span: Span| if status.is_listed() { listing_keys(product, tree, span) } else { Vec::new() };
+        let bases = Base::of(&new.product);
+        let kept: Option<Span> = old.and_then(|_| read("spans", &handle));
+        let span = current::spans(std::slice::from_ref(&bases), &self.shop.currency).pop().unwrap_or(Span::of_bases(&bases));
+        keep_span(&handle, kept, span, &bases);
+        let entries = listed(&new.product, &self.tree, status, span);
+        let before = |old: &Stored| kept.unwrap_or_else(|| Span::of_bases(&Base::of(&old.product)));
+        let stale = old.map(|old| listed(&old.product, &self.before, was, before(old))).unwrap_or_default();
         for gone in stale.iter().filter(|entry| !entries.contains(entry)) {
             must(storage::delete("listing", gone));
         }
@@ -324,7 +336,7 @@ impl Writer {
             false => must(storage::delete("pages", &at)),
         }
         match status.is_listed() {
-            true => put("summaries", &at, &view.summary(&new.product)),
+            true => put("summaries", &at, &view.summarised(&new.product)),
             false => must(storage::delete("summaries", &at)),
         }
         for variant in &new.product.variants {
@@ -395,14 +407,62 @@ fn groups(product: &Product, tree: &Tree) -> Vec<String> {
     groups
 }
 
-fn listing_keys(product: &Product, tree: &Tree) -> Vec<String> {
+fn keep_span(handle: &str, kept: Option<Span>, span: Span, bases: &[Base]) {
+    match Some(span).filter(|span| *span != Span::of_bases(bases)) {
+        wanted if wanted == kept => {}
+        Some(span) => put("spans", handle, &span),
+        None => must(storage::delete("spans", handle)),
+    }
+}
+
+/// Sorts products by what they cost now: some of them, those after `after`. Gives the
+/// last of them; none after the end.
+pub fn reprice(after: Option<&str>) -> Option<String> {
+    let entries = must(storage::scan("products", &storage::after(after), REPRICED_MAX, false));
+    let last = entries.last().filter(|_| entries.len() == REPRICED_MAX as usize).map(|entry| entry.key.clone());
+    let products: Vec<Product> = entries.iter().filter_map(|entry| decode::<Stored>(&entry.value)).map(|stored| stored.product).collect();
+    let handles: Vec<String> = products.iter().map(|product| product.handle.clone()).collect();
+    let known = if handles.is_empty() { Vec::new() } else { must(storage::get_many("spans", &handles)) };
+    let bases: Vec<Vec<Base>> = products.iter().map(Base::of).collect();
+    let spans = current::spans(&bases, &config::shop().currency);
+    let statuses = statuses(&handles);
+    let tree = tree();
+    let mut moved: Vec<&str> = Vec::new();
+    for (place, product) in products.iter().enumerate() {
+        let kept: Option<Span> = known[place].as_ref().and_then(|bytes| decode(bytes));
+        let (was, now) = (kept.unwrap_or_else(|| Span::of_bases(&bases[place])), spans[place]);
+        if now == was {
+            continue;
+        }
+        keep_span(&product.handle, kept, now, &bases[place]);
+        if statuses[place].is_listed() {
+            let (stale, entries) = (listing_keys(product, &tree, was), listing_keys(product, &tree, now));
+            for gone in stale.iter().filter(|entry| !entries.contains(entry)) {
+                must(storage::delete("listing", gone));
+            }
+            for entry in entries.iter().filter(|entry| !stale.contains(entry)) {
+                must(storage::put("listing", entry, b""));
+            }
+            moved.push(&product.handle);
+        }
+    }
+    for handles in moved.chunks(HANDLES_TOLD_MAX) {
+        let payload = serde_json::json!({ "handles": handles });
+        must(events::publish_json("catalog.prices-changed", handles[0], &payload).map_err(|error| format!("{error:?}")));
+    }
+    if !moved.is_empty() {
+        pages::invalidate(&["catalog".into()]);
+    }
+    last
+}
+
+fn listing_keys(product: &Product, tree: &Tree, span: Span) -> Vec<String> {
     let rank = tree.rank(&product.category);
-    let price = product.variants.iter().map(|variant| variant.price).min().unwrap_or_default();
     let created = created_ms(product).unwrap_or_default();
     let values = [
         ('a', format!("{rank:04x}{:08x}", product.position)),
         ('c', ordered(created as i64)),
-        ('p', ordered(price)),
+        ('p', ordered(span.min)),
     ];
     let keys = groups(product, tree).into_iter().flat_map(|group| {
         values.clone().map(|(letter, value)| format!("{group}/{letter}/{value}/{}", product.handle))

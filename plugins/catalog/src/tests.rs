@@ -110,6 +110,61 @@ fn listings_hold_what_is_below_a_category_and_are_sorted() {
     assert_eq!((page.total, page.products[0].handle.as_str()), (2, "longjing"));
 }
 
+/// The longjing costs less than the cup during the sale.
+#[test]
+fn a_sale_shows_at_once_and_listings_follow() {
+    use crate::current::fake::SALE;
+
+    import(&small());
+    let reprice = || {
+        let before = testing::events().len();
+        testing::unit(|| crate::reprice(None)).unwrap();
+        testing::events()[before..].iter().map(|event| (event.topic.clone(), event.json())).collect::<Vec<_>>()
+    };
+    assert_eq!(reprice(), [], "nothing moved");
+    SALE.set((6_700, 1_000));
+    let longjing = || Catalog::get("longjing".into(), "en".into()).unwrap();
+    let shown = |price: i64, compare_at: Option<i64>| (price, compare_at);
+    let variants = || longjing().variants.iter().map(|it| (it.price.amount, it.compare_at.as_ref().map(|money| money.amount))).collect::<Vec<_>>();
+    assert_eq!(variants(), [shown(100, Some(6_800)), shown(6_100, Some(12_800))]);
+    let summary = Catalog::summaries(vec!["longjing".into()], "zh-CN".into()).remove(0).unwrap();
+    assert_eq!((summary.price_min.amount, summary.price_max.amount, summary.compare_at.unwrap().amount), (100, 6_100, 6_800));
+    let base = Catalog::sellables(vec!["T1-50".into()], "en".into()).remove(0).unwrap();
+    assert_eq!(base.price.amount, 6_800, "what pricing is given");
+
+    assert_eq!(reprice(), [("catalog.prices-changed".to_owned(), json!({ "handles": ["longjing"] }))]);
+    assert_eq!(listed(None, Sort::PriceAscending), ["longjing", "cup"]);
+    assert_eq!(reprice(), []);
+    // A change of the product meanwhile leaves no entry behind.
+    let mut input = small();
+    input["products"][0]["variants"][0]["price"] = json!(6_750);
+    import(&input);
+    assert_eq!(listed(None, Sort::PriceDescending), ["cup", "longjing"]);
+    SALE.set((0, 0));
+    assert_eq!(reprice().len(), 1);
+    assert_eq!(listed(None, Sort::PriceAscending), ["cup", "longjing"]);
+    assert_eq!(variants(), [shown(6_750, None), shown(12_800, Some(13_800))]);
+}
+
+#[test]
+fn more_products_than_one_unit_looks_at_are_repriced_by_the_next() {
+    use crate::current::fake::SALE;
+    use souk_sdk::jobs::{Guest as _, Job};
+
+    let products = (0..1_234).map(|n| json!({ "handle": format!("p-{n}"), "category": "home", "name": { "en": "P" }, "variants": [{ "sku": format!("P{n}"), "price": 5_000 }], "position": n }));
+    let mut input = small();
+    input["products"] = json!(products.collect::<Vec<_>>());
+    import(&input);
+    SALE.set((1, 1_000));
+    testing::unit(|| crate::reprice(None)).unwrap();
+    for _ in 0..2 {
+        let payload = testing::jobs()[&("reprice".to_owned(), String::new())].payload.clone();
+        testing::unit(|| Catalog::run(Job { name: "reprice".into(), key: String::new(), due_ms: 0, payload })).unwrap();
+    }
+    let told = testing::events().iter().filter(|event| event.topic == "catalog.prices-changed").map(|event| event.json()["handles"].as_array().unwrap().len()).sum::<usize>();
+    assert_eq!(told, 1_234);
+}
+
 #[test]
 fn a_deep_page_is_the_same_slice_of_the_whole() {
     let products: Vec<Value> = (0..2_345)

@@ -1,5 +1,6 @@
-//! Prices of skus: exports `souk:commerce/pricing` and the command that loads
-//! price lists. Knows skus and base prices, nothing else of what is sold.
+//! Prices of skus: exports `souk:commerce/pricing` and `price-schedule`, and the
+//! command that loads price lists. Knows skus and base prices, nothing else of
+//! what is sold.
 //!
 //! Stored: `rules` by sku (`*` for every sku; always there once lists were
 //! imported, and says whether there are others), `lists` by id as imported.
@@ -9,10 +10,11 @@ mod lists;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use souk_sdk::commerce::price_schedule;
 use souk_sdk::commerce::pricing::{self, Price, Request};
 use souk_sdk::host::command_handler;
 use souk_sdk::storage::{self, Collection};
-use souk_sdk::{clock, config, jobs, pages};
+use souk_sdk::{clock, config, events, jobs, pages};
 
 use lists::{EVERY_SKU, PriceList, Rule};
 
@@ -22,6 +24,7 @@ const SCAN_MAX: u32 = 1_000;
 /// Prices of all lists together.
 const PRICES_MAX: usize = 100_000;
 const WINDOW: &str = "window";
+const CHANGED: &str = "prices.changed";
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Rules {
@@ -29,6 +32,9 @@ struct Rules {
     /// Of `*`: whether any sku has rules of its own.
     #[serde(default)]
     others: bool,
+    /// Of `*`: when lists begin and end, in order. UTC milliseconds.
+    #[serde(default)]
+    edges_ms: Vec<i64>,
 }
 
 struct Pricing;
@@ -42,15 +48,8 @@ impl pricing::Guest for Pricing {
     fn prices(requests: Vec<Request>) -> Vec<Price> {
         let base = |request: &Request| Price { unit: request.base.clone(), regular: request.base.clone(), source: "base".into() };
         let Some(every) = must(RULES.get(EVERY_SKU)) else { return requests.iter().map(base).collect() };
-        let mut own: Vec<Option<Rules>> = Vec::new();
-        if every.others {
-            for chunk in requests.chunks(SCAN_MAX as usize) {
-                // A sku that can be no key has no rules.
-                let keys: Vec<String> = chunk.iter().map(|request| if key(&request.sku) { request.sku.clone() } else { EVERY_SKU.into() }).collect();
-                own.extend(must(RULES.get_many(&keys)));
-            }
-        }
-        own.resize(requests.len(), None);
+        let skus: Vec<&str> = requests.iter().map(|request| request.sku.as_str()).collect();
+        let own = rules_of(&every, &skus);
         let now_ms = clock::now_ms() as i64;
         let priced = requests.iter().zip(&own).map(|(request, own)| {
             let rules = every.rules.iter().chain(own.iter().flat_map(|own| &own.rules));
@@ -61,6 +60,36 @@ impl pricing::Guest for Pricing {
         });
         priced.collect()
     }
+}
+
+impl price_schedule::Guest for Pricing {
+    fn changes(skus: Vec<String>) -> Vec<Option<u64>> {
+        let Some(every) = must(RULES.get(EVERY_SKU)) else { return vec![None; skus.len()] };
+        let skus: Vec<&str> = skus.iter().map(String::as_str).collect();
+        let now_ms = clock::now_ms() as i64;
+        let next = |own: &Option<Rules>| lists::next_change(every.rules.iter().chain(own.iter().flat_map(|own| &own.rules)), now_ms);
+        rules_of(&every, &skus).iter().map(next).collect()
+    }
+
+    fn next_change() -> Option<u64> {
+        let now_ms = clock::now_ms() as i64;
+        let every = must(RULES.get(EVERY_SKU))?;
+        every.edges_ms.iter().find(|edge| **edge > now_ms).and_then(|edge| u64::try_from(*edge).ok())
+    }
+}
+
+/// Those that each sku has beside the rules of every sku.
+fn rules_of(every: &Rules, skus: &[&str]) -> Vec<Option<Rules>> {
+    let mut own: Vec<Option<Rules>> = Vec::new();
+    if every.others {
+        for chunk in skus.chunks(SCAN_MAX as usize) {
+            // A sku that can be no key has no rules.
+            let keys: Vec<String> = chunk.iter().map(|sku| if key(sku) { (*sku).to_owned() } else { EVERY_SKU.into() }).collect();
+            own.extend(must(RULES.get_many(&keys)));
+        }
+    }
+    own.resize(skus.len(), None);
+    own
 }
 
 fn key(sku: &str) -> bool {
@@ -123,7 +152,10 @@ fn import(input: &[u8], dry_run: bool) -> Result<Report, String> {
     }
 
     let others = rules.keys().any(|sku| sku != EVERY_SKU);
-    rules.entry(EVERY_SKU.into()).or_default().others = others;
+    let every = rules.entry(EVERY_SKU.into()).or_default();
+    every.others = others;
+    every.edges_ms = edges.iter().map(|(_, at_ms)| *at_ms).filter(|at_ms| ![i64::MIN, i64::MAX].contains(at_ms)).collect();
+    every.edges_ms.sort_unstable();
     for stale in keys("rules").into_iter().filter(|key| !rules.contains_key(key)) {
         must(RULES.delete(&stale));
     }
@@ -145,7 +177,7 @@ fn import(input: &[u8], dry_run: bool) -> Result<Report, String> {
             must(jobs::schedule_json(WINDOW, &key, at_ms as u64, &()).map_err(|error| format!("{error:?}")));
         }
     }
-    drop_pages();
+    changed();
     report.applied = true;
     Ok(report)
 }
@@ -170,8 +202,10 @@ fn keys(collection: &str) -> Vec<String> {
     }
 }
 
-fn drop_pages() {
+/// What is kept shows other prices, and listings are in another order.
+fn changed() {
     pages::invalidate(&["catalog".into(), "prices".into()]);
+    must(events::publish_json(CHANGED, CHANGED, &serde_json::json!({})).map_err(|error| format!("{error:?}")));
 }
 
 impl jobs::Guest for Pricing {
@@ -180,7 +214,7 @@ impl jobs::Guest for Pricing {
         if job.name != WINDOW {
             return Err(format!("pricing has no job `{}`", job.name));
         }
-        drop_pages();
+        changed();
         Ok(false)
     }
 }
@@ -199,7 +233,7 @@ impl command_handler::Guest for Pricing {
     }
 }
 
-souk_sdk::export!(Pricing: commerce::pricing, host::job_handler, host::command_handler);
+souk_sdk::export!(Pricing: commerce::pricing, commerce::price_schedule, host::job_handler, host::command_handler);
 
 #[cfg(test)]
 mod tests {
@@ -254,6 +288,30 @@ mod tests {
         assert_eq!((&lists[0]["starts"], &lists[0]["ends"]), (&json!("2026-11-11T00:00:00+08:00"), &json!("2026-11-12T00:00:00+08:00")));
         load(&lists).unwrap();
         assert_eq!((rules(), serde_json::from_slice::<Value>(&exported()).unwrap()), (before, lists));
+    }
+
+    #[test]
+    fn the_next_change_of_a_sku_is_known_and_told_when_it_comes() {
+        use souk_sdk::commerce::price_schedule::Guest as _;
+        const DAY_MS: u64 = 1_767_225_600_000;
+        let changes = || Pricing::changes(["A", "B", "not a sku\n"].map(Into::into).to_vec());
+        assert_eq!((changes(), Pricing::next_change()), (vec![None; 3], None));
+        testing::set_now_ms(DAY_MS);
+        load(&json!([
+            { "id": "a", "starts": "2026-01-01T01:00:00Z", "ends": "2026-01-01T03:00:00Z", "prices": [{ "sku": "A", "price": 950 }] },
+            { "id": "many", "ends": "2026-01-01T00:30:00Z", "prices": [{ "sku": "B", "min-quantity": 2, "price": 800 }] },
+            { "id": "all", "starts": "2026-01-01T02:00:00Z", "prices": [{ "sku": "*", "percent-off": "50" }] },
+        ])).unwrap();
+        let at = |minutes: u64| Some(DAY_MS + minutes * 60_000);
+        assert_eq!((changes(), Pricing::next_change()), (vec![at(60), at(120), at(120)], at(30)));
+        testing::advance_ms(3_600_000);
+        assert_eq!((changes(), Pricing::next_change()), (vec![at(120); 3], at(120)));
+        testing::advance_ms(3_600_000);
+        assert_eq!((changes(), Pricing::next_change()), (vec![at(180), None, None], at(180)));
+        let events = || testing::events().iter().filter(|event| event.topic == CHANGED).count();
+        let before = events();
+        testing::unit(|| <Pricing as jobs::Guest>::run(jobs::Job { name: WINDOW.into(), key: "a/ends".into(), due_ms: 0, payload: b"null".to_vec() })).unwrap();
+        assert_eq!(events(), before + 1);
     }
 
     #[test]

@@ -82,6 +82,12 @@ pub fn best<'a>(rules: impl IntoIterator<Item = &'a Rule>, base: &Money, quantit
     best.filter(|(_, unit)| unit.amount < base.amount).map(|(rule, unit)| (unit, rule.list.as_str()))
 }
 
+/// When the price of one piece may next be another one.
+pub fn next_change<'a>(rules: impl IntoIterator<Item = &'a Rule>, now_ms: i64) -> Option<u64> {
+    let edges = rules.into_iter().filter(|rule| rule.min_quantity <= 1).flat_map(|rule| [rule.start_ms, rule.end_ms]);
+    edges.filter(|edge| *edge > now_ms && *edge < i64::MAX).min().and_then(|edge| u64::try_from(edge).ok())
+}
+
 /// Rules by sku, or what is wrong: `(field, problem)`.
 pub fn compile(list: &PriceList, zone: &str, currency: &str) -> Result<Vec<(String, Rule)>, Vec<(String, String)>> {
     let mut faults: Vec<(String, String)> = Vec::new();

@@ -1,11 +1,12 @@
 //! Search over the catalogue: exports `souk:commerce/product-finder`, and
 //! `product-search` for those who know only that; keeps the index in step by
-//! hearing `catalog.product-changed`. Owns no documents.
+//! hearing `catalog.product-changed` and `catalog.prices-changed`. Owns no documents.
 
 mod index;
 
 use std::collections::BTreeSet;
 
+use serde::Deserialize;
 use souk_sdk::commerce::catalog::{self, Category};
 use souk_sdk::commerce::product_finder::{self, Error, FacetValue, Query, Results, Sort};
 use souk_sdk::commerce::product_search;
@@ -17,7 +18,14 @@ const INDEX: &str = "products";
 const SUGGESTIONS_MAX: u32 = 20;
 const PAGE: u32 = 200;
 
+const PRICES_CHANGED: &str = "catalog.prices-changed";
+
 struct Search;
+
+#[derive(Deserialize)]
+struct Repriced {
+    handles: Vec<String>,
+}
 
 const NOTHING: Results = Results { total: 0, products: Vec::new(), categories: Vec::new(), brands: Vec::new(), corrected: false };
 
@@ -126,7 +134,14 @@ fn refresh(handle: &str, tree: &Tree) {
 
 impl events::Guest for Search {
     fn handle(event: events::Event) -> Result<(), String> {
-        refresh(&event.key, &tree()?);
+        let handles = match event.topic.as_str() {
+            PRICES_CHANGED => event.json::<Repriced>()?.handles,
+            _ => vec![event.key],
+        };
+        let tree = tree()?;
+        for handle in &handles {
+            refresh(handle, &tree);
+        }
         Ok(())
     }
 }

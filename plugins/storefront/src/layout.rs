@@ -234,9 +234,10 @@ impl<'a> Site<'a> {
                 p.sub { (product.subtitle) }
                 p.price {
                     @let from = product.price_min.format(self.locale);
+                    @if product.compare_at.is_some() { span.hidden { (t.now_price) " " } }
                     @if product.price_min == product.price_max { (from) } @else { (t.price_from(&from)) }
                     @if let Some(former) = &product.compare_at {
-                        " " span.hidden { (t.former_price) } " " s { (former.format(self.locale)) }
+                        " " span.hidden { (t.former_price) " " } s { (former.format(self.locale)) }
                     }
                 }
             }

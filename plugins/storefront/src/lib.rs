@@ -18,9 +18,10 @@ mod url;
 
 use layout::Site;
 use maud::Markup;
-use pages::{ProductsPage, SORTS};
+use pages::{Offered, ProductsPage, SORTS};
 use souk_sdk::commerce::types::Page;
-use souk_sdk::commerce::{catalog, catalog_records, inventory};
+use souk_sdk::clock;
+use souk_sdk::commerce::{catalog, catalog_records, inventory, price_schedule};
 use souk_sdk::host::command_handler;
 use souk_sdk::web::{self, Fields, Problem, Request, Response};
 
@@ -95,7 +96,14 @@ fn for_people(request: &Request, problem: Problem) -> Response {
 
 fn page(markup: Markup, tags: impl IntoIterator<Item = String>) -> Response {
     let always = ["catalog".to_owned(), content::TAG.to_owned()];
-    web::html(markup.into_string()).cached(PAGE_TTL_S, always.into_iter().chain(tags))
+    web::html(markup.into_string()).cached(ttl_s(), always.into_iter().chain(tags))
+}
+
+/// `pricing` drops pages when a sale begins or ends; should that come late, they are
+/// not kept for more than the second in which it does.
+fn ttl_s() -> u32 {
+    let left_ms = price_schedule::next_change().map(|at_ms| at_ms.saturating_sub(clock::now_ms()));
+    left_ms.and_then(|left_ms| u32::try_from(left_ms.div_ceil(1_000)).ok()).map_or(PAGE_TTL_S, |left_s| left_s.clamp(1, PAGE_TTL_S))
 }
 
 fn home(request: &Request) -> Response {
@@ -147,7 +155,8 @@ fn product(request: &Request) -> Response {
     let in_stock = || product.variants.iter().zip(&available).find(|(_, n)| **n > 0).map(|(v, _)| v);
     let Some(chosen) = asked.or_else(in_stock).or(product.variants.first()) else { return not_found(request) };
     let categories = catalog::categories(site.locale);
-    let markup = pages::product(&site, &product, &categories, chosen, &available);
+    let changes = price_schedule::changes(&skus);
+    let markup = pages::product(&site, &product, &categories, chosen, &Offered { available: &available, changes: &changes });
     let mut tags = vec![format!("product:{}", product.handle)];
     if skus.len() > STOCK_TAGS_MAX {
         let page = page(markup, tags);
@@ -216,6 +225,10 @@ mod tests {
         }
     }
 
+    fn offered(available: &[i64]) -> Offered<'_> {
+        Offered { available, changes: &[Some(1_767_225_600_000), None] }
+    }
+
     fn request(locale: &str, prefix: &str) -> Request {
         Request { locale: locale.into(), locale_prefix: prefix.into(), ..testing::get("product", "/p/tea") }
     }
@@ -224,7 +237,7 @@ mod tests {
     fn what_the_catalogue_says_cannot_break_out_of_the_page() {
         let request = request("en", "/en");
         let tea = tea();
-        let page = pages::product(&Site::of(&request), &tea, &[], &tea.variants[0], &[3, 0]).into_string();
+        let page = pages::product(&Site::of(&request), &tea, &[], &tea.variants[0], &offered(&[3, 0])).into_string();
         assert!(!page.contains("</script><b>"), "{page}");
         assert!(page.contains("Tea &lt;/script&gt;&lt;b&gt;"));
         assert!(page.contains("\\u003c/script>"));
@@ -234,10 +247,24 @@ mod tests {
     fn markup_for_machines_says_what_people_see() {
         let request = request("en", "/en");
         let tea = tea();
-        let page = pages::product(&Site::of(&request), &tea, &[], &tea.variants[0], &[3, 0]).into_string();
+        let page = pages::product(&Site::of(&request), &tea, &[], &tea.variants[0], &offered(&[3, 0])).into_string();
         assert!(page.contains("Only 3 left") && page.contains("\"price\":\"68.00\""), "{page}");
         assert!(page.contains("schema.org/InStock") && page.contains("schema.org/OutOfStock"));
         assert!(page.contains("href=\"/en/p/tea?sku=T-100\""));
+    }
+
+    #[test]
+    fn a_sale_is_said_in_words_and_to_machines() {
+        let mut tea = tea();
+        (tea.variants[0].price, tea.variants[0].compare_at) = (cny(3_400), Some(cny(6_800)));
+        for (locale, prefix, now, was) in [("en", "/en", "Now ", "Was "), ("zh-CN", "/zh", "现价 ", "原价 ")] {
+            let request = request(locale, prefix);
+            let page = pages::product(&Site::of(&request), &tea, &[], &tea.variants[0], &offered(&[3, 0])).into_string();
+            for part in [now, was, "<s>", "\"price\":\"34.00\"", "StrikethroughPrice", "\"priceValidUntil\":\"2026-01-01T00:00:00Z\"", "\"price\":\"128.00\""] {
+                assert!(page.contains(part), "{part}: {page}");
+            }
+            assert_eq!(page.matches("priceValidUntil").count(), 1);
+        }
     }
 
     #[test]
@@ -247,7 +274,7 @@ mod tests {
         tea.handle = "龙井".into();
         tea.variants[1].sku = "T+&#%100".into();
         tea.images = vec![image("/media/a.webp"), image("https://cdn.example/b.jpg")];
-        let page = pages::product(&Site::of(&request), &tea, &[], &tea.variants[0], &[3, 5]).into_string();
+        let page = pages::product(&Site::of(&request), &tea, &[], &tea.variants[0], &offered(&[3, 5])).into_string();
         assert!(page.contains("href=\"/en/p/%E9%BE%99%E4%BA%95?sku=T%2B%26%23%25100\""), "{page}");
         assert!(page.contains("rel=\"canonical\" href=\"https://shop.example/en/p/%E9%BE%99%E4%BA%95\""), "{page}");
         assert!(page.contains("\"image\":[\"https://shop.example/media/a.webp\",\"https://cdn.example/b.jpg\"]"), "{page}");
@@ -273,7 +300,7 @@ mod tests {
     fn a_page_speaks_one_language() {
         let request = request("zh-CN", "/zh");
         let tea = tea();
-        let page = pages::product(&Site::of(&request), &tea, &[], &tea.variants[1], &[3, 0]).into_string();
+        let page = pages::product(&Site::of(&request), &tea, &[], &tea.variants[1], &offered(&[3, 0])).into_string();
         assert!(page.contains("lang=\"zh-CN\"") && page.contains("已售罄") && page.contains("商品参数"), "{page}");
         assert!(!page.contains("Sold out"));
     }

@@ -4,6 +4,8 @@ use maud::{Markup, PreEscaped, html};
 use serde_json::json;
 use souk_sdk::commerce::catalog::{Category, Listing, Product, ProductSummary, Sort, Variant};
 use souk_sdk::web::Problem;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::layout::{Site, Under};
 use crate::url;
@@ -107,9 +109,15 @@ fn trail(site: &Site, categories: &[Category], category: Option<&Category>, titl
     trail
 }
 
-/// `chosen` is the variant that the page shows the price of; `available` are
-/// in the order of the variants.
-pub fn product(site: &Site, product: &Product, categories: &[Category], chosen: &Variant, available: &[i64]) -> Markup {
+/// What a page says of each variant, in the order of the product's.
+pub struct Offered<'a> {
+    pub available: &'a [i64],
+    /// When its price may next be another one, UTC milliseconds.
+    pub changes: &'a [Option<u64>],
+}
+
+/// `chosen` is the variant that the page shows the price of.
+pub fn product(site: &Site, product: &Product, categories: &[Category], chosen: &Variant, offered: &Offered) -> Markup {
     let t = site.texts;
     let category = categories.iter().find(|c| c.handle == product.category);
     let mut way = category.map_or_else(Vec::new, |c| trail(site, categories, Some(c), &c.name));
@@ -117,7 +125,7 @@ pub fn product(site: &Site, product: &Product, categories: &[Category], chosen: 
         last.1 = Some(site.category(&category.handle));
     }
     way.push((product.title.clone(), None));
-    let stock = product.variants.iter().position(|v| v.sku == chosen.sku).and_then(|i| available.get(i)).copied().unwrap_or(0);
+    let stock = product.variants.iter().position(|v| v.sku == chosen.sku).and_then(|i| offered.available.get(i)).copied().unwrap_or(0);
     site.page(
         &product.title,
         &product.subtitle,
@@ -131,7 +139,7 @@ pub fn product(site: &Site, product: &Product, categories: &[Category], chosen: 
                         h1 { (product.title) }
                         @if !product.subtitle.is_empty() { p.lead { (product.subtitle) } }
                         p.price.big {
-                            span.hidden { (t.price) " " } (chosen.price.format(site.locale))
+                            span.hidden { (if chosen.compare_at.is_some() { t.now_price } else { t.price }) " " } (chosen.price.format(site.locale))
                             @if let Some(former) = &chosen.compare_at {
                                 " " span.hidden { (t.former_price) " " } s { (former.format(site.locale)) }
                             }
@@ -159,7 +167,7 @@ pub fn product(site: &Site, product: &Product, categories: &[Category], chosen: 
                         }
                     }
                 }
-                (structured_data(site, product, available))
+                (structured_data(site, product, offered))
             }
         },
     )
@@ -224,18 +232,30 @@ fn variant_with<'p>(product: &'p Product, chosen: &Variant, index: usize, value:
 }
 
 /// schema.org: prices and availability are those that the page shows.
-fn structured_data(site: &Site, product: &Product, available: &[i64]) -> Markup {
+fn structured_data(site: &Site, product: &Product, offered: &Offered) -> Markup {
     let base = &site.base_url;
     let offer = |(index, variant): (usize, &Variant)| {
-        let state = if available.get(index).is_some_and(|n| *n > 0) { "InStock" } else { "OutOfStock" };
-        json!({
+        let state = if offered.available.get(index).is_some_and(|n| *n > 0) { "InStock" } else { "OutOfStock" };
+        let mut offer = json!({
             "@type": "Offer",
             "sku": variant.sku,
             "url": url::absolute(base, &site.variant(&product.handle, &variant.sku)),
             "price": variant.price.to_decimal(),
             "priceCurrency": variant.price.currency,
             "availability": format!("https://schema.org/{state}"),
-        })
+        });
+        if let Some(former) = &variant.compare_at {
+            offer["priceSpecification"] = json!({
+                "@type": "UnitPriceSpecification",
+                "priceType": "https://schema.org/StrikethroughPrice",
+                "price": former.to_decimal(),
+                "priceCurrency": former.currency,
+            });
+        }
+        if let Some(until) = offered.changes.get(index).copied().flatten().and_then(in_utc) {
+            offer["priceValidUntil"] = until.into();
+        }
+        offer
     };
     let mut data = json!({
         "@context": "https://schema.org",
@@ -252,6 +272,11 @@ fn structured_data(site: &Site, product: &Product, available: &[i64]) -> Markup 
     // Nothing in the data may end the element.
     let text = data.to_string().replace('<', "\\u003c");
     html! { script type="application/ld+json" { (PreEscaped(text)) } }
+}
+
+fn in_utc(at_ms: u64) -> Option<String> {
+    let at = OffsetDateTime::from_unix_timestamp(i64::try_from(at_ms / 1_000).ok()?).ok()?;
+    at.format(&Rfc3339).ok()
 }
 
 /// Of what was sold once and is not any more.

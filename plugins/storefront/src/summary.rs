@@ -27,11 +27,16 @@ pub fn lines(site: &Site, lines: &[Line]) -> Markup {
     }
 }
 
+/// With what it would be without sale and discounts.
 pub fn line_price(site: &Site, line: &Line) -> Markup {
+    let regular = line.regular_price.times(i64::from(line.quantity)).ok().filter(|regular| regular.amount > line.subtotal.amount);
+    let before = regular.as_ref().unwrap_or(&line.subtotal);
+    let is_less = line.total.amount < before.amount;
     html! {
         p.price {
+            @if is_less { span.hidden { (site.texts.now_price) " " } }
             (line.total.format(site.locale))
-            @if line.discount.amount > 0 { " " span.hidden { (site.texts.former_price) " " } s { (line.subtotal.format(site.locale)) } }
+            @if is_less { " " span.hidden { (site.texts.former_price) " " } s { (before.format(site.locale)) } }
         }
     }
 }
