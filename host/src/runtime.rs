@@ -4,9 +4,10 @@
 //! the only place that knows all the rooms.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
 use crate::capability::Services;
 use crate::engine::{self, Code, Engine};
@@ -56,11 +57,12 @@ impl Runtime {
     /// Over a store, an engine and a clock that the caller brings.
     pub async fn over(store: Store, engine: Engine, now: Clock, folder: StoreFolder, settings: Arc<Settings>, code: Code) -> Result<Arc<Self>> {
         let services = Arc::new(Services::open(&folder.data(), &folder.secrets(), &folder.dictionaries().join("zh.txt"), settings.facts(settings.base_url()), store.clone())?);
+        keep_currency(&store, &settings.shop.currency).await.with_context(|| folder.0.join("souk.toml").display().to_string())?;
         services.keys.keep_fingerprint(&store).await?;
         miss_files(&store, &folder).await?;
         let shop = Shop::open(folder.plugins(), settings.clone(), engine, services.clone(), store.clone(), code).await?;
         // A shop that cannot write would open without plugins: they could not be subscribed to anything.
-        anyhow::ensure!(store.failed().borrow().is_none(), "{}: {}", folder.documents().display(), store.failed().borrow().clone().unwrap_or_default());
+        ensure!(store.failed().borrow().is_none(), "{}: {}", folder.documents().display(), store.failed().borrow().clone().unwrap_or_default());
         let pages = Arc::new(PageCache::new(settings.server.limits.page_cache_bytes_max));
         let options = Options {
             time_zone: jiff::tz::TimeZone::get(&settings.shop.time_zone)?,
@@ -117,6 +119,29 @@ fn close_to_others(folder: &StoreFolder) -> Result<()> {
             tracing::warn!("{}: other users of this machine could read {closed} files and folders there; now only the shop's own can", path.display());
         }
     }
+    Ok(())
+}
+
+/// Plugins keep amounts in minor units of the shop's currency: in another one, they would all mean something else. What is
+/// there decides; a store in which no plugin has kept anything yet takes up whatever it is given.
+async fn keep_currency(store: &Store, currency: &str) -> Result<()> {
+    let mut txn = store.begin();
+    let known = txn.get(keys::CURRENCY)?;
+    if known.as_deref() == Some(currency.as_bytes()) {
+        return Ok(());
+    }
+    if let Some(known) = known {
+        let known = String::from_utf8_lossy(&known).into_owned();
+        let (first, end) = keys::all_documents();
+        let is_empty = txn.scan(Bound::Included(&first), Bound::Excluded(&end), 1, false)?.is_empty();
+        ensure!(
+            is_empty,
+            "shop.currency is `{currency}`, but the prices, discounts and delivery rates of this shop are in {known}, and would not be converted. \
+             Nothing was changed. Put `currency = \"{known}\"` back. To sell in {currency}, make a shop in another folder: docs/import.md, `Another currency`"
+        );
+    }
+    txn.put(keys::CURRENCY, currency.as_bytes().to_vec());
+    store.commit(txn).await?;
     Ok(())
 }
 

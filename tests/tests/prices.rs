@@ -1,12 +1,15 @@
 //! One price everywhere: what a product costs in a list, on its page, for a
-//! machine and in the cart is the same, during a sale and after it.
+//! machine and in the cart is the same, during a sale and after it; and the
+//! currency it is in stays the same.
 
 use std::fs;
 
 use serde_json::{Value, json};
 use souk_tests::api::Api;
 use souk_tests::visitor::Visitor;
-use souk_tests::{Shop, store};
+use souk_tests::{Shop, bare_store};
+
+const NO_ENVIRONMENT: [(&str, &str); 0] = [];
 
 /// Replaces all price lists.
 fn sell(shop: &Shop, lists: &Value) {
@@ -75,8 +78,8 @@ async fn a_sale_shows_one_price_on_every_surface() {
     let shop = Shop::open();
     let api = Api::of(&shop);
     let visitor = Visitor::of(&shop);
-    api.searchable("tea").await;
     let (before, sku) = product(&api).await;
+    api.searchable(&sku).await;
     let handle = before["handle"].as_str().unwrap();
     let prices: Vec<i64> = before["variants"].as_array().unwrap().iter().map(|variant| amount(&variant["price"])).collect();
     let (least, first) = (*prices.iter().min().unwrap(), prices[0]);
@@ -167,8 +170,8 @@ async fn a_sale_begins_and_ends_by_the_clock() {
     let shop = Shop::open();
     let api = Api::of(&shop);
     let visitor = Visitor::of(&shop);
-    api.searchable("tea").await;
     let (before, sku) = product(&api).await;
+    api.searchable(&sku).await;
     let handle = before["handle"].as_str().unwrap();
     let (path, page) = (format!("/products/{handle}"), format!("/en/p/{handle}?sku={sku}"));
     let first = amount(&before["variants"][0]["price"]);
@@ -193,6 +196,50 @@ async fn a_sale_begins_and_ends_by_the_clock() {
     until(&api, "/search?sort=price&limit=1", |found| found["products"][0]["handle"] != handle).await;
 }
 
+/// The file is refused while there are prices, and what was sold goes on as it was.
+#[tokio::test]
+async fn another_currency_is_refused_while_there_are_prices() {
+    let mut shop = Shop::open();
+    let api = Api::of(&shop);
+    let (sku, price) = api.buyable(1).await;
+    let (cart, before) = api.cart(&sku, 1).await.unwrap();
+    assert_eq!(shop.stop(), Some(0));
+    let settings = shop.folder().join("souk.toml");
+    let own = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, own.replace("\"CNY\"", "\"USD\"")).unwrap();
+
+    let refused = Shop::try_serve(shop.kill(), NO_ENVIRONMENT).err().expect("it does not open");
+    assert_ne!(refused.code, Some(0));
+    for part in ["souk.toml", "shop.currency is `USD`", "in CNY", "Put `currency = \"CNY\"` back"] {
+        assert!(refused.said.contains(part), "no `{part}` in {}", refused.said);
+    }
+    let store = refused.folder.path().join("store");
+    let offline = ["plugin", "run", "set-price", &format!("sku={sku}"), "price=1", "--store", store.to_str().unwrap()];
+    let (changed, said) = souk_tests::souk_says(&offline);
+    assert!(!changed && said.contains("shop.currency"), "{said}");
+
+    fs::write(&settings, own).unwrap();
+    let shop = Shop::serve(refused.folder);
+    let api = Api::of(&shop);
+    let after = get(&api, &cart).await;
+    assert_eq!((&after["lines"], amount(&after["lines"][0]["unit_price"])), (&before["lines"], price));
+}
+
+#[tokio::test]
+async fn a_shop_without_prices_takes_up_another_currency() {
+    let shop = Shop::serve(bare_store(&[]));
+    let settings = shop.folder().join("souk.toml");
+    let folder = shop.kill();
+    for currency in ["JPY", "EUR"] {
+        let own = fs::read_to_string(&settings).unwrap();
+        let line = own.lines().find(|line| line.starts_with("currency")).unwrap().to_owned();
+        fs::write(&settings, own.replace(&line, &format!("currency = \"{currency}\""))).unwrap();
+        let (opened, said) = souk_tests::souk_says(&["plugin", "list", "--store", folder.path().join("store").to_str().unwrap()]);
+        assert!(opened, "{said}");
+    }
+    drop(Shop::serve(folder));
+}
+
 /// As price lists write instants.
 fn rfc3339(ms: u64) -> String {
     let (days, rest) = (ms / 86_400_000, ms % 86_400_000);
@@ -212,7 +259,7 @@ fn rfc3339(ms: u64) -> String {
 /// Whatever lists there are, one piece costs in the cart what is shown of it.
 #[tokio::test]
 async fn one_piece_costs_in_the_cart_what_the_list_says_for_any_promotions() {
-    let shop = Shop::serve(store());
+    let shop = Shop::open();
     let api = Api::of(&shop);
     let mut skus: Vec<(String, String, i64)> = Vec::new();
     for summary in get(&api, "/products?limit=40").await["products"].as_array().unwrap() {

@@ -27,6 +27,8 @@ const SEARCH_DOCUMENT: u8 = b'f';
 const SEARCH_APPLIED: u8 = b'a';
 /// Names of the operator's files that were there at the last start.
 pub const FILES: &[u8] = b"m";
+/// The currency that its prices are amounts of.
+pub const CURRENCY: &[u8] = b"c";
 /// By which the store knows the key file that belongs to it.
 pub const KEY_FINGERPRINT: &[u8] = b"k";
 
@@ -73,6 +75,11 @@ pub fn counter(plugin: &str, collection: &str, key: &str) -> Key {
 /// All documents of a plugin, without the first key itself.
 pub fn documents(plugin: &str) -> (Key, Key) {
     all_named(DOCUMENT, plugin)
+}
+
+/// Documents of all plugins.
+pub fn all_documents() -> (Key, Key) {
+    (Key::from_slice(&[DOCUMENT]), Key::from_slice(&[DOCUMENT + 1]))
 }
 
 pub fn counters(plugin: &str) -> (Key, Key) {

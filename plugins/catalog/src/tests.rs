@@ -149,7 +149,7 @@ fn a_sale_shows_at_once_and_listings_follow() {
 #[test]
 fn more_products_than_one_unit_looks_at_are_repriced_by_the_next() {
     use crate::current::fake::SALE;
-    use souk_sdk::jobs::{Guest as _, Job};
+    use souk_sdk::jobs::{self, Job};
 
     let products = (0..1_234).map(|n| json!({ "handle": format!("p-{n}"), "category": "home", "name": { "en": "P" }, "variants": [{ "sku": format!("P{n}"), "price": 5_000 }], "position": n }));
     let mut input = small();
@@ -159,7 +159,7 @@ fn more_products_than_one_unit_looks_at_are_repriced_by_the_next() {
     testing::unit(|| crate::reprice(None)).unwrap();
     for _ in 0..2 {
         let payload = testing::jobs()[&("reprice".to_owned(), String::new())].payload.clone();
-        testing::unit(|| Catalog::run(Job { name: "reprice".into(), key: String::new(), due_ms: 0, payload })).unwrap();
+        testing::unit(|| <Catalog as jobs::Guest>::run(Job { name: "reprice".into(), key: String::new(), due_ms: 0, payload })).unwrap();
     }
     let told = testing::events().iter().filter(|event| event.topic == "catalog.prices-changed").map(|event| event.json()["handles"].as_array().unwrap().len()).sum::<usize>();
     assert_eq!(told, 1_234);
