@@ -120,6 +120,30 @@ pub fn email(typed: &str) -> String {
     }
 }
 
+/// Domains whose mailboxes ignore dots, and the one they all are.
+const DOTLESS: [(&str, &str); 2] = [("gmail.com", "gmail.com"), ("googlemail.com", "gmail.com")];
+
+/// Whose mailbox an address leads to, for limits per customer: addresses that
+/// differ by letter case, by a `+tag`, or by dots where the domain ignores them,
+/// are one. Never written to: mail goes to the address as it was typed.
+///
+/// ```
+/// use souk_sdk::entry;
+///
+/// assert_eq!(entry::mailbox("Li.Lei+tea@GoogleMail.com"), "lilei@gmail.com");
+/// assert_eq!(entry::mailbox("Li.Lei+tea@Shop.example"), "li.lei@shop.example");
+/// ```
+pub fn mailbox(typed: &str) -> String {
+    let address = email(typed).to_lowercase();
+    let Some((local, domain)) = address.rsplit_once('@') else { return address };
+    let domain = domain.trim_end_matches('.');
+    let dotless = DOTLESS.iter().find(|(known, _)| *known == domain).map(|(_, domain)| *domain);
+    // An address that begins with the sign has no name before its tag.
+    let named = local.split_once('+').map(|(name, _)| name).filter(|name| !name.is_empty()).unwrap_or(local);
+    let plain = dotless.map(|_| named.replace('.', "")).filter(|plain| !plain.is_empty());
+    format!("{}@{}", plain.as_deref().unwrap_or(named), dotless.unwrap_or(domain))
+}
+
 /// A coupon's code: in capitals, as codes are compared without regard to case.
 pub fn code(typed: &str) -> String {
     plain(typed).to_uppercase()
@@ -222,12 +246,30 @@ mod tests {
         assert_eq!(code(" ｔｅａtime "), "TEATIME");
     }
 
+    #[test]
+    fn one_mailbox_is_one_customer_however_its_address_is_written() {
+        for (typed, mailbox_) in [
+            (" Li.Lei＠Shop.Example ", "li.lei@shop.example"),
+            ("li.lei+1@shop.example", "li.lei@shop.example"),
+            ("lilei@shop.example", "lilei@shop.example"),
+            ("L.i.Lei+2+3@gmail.com", "lilei@gmail.com"),
+            ("lilei@GOOGLEMAIL.com", "lilei@gmail.com"),
+            ("+1@shop.example", "+1@shop.example"),
+            ("...@gmail.com", "...@gmail.com"),
+            ("nobody", "nobody"),
+            ("", ""),
+        ] {
+            assert_eq!(mailbox(typed), mailbox_, "{typed}");
+        }
+    }
+
     proptest! {
         #[test]
         fn tidying_twice_changes_nothing(typed in "\\PC{0,40}") {
             prop_assert_eq!(line(&line(&typed)), line(&typed));
             prop_assert_eq!(plain(&plain(&typed)), plain(&typed));
             prop_assert_eq!(email(&email(&typed)), email(&typed));
+            prop_assert_eq!(mailbox(&mailbox(&typed)), mailbox(&typed));
             prop_assert_eq!(phone(&phone(&typed, "CN"), "CN"), phone(&typed, "CN"));
             prop_assert_eq!(postal_code(&postal_code(&typed, "154-0023"), "154-0023"), postal_code(&typed, "154-0023"));
         }

@@ -3,6 +3,7 @@
 
 use serde::Deserialize;
 use souk_sdk::commerce::cart::{self, Contact, Error};
+use souk_sdk::commerce::cart_codes;
 use souk_sdk::commerce::cart_review;
 use souk_sdk::commerce::payment;
 use souk_sdk::commerce::types::Address;
@@ -61,7 +62,7 @@ pub fn handle(request: &Request) -> Result<Response, Problem> {
         }
         "line" if request.method == "DELETE" => cart::set_quantity(id, request.param("line"), 0),
         "line" => cart::set_quantity(id, request.param("line"), request.json::<Quantity>()?.quantity),
-        "add-code" => cart::add_code(id, &request.json::<Code>()?.code),
+        "add-code" => return enter(id, &request.json::<Code>()?.code, request),
         "remove-code" => cart::remove_code(id, request.param("code")),
         "contact" => cart::set_contact(id, &request.json::<Contact>()?),
         "addresses" => {
@@ -81,6 +82,18 @@ pub fn handle(request: &Request) -> Result<Response, Problem> {
     }
     .map_err(|error| problem(&error, &request.locale))?;
     view(id, request)
+}
+
+/// A code that does not apply is told in this answer alone.
+fn enter(id: &str, code: &str, request: &Request) -> Result<Response, Problem> {
+    let failed = |error: Error| problem(&error, &request.locale);
+    let rejected = cart_codes::enter(id, code, &request.locale).map_err(failed)?;
+    let mut view = cart::get(id, &request.locale).map_err(failed)?;
+    if let Some(rejected) = rejected {
+        view.rejected.retain(|known| known.code != rejected.code);
+        view.rejected.push(rejected);
+    }
+    Ok(private(web::json(&view)))
 }
 
 fn view(id: &str, request: &Request) -> Result<Response, Problem> {

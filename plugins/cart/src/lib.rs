@@ -5,12 +5,14 @@ mod basket;
 mod quote;
 
 use souk_sdk::commerce::cart::{self, Contact, Error, Method, View};
+use souk_sdk::commerce::cart_codes;
 use souk_sdk::commerce::cart_review::{self, Reviewed};
+use souk_sdk::commerce::promotions::RejectedCode;
 use souk_sdk::commerce::types::Address;
 use souk_sdk::commerce::{catalog, catalog_records, inventory, pricing, promotions, shipping, tax};
 use souk_sdk::money::{Money, MoneyError};
 use souk_sdk::storage::Collection;
-use souk_sdk::{clock, config, ids, jobs};
+use souk_sdk::{clock, config, entry, ids, jobs};
 
 use basket::Basket;
 
@@ -134,6 +136,30 @@ impl cart::Guest for Cart {
             basket.completed = Some(order_token);
             Ok(())
         })
+    }
+}
+
+impl cart_codes::Guest for Cart {
+    fn enter(id: String, code: String, locale: String) -> Result<Option<RejectedCode>, Error> {
+        let mut refused = None;
+        change(&id, |basket| {
+            let before = basket.clone();
+            basket.add_code(&code, &locale)?;
+            if basket.lines.is_empty() {
+                return Ok(());
+            }
+            // As the shopper sees it next, with delivery: which of several codes is better depends on it.
+            let view = view(&id, basket.clone(), &locale)?;
+            let code = entry::code(&code);
+            refused = view.rejected.into_iter().find(|rejected| entry::code(&rejected.code) == code);
+            if refused.is_some() {
+                *basket = before;
+            } else {
+                basket.taken_off.extend(view.applied.into_iter().filter_map(|applied| Some((applied.code?, applied.amount))));
+            }
+            Ok(())
+        })?;
+        Ok(refused)
     }
 }
 
@@ -314,21 +340,28 @@ fn view(id: &str, basket: Basket, locale: &str) -> Result<View, Error> {
     summed(id, basket, locale).map_err(|error| too_large(locale, &error))
 }
 
-fn summed(id: &str, basket: Basket, locale: &str) -> Result<View, MoneyError> {
-    let currency = config::shop().currency;
-    let zero = Money::zero(&currency);
-    let mut priced = price(&basket, &currency, locale)?;
-    let mut outcome = apply(&mut priced, &zero, &basket, locale)?;
+/// What a cart costs with some of its codes.
+struct Sums {
+    priced: Priced,
+    outcome: promotions::Outcome,
+    method: Option<Method>,
+    taxes: Vec<tax::TaxLine>,
+    totals: cart::Totals,
+}
+
+fn sums(basket: &Basket, currency: &str, locale: &str) -> Result<Sums, MoneyError> {
+    let mut priced = price(basket, currency, locale)?;
+    let mut outcome = apply(&mut priced, &Money::zero(currency), basket, locale)?;
     let mut method = None;
     if let Some(chosen) = &basket.shipping_method {
-        let offered = methods(&priced, &basket, &currency, locale)?;
+        let offered = methods(&priced, basket, currency, locale)?;
         method = offered.into_iter().find(|method| method.id == *chosen);
     }
     let shipping = method.as_ref().map(|method| method.price.clone());
     if let Some(price) = shipping.as_ref().filter(|price| price.amount > 0) {
-        outcome = apply(&mut priced, price, &basket, locale)?;
+        outcome = apply(&mut priced, price, basket, locale)?;
     }
-    let totals_without_tax = quote::totals(&priced.lines, shipping.as_ref(), &outcome.shipping, &[], &currency)?;
+    let totals_without_tax = quote::totals(&priced.lines, shipping.as_ref(), &outcome.shipping, &[], currency)?;
     let mut taxable: Vec<tax::Line> = priced
         .lines
         .iter()
@@ -339,7 +372,28 @@ fn summed(id: &str, basket: Basket, locale: &str) -> Result<View, MoneyError> {
         taxable.push(tax::Line { id: quote::SHIPPING.into(), tax_class: String::new(), amount });
     }
     let taxes = if taxable.is_empty() { Vec::new() } else { tax::quote(&taxable, basket.shipping_address.as_ref(), locale) };
-    let totals = quote::totals(&priced.lines, shipping.as_ref(), &outcome.shipping, &taxes, &currency)?;
+    let totals = quote::totals(&priced.lines, shipping.as_ref(), &outcome.shipping, &taxes, currency)?;
+    Ok(Sums { priced, outcome, method, taxes, totals })
+}
+
+/// Discounts are compared before tax. Where tax is added, one that takes more off
+/// goods that are taxed less may cost more in the end: then no code counts.
+fn sums_for_buyer(basket: &Basket, currency: &str, locale: &str) -> Result<Sums, MoneyError> {
+    let sums = sums(basket, currency, locale)?;
+    if sums.totals.tax_added.amount == 0 || sums.outcome.applied.iter().all(|applied| applied.code.is_none()) {
+        return Ok(sums);
+    }
+    let mut without = self::sums(&Basket { codes: Vec::new(), ..basket.clone() }, currency, locale)?;
+    if without.totals.total.amount >= sums.totals.total.amount {
+        return Ok(sums);
+    }
+    without.outcome.rejected = basket.codes.iter().map(|code| RejectedCode { code: code.clone(), reason: quote::takes_nothing_off(locale) }).collect();
+    Ok(without)
+}
+
+fn summed(id: &str, basket: Basket, locale: &str) -> Result<View, MoneyError> {
+    let currency = config::shop().currency;
+    let Sums { priced, outcome, method, taxes, totals } = sums_for_buyer(&basket, &currency, locale)?;
     let mut view = View {
         id: id.into(),
         currency,
@@ -361,7 +415,7 @@ fn summed(id: &str, basket: Basket, locale: &str) -> Result<View, MoneyError> {
     Ok(view)
 }
 
-souk_sdk::export!(Cart: commerce::cart, commerce::cart_review, host::job_handler);
+souk_sdk::export!(Cart: commerce::cart, commerce::cart_codes, commerce::cart_review, host::job_handler);
 
 #[cfg(test)]
 mod tests {

@@ -87,6 +87,11 @@ pub fn totals(lines: &[Line], shipping: Option<&Money>, shipping_discount: &Mone
     Ok(Totals { subtotal, discount, shipping, shipping_discount: shipping_discount.clone(), tax_added, tax_included: tax(true)?, total })
 }
 
+/// Why a code does not count without which the cart costs less.
+pub fn takes_nothing_off(locale: &str) -> String {
+    if locale.starts_with("zh") { "使用此优惠码不会更便宜，因此未计入。" } else { "With its taxes this cart costs no less with the code, so the code is left out." }.into()
+}
+
 /// What became different without the shopper: `lines` are those of the view, as
 /// they are stored; `taken_off` is what each code took off when that was last said.
 pub fn changes(view: &View, lines: &[basket::Line], taken_off: &BTreeMap<String, Money>) -> Vec<Change> {

@@ -187,7 +187,7 @@ fn place(holder: &Holder, view: View, payment_method: &str, locale: String) -> R
     inventory::reserve(&hold_id, &wanted, expires_ms + HOLD_LONGER_MS)
         .map_err(|short| refused(Error::Shortage(short.into_iter().map(|short| (short.sku, short.available)).collect())))?;
     let applied: Vec<String> = view.applied.iter().map(|applied| applied.id.clone()).collect();
-    promotions::claim(&hold_id, &applied, Some(&entered.contact.email.to_lowercase())).map_err(|gone| {
+    promotions::claim(&hold_id, &applied, Some(&entered.contact.email)).map_err(|gone| {
         inventory::release(&hold_id);
         refused(Error::DiscountsGone(gone))
     })?;

@@ -19,6 +19,9 @@ pub struct Rule {
     buy: u32,
     get: u32,
     discount_percent: u32,
+    /// Without any other discount beside it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    exclusive: bool,
     #[serde(default, with = "time::serde::rfc3339::option")]
     starts_at: Option<OffsetDateTime>,
     /// The first instant at which it does not count any more.
@@ -70,7 +73,8 @@ impl Rule {
             at.map_or(String::new(), |at| format!(", {word} {}", zone::show(at, shop_zone)))
         };
         let (since, until) = (time("since", self.starts_at), time("until", self.ends_at));
-        format!("{}  buy {}, get {} at {} % off, of `{}`{since}{until}", self.id, self.buy, self.get, self.discount_percent, self.category)
+        let alone = if self.exclusive { ", with no other discount" } else { "" };
+        format!("{}  buy {}, get {} at {} % off, of `{}`{since}{until}{alone}", self.id, self.buy, self.get, self.discount_percent, self.category)
     }
 
     pub fn propose(&self, cart: &Cart) -> Option<Proposal> {
@@ -86,7 +90,7 @@ impl Rule {
             title: if cart.locale.starts_with("zh") { self.name.zh.clone() } else { self.name.en.clone() },
             code: None,
             effect: Effect::Percent((self.discount_percent * PPM_OF_PERCENT, portions)),
-            stacking: Stacking::Combines,
+            stacking: if self.exclusive { Stacking::Exclusive } else { Stacking::Combines },
             limit: None,
         })
     }
@@ -132,6 +136,17 @@ mod tests {
     fn times_are_shown_in_the_shops_zone() {
         let shown = rule(2, 1).shown("Asia/Shanghai");
         assert_eq!(shown, "r  buy 2, get 1 at 100 % off, of `tea`, since 1970-01-01T08:00:01+08:00, until 1970-01-01T08:00:02+08:00");
+    }
+
+    #[test]
+    fn a_rule_may_stand_alone() {
+        let with = |exclusive: Option<bool>| {
+            let mut json = serde_json::to_value(rule(2, 1)).unwrap();
+            exclusive.into_iter().for_each(|exclusive| json["exclusive"] = exclusive.into());
+            let rule = Rule::read(json, "Asia/Shanghai").unwrap();
+            rule.propose(&cart(vec![line(0, 3, 500, "tea")], 1_000)).unwrap().stacking
+        };
+        assert_eq!([with(None), with(Some(false)), with(Some(true))], [Stacking::Combines, Stacking::Combines, Stacking::Exclusive]);
     }
 
     fn line(id: usize, quantity: u32, price: i64, category: &str) -> Line {

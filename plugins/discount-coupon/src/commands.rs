@@ -3,13 +3,13 @@
 
 use serde_json::{Value, json};
 use souk_sdk::money::Money;
-use souk_sdk::{config, storage, zone};
+use souk_sdk::{config, entry, storage, zone};
 
 use crate::COUPONS;
 use crate::coupon::Coupon;
 
 const USE: &str = "use: set-coupon code=CODE (percent=10 | amount=20.00 | free-shipping=true) [minimum=100.00] [limit=1000] [per-customer=1] \
-    [category=tea] [starts=2026-11-11T00:00] [ends=2026-11-12T00:00] [name-en=…] [name-zh=…]; `none` takes a condition away";
+    [category=tea] [exclusive=true] [starts=2026-11-11T00:00] [ends=2026-11-12T00:00] [name-en=…] [name-zh=…]; `none` takes a condition away";
 const KINDS: [&str; 3] = ["percent", "amount", "free-shipping"];
 const SCAN_MAX: u32 = 1_000;
 
@@ -20,7 +20,7 @@ fn argument<'a>(arguments: &'a Arguments, wanted: &str) -> Option<&'a str> {
 }
 
 fn code(arguments: &Arguments) -> Result<String, String> {
-    let code = argument(arguments, "code").filter(|code| !code.is_empty()).map(str::to_uppercase);
+    let code = argument(arguments, "code").map(entry::code).filter(|code| !code.is_empty());
     code.ok_or_else(|| format!("which coupon? {USE}"))
 }
 
@@ -29,7 +29,7 @@ fn stored(code: &str) -> Result<Option<Coupon>, String> {
 }
 
 pub fn set(arguments: &Arguments) -> Result<String, String> {
-    const KNOWN: [&str; 9] = ["code", "minimum", "limit", "per-customer", "category", "starts", "ends", "name-en", "name-zh"];
+    const KNOWN: [&str; 10] = ["code", "minimum", "limit", "per-customer", "category", "exclusive", "starts", "ends", "name-en", "name-zh"];
     if let Some((unknown, _)) = arguments.iter().find(|(name, _)| !KNOWN.contains(&name.as_str()) && !KINDS.contains(&name.as_str())) {
         return Err(format!("there is no `{unknown}` here; {USE}"));
     }
@@ -54,6 +54,14 @@ pub fn set(arguments: &Arguments) -> Result<String, String> {
             let number = || text.parse::<u32>().map_err(|_| format!("{field}: `{text}` is not a number; write `none` for no limit"));
             json[field] = if is_none(text) { Value::Null } else { number()?.into() };
         }
+    }
+    if let Some(text) = argument(arguments, "exclusive") {
+        json["exclusive"] = match text {
+            "true" => true,
+            "false" | "none" | "" => false,
+            other => return Err(format!("exclusive: `{other}` is neither true (no other discount beside it) nor false")),
+        }
+        .into();
     }
     for (from, field) in [("category", "category"), ("starts", "starts-at"), ("ends", "ends-at")] {
         if let Some(text) = argument(arguments, from) {
@@ -161,6 +169,9 @@ fn shown(coupon: &Coupon) -> Result<String, String> {
             parts.push(format!("{number} times {word}"));
         }
     }
+    if json["exclusive"] == true {
+        parts.push("with no other discount".into());
+    }
     Ok(format!("{}  {}", coupon.code, parts.join(", ")))
 }
 
@@ -182,6 +193,10 @@ mod tests {
         assert_eq!(made, "new: SINGLES  11 % off, since 2026-11-11T00:00:00+08:00, until 2026-11-12T00:00:00+08:00, 500 times in all");
         let changed = run("set-coupon", "code=SINGLES|amount=20|minimum=150.00|limit=none|category=tea").unwrap();
         assert_eq!(changed, "changed: SINGLES  20.00 CNY off, for `tea`, from 150.00 CNY, since 2026-11-11T00:00:00+08:00, until 2026-11-12T00:00:00+08:00");
+        let alone = run("set-coupon", "code=ｓｉｎｇｌｅｓ|exclusive=true").unwrap();
+        assert!(alone.starts_with("changed: SINGLES") && alone.ends_with(", with no other discount"), "{alone}");
+        assert!(run("set-coupon", "code=SINGLES|exclusive=true").unwrap().starts_with("nothing changes"));
+        assert!(!run("set-coupon", "code=SINGLES|exclusive=false").unwrap().contains("no other discount"));
         // What is shown, saved again, changes nothing.
         let again = run("set-coupon", "code=SINGLES|amount=20.00|starts=2026-11-11T00:00:00+08:00|ends=2026-11-12T00:00:00+08:00").unwrap();
         assert!(again.starts_with("nothing changes"), "{again}");
@@ -201,6 +216,7 @@ mod tests {
             ("code=A|percent=101", "value: use 1 to 100"),
             ("code=A|amount=¥3", "12.50"),
             ("code=A|limit=many", "limit"),
+            ("code=A|exclusive=sometimes", "exclusive"),
             ("code=A|starts=soon", "starts-at"),
             ("code=A|starts=2026-02-01|ends=2026-01-01", "ends-at"),
             ("code=A|until=2026-01-01", "`until`"),

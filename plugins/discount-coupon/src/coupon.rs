@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use souk_sdk::extend::discount::{Answer, Cart, Effect, Portion, Proposal, Rejection, Stacking, UsageLimit};
 use souk_sdk::money::Money;
-use souk_sdk::zone;
+use souk_sdk::{entry, zone};
 use time::OffsetDateTime;
 
 const CODE_BYTES_MAX: usize = 64;
@@ -26,6 +26,9 @@ pub struct Coupon {
     limit: Option<u32>,
     #[serde(default)]
     per_customer: Option<u32>,
+    /// Without any other discount beside it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    exclusive: bool,
     /// Goods of this category and all below it; none is all goods.
     #[serde(default)]
     category: Option<String>,
@@ -63,7 +66,7 @@ impl Coupon {
             }
         }
         let mut coupon: Self = serde_json::from_value(json).map_err(|error| error.to_string())?;
-        coupon.code = coupon.code.trim().to_uppercase();
+        coupon.code = entry::code(&coupon.code);
         let fault = if coupon.code.is_empty() || coupon.code.len() > CODE_BYTES_MAX || coupon.code.contains(char::is_control) {
             "code: use 1 to 64 bytes"
         } else if coupon.name.en.is_empty() || coupon.name.zh.is_empty() {
@@ -90,7 +93,7 @@ impl Coupon {
                 title: if is_chinese(cart) { self.name.zh.clone() } else { self.name.en.clone() },
                 code: Some(self.code.clone()),
                 effect,
-                stacking: Stacking::Combines,
+                stacking: if self.exclusive { Stacking::Exclusive } else { Stacking::Combines },
                 limit: (self.limit.is_some() || self.per_customer.is_some()).then_some(UsageLimit { total: self.limit, per_customer: self.per_customer }),
             }),
             Err(reason) => Answer::Reject(Rejection { provider: String::new(), code: self.code.clone(), reason }),
@@ -183,6 +186,15 @@ mod tests {
         assert_eq!((proposal.id.as_str(), proposal.title.as_str()), ("TEA10", "10 % off tea"));
         assert_eq!(proposal.effect, Effect::Percent((100_000, vec![Portion { line_id: "green".into(), quantity: 2 }])));
         assert_eq!(proposal.limit, Some(UsageLimit { total: Some(100), per_customer: Some(1) }));
+    }
+
+    #[test]
+    fn its_code_is_tidied_as_the_form_tidies_it_and_it_may_stand_alone() {
+        let typed = coupon(|json| json["code"] = json!(" ｔｅａ‐１０ ")).unwrap();
+        assert_eq!(typed.code, entry::code("TEA-10"));
+        let stacking = |coupon: Coupon| if let Answer::Propose(proposal) = coupon.answer(&cart(|_| ())) { proposal.stacking } else { panic!("rejected") };
+        assert_eq!(stacking(typed), Stacking::Combines);
+        assert_eq!(stacking(coupon(|json| json["exclusive"] = json!(true)).unwrap()), Stacking::Exclusive);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::cart::Line;
 use souk_sdk::commerce::unpaid_orders::{Holder, Limit};
-use souk_sdk::crypto;
+use souk_sdk::{crypto, entry};
 use souk_sdk::storage::{self, Counter};
 
 use crate::must;
@@ -54,7 +54,7 @@ pub struct Counted {
 
 impl Counted {
     pub fn of(holder: &Holder, email: &str) -> Self {
-        let email = email.trim().to_lowercase();
+        let email = entry::mailbox(email);
         let session = holder.session.as_deref().filter(|session| !session.is_empty()).map(|session| name("s", session));
         let address = holder.address.parse().ok().map(|address: IpAddr| address.to_canonical());
         let peer = address.map(|address| name("n", &network(address)));

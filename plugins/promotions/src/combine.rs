@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use souk_sdk::commerce::promotions::{Allocation, Applied, Line, Outcome, RejectedCode};
+use souk_sdk::entry;
 use souk_sdk::extend::discount::{Answer, Effect, Portion, Proposal, Stacking, UsageLimit};
 use souk_sdk::money::{self, Money, MoneyError};
 
@@ -38,7 +39,7 @@ enum Fitted {
 
 /// Codes are compared as providers get them.
 pub fn code_key(code: &str) -> String {
-    code.trim().to_uppercase()
+    entry::code(code)
 }
 
 pub struct Sorted {
@@ -126,8 +127,10 @@ fn places(portions: &[Portion], lines: &[Line]) -> Option<Vec<(usize, i64)>> {
         (portion.quantity > 0 && portion.quantity <= lines[place].quantity && seen.insert(place))
             .then(|| (place, i64::from(portion.quantity)))
     };
-    let places: Option<Vec<_>> = portions.iter().map(place).collect();
-    places.filter(|places| !places.is_empty())
+    let mut places: Vec<(usize, i64)> = portions.iter().map(place).collect::<Option<_>>()?;
+    // Of equal parts the first gets what is left over: not by the order of the lines, which the shopper chose.
+    places.sort_by(|a, b| lines[a.0].id.cmp(&lines[b.0].id));
+    Some(places).filter(|places| !places.is_empty())
 }
 
 /// What is still to be paid while discounts are taken off one after the other.
@@ -141,30 +144,8 @@ impl Left {
     /// Returns what comes off altogether.
     fn take(&mut self, effect: &Fitted) -> Result<i64, MoneyError> {
         match effect {
-            Fitted::Percent(ppm, portions) => {
-                let mut taken = 0;
-                for &(place, quantity) in portions {
-                    // One rounding: the portion's part and the percentage in one ratio.
-                    let off = money::mul_ratio(self.lines[place], quantity * ppm, self.quantities[place] * MILLION)?;
-                    self.lines[place] -= off;
-                    taken += off;
-                }
-                Ok(taken)
-            }
-            Fitted::Amount(amount, portions) => {
-                let worth = |&(place, quantity): &(usize, i64)| money::mul_ratio(self.lines[place], quantity, self.quantities[place]);
-                let worths = portions.iter().map(worth).collect::<Result<Vec<i64>, _>>()?;
-                let taken = worths.iter().sum::<i64>().min(*amount);
-                if taken == 0 {
-                    return Ok(0);
-                }
-                // No part is larger than its worth, for the whole is not.
-                let shares: Vec<u64> = worths.iter().map(|&worth| worth.unsigned_abs()).collect();
-                for (&(place, _), off) in portions.iter().zip(money::allocate(taken, &shares)?) {
-                    self.lines[place] -= off;
-                }
-                Ok(taken)
-            }
+            Fitted::Percent(ppm, portions) => self.take_from(portions, |worth| money::mul_ratio(worth, *ppm, MILLION)),
+            Fitted::Amount(amount, portions) => self.take_from(portions, |worth| Ok(worth.min(*amount))),
             Fitted::Shipping(ppm) => {
                 let off = money::mul_ratio(self.shipping, *ppm, MILLION)?;
                 self.shipping -= off;
@@ -173,8 +154,47 @@ impl Left {
         }
     }
 
+    /// What comes off is computed once, from what all portions are worth together,
+    /// and then split over them: however the same goods are split into lines, the
+    /// same comes off.
+    fn take_from(&mut self, portions: &[(usize, i64)], off: impl FnOnce(i64) -> Result<i64, MoneyError>) -> Result<i64, MoneyError> {
+        let worth = |&(place, quantity): &(usize, i64)| money::mul_ratio(self.lines[place], quantity, self.quantities[place]);
+        let worths = portions.iter().map(worth).collect::<Result<Vec<i64>, _>>()?;
+        let taken = off(worths.iter().sum())?;
+        if taken == 0 {
+            return Ok(0);
+        }
+        // No part is larger than its worth, for the whole is not.
+        let shares: Vec<u64> = worths.iter().map(|&worth| worth.unsigned_abs()).collect();
+        for (&(place, _), off) in portions.iter().zip(money::allocate(taken, &shares)?) {
+            self.lines[place] -= off;
+        }
+        Ok(taken)
+    }
+
     fn sum(&self) -> i64 {
         self.lines.iter().sum::<i64>() + self.shipping
+    }
+}
+
+/// Which offers are tried together.
+#[derive(Clone, Copy)]
+enum Set {
+    /// All that are not exclusive.
+    Combining,
+    /// Of those, the ones that need no code.
+    WithoutCodes,
+    /// One exclusive offer.
+    Alone(usize),
+}
+
+impl Set {
+    fn has(self, place: usize, offer: &Offer) -> bool {
+        match self {
+            Self::Combining => !offer.exclusive,
+            Self::WithoutCodes => !offer.exclusive && offer.code.is_none(),
+            Self::Alone(alone) => place == alone,
+        }
     }
 }
 
@@ -196,18 +216,21 @@ pub fn combine(lines: &[Line], shipping: &Money, codes: &[String], sorted: Sorte
         whole = whole.add(&cost)?;
         costs.push(cost.amount);
     }
-    let attempt = |exclusive: Option<usize>| -> Result<Tried, MoneyError> {
+    let attempt = |set: Set| -> Result<Tried, MoneyError> {
         let quantities = lines.iter().map(|line| i64::from(line.quantity.max(1))).collect();
         let mut left = Left { lines: costs.clone(), quantities, shipping: shipping.amount.max(0) };
         let mut applied = Vec::new();
-        for (place, offer) in offers.iter().enumerate().filter(|(place, offer)| !offer.exclusive || exclusive == Some(*place)) {
+        for (place, offer) in offers.iter().enumerate().filter(|(place, offer)| set.has(*place, offer)) {
             applied.push((place, left.take(&offer.effect)?));
         }
         Ok(Tried { left, applied })
     };
-    let mut best = attempt(None)?;
-    for (place, _) in offers.iter().enumerate().filter(|(_, offer)| offer.exclusive) {
-        let other = attempt(Some(place))?;
+    let mut best = attempt(Set::Combining)?;
+    let alone = offers.iter().enumerate().filter(|(_, offer)| offer.exclusive).map(|(place, _)| Set::Alone(place));
+    // What takes something off first can leave a later one less to take, and roundings differ: never more than without codes.
+    let others = alone.chain(offers.iter().any(|offer| offer.code.is_some()).then_some(Set::WithoutCodes));
+    for set in others {
+        let other = attempt(set)?;
         if other.left.sum() < best.left.sum() {
             best = other;
         }
@@ -234,8 +257,9 @@ pub fn combine(lines: &[Line], shipping: &Money, codes: &[String], sorted: Sorte
         if tried || rejected.iter().any(|rejected: &RejectedCode| code_key(&rejected.code) == key) {
             continue;
         }
-        let reason = if offers.iter().any(has_code) {
-            text::outdone(locale)
+        let reason = if let Some(offer) = offers.iter().find(|offer| has_code(offer)) {
+            let winner = applied.iter().max_by_key(|applied| applied.amount.amount).map(|applied| applied.title.as_str());
+            text::outdone(locale, offer.exclusive, winner)
         } else {
             // It may be among what was not looked at.
             let unknown = if sorted.cut.is_empty() { text::not_valid } else { text::not_looked_at };
@@ -364,6 +388,90 @@ mod tests {
             let alone = percents.iter().map(|&ppm| off(&run(&lines, 0, &[], answers(&[ppm])))).max().unwrap();
             prop_assert_eq!(all, alone);
         }
+    }
+
+    /// Of all goods, as a coupon proposes it.
+    fn of_all(id: usize, effect: Discount, lines: &[Line]) -> Answer {
+        let portions = lines.iter().map(|line| Portion { line_id: line.id.clone(), quantity: line.quantity }).collect();
+        let effect = match effect {
+            Discount::Percent(ppm) => Effect::Percent((ppm, portions)),
+            Discount::Amount(amount) => Effect::Amount((Money::new(amount, "CNY"), portions)),
+        };
+        Answer::Propose(proposal(&id.to_string(), effect, Stacking::Combines))
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Discount {
+        Percent(u32),
+        Amount(i64),
+    }
+
+    fn any_discounts() -> impl Strategy<Value = Vec<Discount>> {
+        let percent = (1_u32..=100).prop_map(|percent| Discount::Percent(percent * 10_000));
+        prop::collection::vec(prop_oneof![percent, (1_i64..20_000).prop_map(Discount::Amount)], 1..4)
+    }
+
+    proptest! {
+        #[test]
+        fn the_same_goods_get_the_same_off_however_they_are_split_into_lines(
+            pieces in prop::collection::vec((1_u32..12, any::<prop::sample::Index>()), 1..12), unit in 1_i64..2_000, discounts in any_discounts()
+        ) {
+            let split: Vec<Line> = pieces.iter().enumerate().map(|(id, &(quantity, _))| line(id, quantity, unit)).collect();
+            let whole = [line(0, pieces.iter().map(|(quantity, _)| quantity).sum(), unit)];
+            let run = |lines: &[Line]| run(lines, 0, &[], discounts.iter().enumerate().map(|(id, effect)| of_all(id, *effect, lines)).collect());
+            let (parts, at_once) = (run(&split), run(&whole));
+            prop_assert_eq!(amounts(&parts), amounts(&at_once));
+            prop_assert_eq!(off(&parts), off(&at_once));
+            for allocation in &parts.allocations {
+                let line = split.iter().find(|line| line.id == allocation.line_id).unwrap();
+                prop_assert!((1..=unit * i64::from(line.quantity)).contains(&allocation.amount.amount));
+            }
+
+            // Which part is whose does not depend on where in the cart it is.
+            let mut moved = split.clone();
+            for (place, (_, other)) in pieces.iter().enumerate() {
+                moved.swap(place, other.index(pieces.len()));
+            }
+            let by_line = |outcome: &Outcome| outcome.allocations.iter().map(|part| (part.line_id.clone(), part.amount.amount)).collect::<BTreeMap<_, _>>();
+            prop_assert_eq!(by_line(&run(&moved)), by_line(&parts));
+        }
+
+        #[test]
+        fn codes_never_cost_more_than_none(
+            goods in prop::collection::vec((1_u32..10, 0_i64..50_000), 0..6), shipping in 0_i64..5_000, answers in any_answers()
+        ) {
+            let lines: Vec<Line> = goods.iter().enumerate().map(|(id, &(quantity, unit))| line(id, quantity, unit)).collect();
+            let automatic = answers.iter().filter(|answer| matches!(answer, Answer::Propose(proposal) if proposal.code.is_none())).cloned().collect();
+            prop_assert!(off(&run(&lines, shipping, &["a", "B"], answers)) >= off(&run(&lines, shipping, &[], automatic)));
+        }
+    }
+
+    #[test]
+    fn eleven_lines_get_what_one_line_of_eleven_gets() {
+        let tenth = |lines: &[Line]| off(&run(lines, 0, &[], vec![of_all(0, Discount::Percent(100_000), lines)]));
+        let eleven: Vec<Line> = (0..11).map(|id| line(id, 1, 985)).collect();
+        assert_eq!((tenth(&eleven), tenth(&[line(0, 11, 985)])), (1_084, 1_084));
+    }
+
+    #[test]
+    fn an_exclusive_code_stands_alone_and_the_better_offer_wins() {
+        let of = |code: &str, ppm, stacking| {
+            let proposal = proposal(code, Effect::Percent((ppm, vec![portion(0, 1)])), stacking);
+            Answer::Propose(Proposal { code: Some(code.into()), ..proposal })
+        };
+        let automatic = || Answer::Propose(proposal("auto", Effect::Percent((50_000, vec![portion(0, 1)])), Stacking::Combines));
+        let run = |exclusive| {
+            let answers = vec![automatic(), of("PLUS", 100_000, Stacking::Combines), of("SOLO", exclusive, Stacking::Exclusive)];
+            let outcome = run(&[line(0, 1, 10_000)], 0, &["PLUS", "SOLO"], answers);
+            let applied: Vec<String> = outcome.applied.into_iter().map(|applied| applied.id).collect();
+            (applied, outcome.rejected.into_iter().map(|rejected| (rejected.code, rejected.reason)).collect::<Vec<_>>())
+        };
+        let (applied, rejected) = run(200_000);
+        assert_eq!((applied, rejected[0].0.as_str()), (vec!["p/SOLO".to_owned()], "PLUS"));
+        assert!(rejected[0].1.contains("“SOLO”"), "{rejected:?}");
+        let (applied, rejected) = run(140_000);
+        assert_eq!(applied, ["p/auto", "p/PLUS"]);
+        assert!(rejected[0].0 == "SOLO" && rejected[0].1.contains("cannot be combined"), "{rejected:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use souk_sdk::crypto;
+use souk_sdk::{crypto, entry};
 use souk_sdk::extend::discount::UsageLimit;
 use souk_sdk::storage::{Collection, CollectionError, Counter, Error};
 
@@ -22,6 +22,9 @@ struct Limit {
     per_customer: Option<u32>,
     #[serde(default)]
     spent: bool,
+    /// Whether `spent` was compared with the uses so far: what was written before that was kept was not.
+    #[serde(default)]
+    compared: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,37 +45,46 @@ pub enum Left {
 type Result<T> = std::result::Result<T, CollectionError>;
 
 fn customer_key(id: &str, customer: &str) -> String {
-    let digest: String = crypto::digest(customer.trim().to_lowercase().as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = crypto::digest(entry::mailbox(customer).as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{id}/{digest}")
 }
 
 /// Keeps the limits that were proposed for the time they are claimed, and says
-/// which discounts have uses left. The counter of all customers is not read
-/// here: every sale would make the answer stale.
+/// which discounts have uses left. The counter of all customers is read only
+/// when a limit is new or has changed: every sale would make the answer stale.
 pub fn learn(offers: &[(&str, Option<&UsageLimit>)], customer: Option<&str>) -> Result<Vec<Left>> {
     let ids: Vec<String> = offers.iter().map(|(id, _)| (*id).to_owned()).collect();
     let known = if ids.is_empty() { Vec::new() } else { LIMITS.get_many(&ids)? };
-    let mut left = Vec::with_capacity(offers.len());
-    for ((id, proposed), known) in offers.iter().zip(known) {
-        let proposed = proposed.map_or((None, None), |limit| (limit.total, limit.per_customer));
-        let known = known.unwrap_or_default();
-        if (known.total, known.per_customer) != proposed {
-            let (total, per_customer) = proposed;
-            match LIMITS.put(id, &Limit { total, per_customer, spent: false }) {
-                // Whoever may only look claims nothing in this unit either.
-                Ok(()) | Err(CollectionError::Storage(Error::ReadOnly)) => left.push(Left::Some),
-                Err(error) => return Err(error),
-            }
-            continue;
-        }
-        let for_customer = customer.zip(known.per_customer).map(|(customer, most)| Ok::<_, CollectionError>(-USES.get(&customer_key(id, customer))? < i64::from(most)));
-        left.push(match for_customer.transpose()? {
-            _ if known.spent => Left::None,
-            Some(false) => Left::NoneForCustomer,
-            _ => Left::Some,
-        });
+    offers.iter().zip(known).map(|((id, proposed), known)| left(id, &current(id, *proposed, known)?, customer)).collect()
+}
+
+/// The limit as it is proposed now, stored if it was another one.
+fn current(id: &str, proposed: Option<&UsageLimit>, known: Option<Limit>) -> Result<Limit> {
+    let (total, per_customer) = proposed.map_or((None, None), |limit| (limit.total, limit.per_customer));
+    let known = known.unwrap_or_else(|| Limit { compared: true, ..Limit::default() });
+    if known.compared && (known.total, known.per_customer) == (total, per_customer) {
+        return Ok(known);
     }
-    Ok(left)
+    let spent = match total {
+        Some(most) => -USES.get(id)? >= i64::from(most),
+        None => false,
+    };
+    let limit = Limit { total, per_customer, spent, compared: true };
+    match LIMITS.put(id, &limit) {
+        // Whoever may only look claims nothing in this unit either.
+        Ok(()) | Err(CollectionError::Storage(Error::ReadOnly)) => Ok(limit),
+        Err(error) => Err(error),
+    }
+}
+
+fn left(id: &str, limit: &Limit, customer: Option<&str>) -> Result<Left> {
+    if limit.spent {
+        return Ok(Left::None);
+    }
+    Ok(match (customer, limit.per_customer) {
+        (Some(customer), Some(most)) if -USES.get(&customer_key(id, customer))? >= i64::from(most) => Left::NoneForCustomer,
+        _ => Left::Some,
+    })
 }
 
 /// All or none; errs with the ids that have no use left.
@@ -102,7 +114,7 @@ pub fn claim(claim_id: &str, applied: &[String], customer: Option<&str>) -> Resu
 fn take_both(id: &str, limit: &Limit, customer: Option<&str>, taken: &mut Vec<String>) -> Result<bool> {
     if let Some(most) = limit.per_customer {
         // Who it is cannot be counted: then it is not given.
-        let Some(customer) = customer.filter(|customer| !customer.trim().is_empty()) else { return Ok(false) };
+        let Some(customer) = customer.filter(|customer| !entry::mailbox(customer).is_empty()) else { return Ok(false) };
         let key = customer_key(id, customer);
         if take(&key, most)?.is_none() {
             return Ok(false);
@@ -111,7 +123,7 @@ fn take_both(id: &str, limit: &Limit, customer: Option<&str>, taken: &mut Vec<St
     }
     if let Some(most) = limit.total {
         let left = take(id, most)?;
-        if left.is_none_or(|left| left == 0) && !limit.spent {
+        if left.is_none_or(|left| left <= 0) && !limit.spent {
             LIMITS.put(id, &Limit { spent: true, ..limit.clone() })?;
         }
         if left.is_none() {
@@ -135,7 +147,10 @@ pub fn release(claim_id: &str) -> Result<()> {
     let Some(mut claim) = CLAIMS.get(claim_id)?.filter(|claim| !claim.released) else { return Ok(()) };
     for key in &claim.taken {
         USES.add(key, 1)?;
-        if let Some(limit) = LIMITS.get(key)?.filter(|limit| limit.spent) {
+        // The limit may have been lowered since: then there still is no use left.
+        if let Some(limit) = LIMITS.get(key)?.filter(|limit| limit.spent)
+            && limit.total.is_none_or(|most| USES.get(key).is_ok_and(|uses| -uses < i64::from(most)))
+        {
             LIMITS.put(key, &Limit { spent: false, ..limit })?;
         }
     }
@@ -218,12 +233,18 @@ mod tests {
     }
 
     #[test]
-    fn a_customer_is_the_same_in_any_case_and_nobody_gets_none() {
+    fn a_customer_is_the_same_however_the_address_is_written_and_nobody_gets_none() {
         learn(&[("w", Some(&limit(None, Some(1))))], None).unwrap();
         assert_eq!(claimed("1", &["w"], Some("A@shop")), Ok(()));
         assert_eq!(learn(&[("w", Some(&limit(None, Some(1))))], Some(" a@SHOP ")).unwrap(), [Left::NoneForCustomer]);
         assert!(claimed("2", &["w"], Some(" a@SHOP ")).is_err());
         assert!(claimed("3", &["w"], None).is_err());
+        for same in ["a+1@shop", "A+b+c@SHOP"] {
+            assert!(claimed("4", &["w"], Some(same)).is_err(), "{same}");
+        }
+        assert_eq!(claimed("4", &["w"], Some("a.b@shop")), Ok(()));
+        assert_eq!(claimed("5", &["w"], Some("a.b@gmail.com")), Ok(()));
+        assert!(claimed("6", &["w"], Some("AB+x@googlemail.com")).is_err());
     }
 
     #[test]
@@ -233,6 +254,67 @@ mod tests {
         learn(&[("x", Some(&limit(Some(2), None)))], None).unwrap();
         assert_eq!(claimed("2", &["x"], None), Ok(()));
         assert!(claimed("3", &["x"], None).is_err());
+    }
+
+    /// Also where the mark was lost with the unit that met the floor.
+    #[test]
+    fn a_used_up_discount_whose_limit_changes_is_not_offered() {
+        let look = |total| learn(&[("x", Some(&limit(Some(total), None)))], None).unwrap().remove(0);
+        look(3);
+        for order in ["1", "2", "3"] {
+            assert_eq!(claimed(order, &["x"], None), Ok(()));
+        }
+        for (total, left) in [(3, Left::None), (2, Left::None), (4, Left::Some), (1, Left::None), (3, Left::None), (0, Left::None), (9, Left::Some)] {
+            assert_eq!(look(total), left, "{total}");
+            let could = claimed("next", &["x"], None).is_ok();
+            assert_eq!(could, left == Left::Some, "{total}");
+            release("next").unwrap();
+        }
+        LIMITS.put("x", &Limit { total: Some(3), ..Limit::default() }).unwrap();
+        assert_eq!(look(3), Left::None, "as it was stored before uses were compared");
+        release("1").unwrap();
+        assert_eq!(look(3), Left::Some);
+        assert_eq!(testing::read_only(|| learn(&[("x", Some(&limit(Some(2), None)))], None)).unwrap(), [Left::None]);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Change {
+        Limit { total: Option<u32>, per_customer: Option<u32> },
+        Claim { order: u8, customer: u8, tag: u8 },
+        Release { order: u8 },
+    }
+
+    fn changes() -> impl Strategy<Value = Vec<Change>> {
+        let change = prop_oneof![
+            2 => (prop::option::of(0_u32..4), prop::option::of(0_u32..3)).prop_map(|(total, per_customer)| Change::Limit { total, per_customer }),
+            5 => (0_u8..12, 0_u8..3, 0_u8..3).prop_map(|(order, customer, tag)| Change::Claim { order, customer, tag }),
+            2 => (0_u8..12).prop_map(|order| Change::Release { order }),
+        ];
+        prop::collection::vec(change, 0..60)
+    }
+
+    proptest! {
+        /// Whatever became of the limit meanwhile, and however a customer writes their address.
+        #[test]
+        fn what_is_offered_can_be_claimed_and_nothing_else(changes in changes()) {
+            testing::reset();
+            let mut now = limit(None, None);
+            for change in changes {
+                match change {
+                    Change::Limit { total, per_customer } => now = limit(total, per_customer),
+                    Change::Release { order } => release(&order.to_string()).unwrap(),
+                    Change::Claim { order, customer, tag } => {
+                        let key = order.to_string();
+                        if CLAIMS.get(&key).unwrap().is_some_and(|claim| !claim.released) {
+                            continue;
+                        }
+                        let customer = ["c.@gmail.com", "C@googlemail.com", "c+x@gmail.com"][usize::from(tag)].replacen(['c', 'C'], &format!("c{customer}"), 1);
+                        let offered = learn(&[("a", Some(&now))], Some(&customer)).unwrap().remove(0) == Left::Some;
+                        prop_assert_eq!(claimed(&key, &["a"], Some(&customer)).is_ok(), offered);
+                    }
+                }
+            }
+        }
     }
 
     #[test]
