@@ -163,7 +163,7 @@ async fn buy(words: &Words, scripts: bool, width: u32) {
     browser.click("ul.lines form button").await;
     browser.fill("#code", "nonsense").await;
     browser.click("form.code button").await;
-    browser.look("cart-with-a-wrong-code", "ul.codes .refused").await;
+    browser.look("cart-with-a-wrong-code", "#code-error").await;
 
     browser.click("aside a.button").await;
     browser.look("address", "#email").await;

@@ -18,6 +18,32 @@ fn list(items: Value) -> Value {
     json!({ "type": "array", "items": items })
 }
 
+// Beside the other schemas: the macro that holds them goes no deeper.
+
+fn order() -> Value {
+    object(json!({
+        "number": text(), "token": text(), "locale": text(), "created_ms": whole(), "lines": list(reference("CartLine")),
+        "status": { "enum": ["payment-pending", "placed", "cancelled", "refunding", "refunded", "fulfilled"] },
+        "applied": list(reference("Applied")), "taxes": list(reference("TaxLine")), "totals": reference("Totals"), "contact": reference("Contact"),
+        "shipping_address": reference("Address"), "billing_address": optional(reference("Address")), "shipping_method": reference("ShippingMethod"),
+        "payment_id": text(), "timeline": list(object(json!({ "at_ms": whole(), "actor": text(), "kind": text(), "detail": text() }))),
+        "history": list(reference("OrderStep")),
+        "payment": optional(reference("Payment")),
+    }))
+}
+
+fn order_step() -> Value {
+    object(json!({ "at_ms": whole(), "kind": text(), "amount": optional(reference("Money")), "tracking": text(), "message": text() }))
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn whole() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
 fn optional(schema: Value) -> Value {
     json!({ "anyOf": [schema, { "type": "null" }] })
 }
@@ -67,8 +93,6 @@ fn query(name: &str, schema: Value) -> Value {
 }
 
 pub fn document() -> Value {
-    let text = || json!({ "type": "string" });
-    let whole = || json!({ "type": "integer", "minimum": 0 });
     let name = || json!({ "type": "string", "minLength": 1, "maxLength": NAME_CHARS_MAX });
     let quantity = |least: u32| json!({ "type": "integer", "minimum": least, "maximum": 999 });
     json!({
@@ -112,7 +136,7 @@ pub fn document() -> Value {
                 "put": change("setQuantity", "Sets a line's quantity; 0 removes it", &["cart", "line"], object(json!({ "quantity": quantity(0) }))),
                 "delete": change("removeLine", "Removes a line", &["cart", "line"], Value::Null),
             },
-            "/api/v1/carts/{cart}/codes": { "post": change("addCode", "Adds a coupon code", &["cart"], object(json!({ "code": text() }))) },
+            "/api/v1/carts/{cart}/codes": { "post": change("addCode", "Enters a coupon code; one that does not apply is not kept, and `rejected` of this answer says why", &["cart"], object(json!({ "code": text() }))) },
             "/api/v1/carts/{cart}/codes/{code}": { "delete": change("removeCode", "Removes a coupon code", &["cart", "code"], Value::Null) },
             "/api/v1/carts/{cart}/contact": { "put": change("setContact", "Who buys", &["cart"], reference("Contact")) },
             "/api/v1/carts/{cart}/addresses": { "put": change("setAddresses", "Where to", &["cart"], json!({
@@ -153,8 +177,6 @@ pub fn document() -> Value {
 
 /// What the operations speak of, by name.
 fn schemas() -> Value {
-    let text = || json!({ "type": "string" });
-    let whole = || json!({ "type": "integer", "minimum": 0 });
     json!({
         "Problem": { "type": "object", "properties": { "type": text(), "title": text(), "status": { "type": "integer" }, "detail": text() } },
         "Money": object(json!({ "amount": { "type": "integer" }, "currency": { "type": "string", "pattern": "^[A-Z]{3}$" } })),
@@ -203,18 +225,12 @@ fn schemas() -> Value {
             "subtotal": reference("Money"), "discount": reference("Money"), "shipping": optional(reference("Money")),
             "shipping_discount": reference("Money"), "tax_added": reference("Money"), "tax_included": reference("Money"), "total": reference("Money"),
         })),
+        "OrderStep": order_step(),
         "Payment": object(json!({
             "id": text(), "provider": text(), "order_token": text(), "amount": reference("Money"), "redirect_url": optional(text()), "message": text(),
             "status": { "enum": ["starting", "action-required", "captured", "declined", "unknown", "cancelled", "refunding", "refunded"] },
         })),
-        "Order": object(json!({
-            "number": text(), "token": text(), "locale": text(), "created_ms": whole(), "lines": list(reference("CartLine")),
-            "status": { "enum": ["payment-pending", "placed", "cancelled", "refunding", "refunded", "fulfilled"] },
-            "applied": list(reference("Applied")), "taxes": list(reference("TaxLine")), "totals": reference("Totals"), "contact": reference("Contact"),
-            "shipping_address": reference("Address"), "billing_address": optional(reference("Address")), "shipping_method": reference("ShippingMethod"),
-            "payment_id": text(), "timeline": list(object(json!({ "at_ms": whole(), "actor": text(), "kind": text(), "detail": text() }))),
-            "payment": optional(reference("Payment")),
-        })),
+        "Order": order(),
         "Cart": object(json!({
             "id": text(), "currency": text(), "lines": list(reference("CartLine")), "item_count": whole(), "codes": list(text()),
             "applied": list(reference("Applied")), "rejected": list(object(json!({ "code": text(), "reason": text() }))),

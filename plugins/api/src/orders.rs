@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::checkout::{self, AddressField, Country, Error};
 use souk_sdk::commerce::order_cancellation::{self, Canceller, Outcome};
+use souk_sdk::commerce::order_history::{self, Step};
 use souk_sdk::commerce::order_look_up;
 use souk_sdk::commerce::order_placing::{self, Error as PlacingError};
 use souk_sdk::commerce::order_reopening::{self, Error as ReopenError};
@@ -54,6 +55,8 @@ struct WithPayment {
     order: Order,
     /// The newest; none for an order that costs nothing.
     payment: Option<Payment>,
+    /// What the shopper may read of the timeline, with amounts and the parcel's number.
+    history: Vec<Step>,
 }
 
 pub fn countries(request: &Request) -> Json<Vec<Country>> {
@@ -127,8 +130,8 @@ fn view(mut order: Order) -> Result<Response, Problem> {
     for entry in &mut order.timeline {
         entry.detail.clear();
     }
-    let payment = payment::latest(&order.token);
-    Ok(carts::private(web::json(&WithPayment { order, payment })))
+    let (payment, history) = (payment::latest(&order.token), order_history::steps(&order.token));
+    Ok(carts::private(web::json(&WithPayment { order, payment, history })))
 }
 
 fn too_much(limit: &Limit) -> Problem {

@@ -9,6 +9,7 @@ mod settings;
 mod tests;
 
 use souk_sdk::commerce::order_cancellation::{self, Canceller, Outcome};
+use souk_sdk::commerce::order_history::{self, Step};
 use souk_sdk::commerce::orders::{self, Created, Draft, Order, PaidOutcome, Status};
 use souk_sdk::commerce::unpaid_orders::{self, Holder, Limit};
 use souk_sdk::commerce::{commitments, inventory, order_look_up, promotions};
@@ -117,6 +118,12 @@ impl orders::Guest for Orders {
     }
 }
 
+impl order_history::Guest for Orders {
+    fn steps(token: String) -> Vec<Step> {
+        load(&token).map(|record| record.steps()).unwrap_or_default()
+    }
+}
+
 impl order_look_up::Guest for Orders {
     fn find(number: String, contact: String, client: String) -> Result<Option<Order>, u32> {
         let find = |number: &str| must(ORDERS.find("number", number)).map(|(_, record)| record.order);
@@ -215,8 +222,7 @@ impl command_handler::Guest for Orders {
                     return Err(format!("order {} is not placed: only a placed order can be sent", record.order.number));
                 }
                 commitments::ship(&record.hold_id);
-                record.order.status = Status::Fulfilled;
-                record.note(&staff(), "order.fulfilled", argument("note").unwrap_or_default());
+                record.send(argument("tracking").unwrap_or_default(), argument("note").unwrap_or_default(), &staff());
                 save(&record);
                 publish("order.fulfilled", &record);
                 serde_json::to_vec_pretty(&record.order)
@@ -273,8 +279,7 @@ fn claim(record: &Record, now_ms: u64) -> Result<(), &'static str> {
         return Err("paid too late: the goods are sold out");
     }
     let applied: Vec<String> = record.order.applied.iter().map(|applied| applied.id.clone()).collect();
-    let customer = record.order.contact.email.trim().to_lowercase();
-    if promotions::claim(hold, &applied, Some(&customer)).is_err() {
+    if promotions::claim(hold, &applied, Some(&record.order.contact.email)).is_err() {
         inventory::release(hold);
         return Err("paid too late: a discount in it is used up");
     }
@@ -377,6 +382,6 @@ fn must<T, E: std::fmt::Display>(result: Result<T, E>) -> T {
 }
 
 souk_sdk::export!(
-    Orders: commerce::orders, commerce::unpaid_orders, commerce::order_cancellation, commerce::order_look_up, host::job_handler, host::command_handler,
+    Orders: commerce::orders, commerce::unpaid_orders, commerce::order_cancellation, commerce::order_look_up, commerce::order_history, host::job_handler, host::command_handler,
     host::data_migrate
 );

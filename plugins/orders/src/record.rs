@@ -1,10 +1,11 @@
 //! What is stored of an order, and which step follows from what. Knows no
 //! storage, no stock and no discounts: [`super`] carries out what is decided here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::order_cancellation::Canceller;
+use souk_sdk::commerce::order_history::Step;
 use souk_sdk::commerce::orders::{Draft, Order, Status, TimelineEntry};
 use souk_sdk::money::Money;
 
@@ -37,7 +38,20 @@ pub struct Record {
     /// Unknown where it was cancelled before this was kept.
     #[serde(default)]
     pub cancelled_by: Option<Canceller>,
+    /// What each payment that is or was owed gives back.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub amounts: BTreeMap<String, Money>,
+    /// Of the parcel.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub tracking: String,
 }
+
+const OWED: &str = "payment.owed";
+const REFUNDED: &str = "payment.refunded";
+const FULFILLED: &str = "order.fulfilled";
+/// What of the timeline is told the shopper.
+const TOLD: [&str; 7] = ["order.created", "order.placed", "order.cancelled", FULFILLED, OWED, "payment.mismatch", REFUNDED];
+const TRACKING_CHARS_MAX: usize = 100;
 
 /// What money that came in means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +81,8 @@ impl Record {
             returned: BTreeSet::new(),
             counted: None,
             cancelled_by: None,
+            amounts: BTreeMap::new(),
+            tracking: String::new(),
             order: Order {
                 number,
                 token,
@@ -109,11 +125,11 @@ impl Record {
             return Payment::Owed;
         }
         if self.paid_by.is_some() {
-            self.owe(payment_id, "another payment placed the order", by);
+            self.owe(payment_id, amount, "another payment placed the order", by);
             return Payment::Owed;
         }
         if *amount != self.order.totals.total {
-            self.owe(payment_id, "the amount is not the order's total", by);
+            self.owe(payment_id, amount, "the amount is not the order's total", by);
             return Payment::Owed;
         }
         match self.order.status {
@@ -121,7 +137,7 @@ impl Record {
             Status::Cancelled if self.who_cancelled() == Canceller::Expiry => Payment::Take,
             // Its shopper was told that nothing is owed, or that the money goes back.
             _ => {
-                self.owe(payment_id, "the order was given up", by);
+                self.owe(payment_id, amount, "the order was given up", by);
                 Payment::Owed
             }
         }
@@ -145,15 +161,22 @@ impl Record {
     /// What was held cannot be had any more.
     pub fn give_up_paid(&mut self, payment_id: &str, reason: &str, by: &By) {
         self.order.status = Status::Refunding;
-        self.owe(payment_id, reason, by);
+        self.owe_total(payment_id, reason, by);
     }
 
-    fn owe(&mut self, payment_id: &str, reason: &str, by: &By) {
+    /// Of a payment that placed the order, or would have: it was the total.
+    fn owe_total(&mut self, payment_id: &str, reason: &str, by: &By) {
+        let total = self.order.totals.total.clone();
+        self.owe(payment_id, &total, reason, by);
+    }
+
+    fn owe(&mut self, payment_id: &str, amount: &Money, reason: &str, by: &By) {
         self.owed.insert(payment_id.into());
+        self.amounts.insert(payment_id.into(), amount.clone());
         if matches!(self.order.status, Status::Refunded | Status::Cancelled) {
             self.order.status = Status::Refunding;
         }
-        self.note(by, "payment.owed", &format!("{payment_id}: {reason}"));
+        self.note(by, OWED, &format!("{payment_id}: {reason}"));
     }
 
     /// False for a payment that was not owed.
@@ -162,7 +185,7 @@ impl Record {
             return self.returned.contains(payment_id);
         }
         self.returned.insert(payment_id.into());
-        self.note(by, "payment.refunded", payment_id);
+        self.note(by, REFUNDED, payment_id);
         if self.order.status == Status::Refunding && self.owed.is_empty() {
             self.order.status = Status::Refunded;
         }
@@ -177,7 +200,7 @@ impl Record {
         if let Some(payment_id) = self.paid_by.take()
             && self.order.totals.total.amount > 0
         {
-            self.owe(&payment_id, "the order was cancelled", by);
+            self.owe_total(&payment_id, "the order was cancelled", by);
         }
     }
 
@@ -187,5 +210,29 @@ impl Record {
             self.cancelled_by = Some(canceller);
             self.note(by, "order.cancelled", reason);
         }
+    }
+
+    /// `message` and `tracking` are for the shopper.
+    pub fn send(&mut self, tracking: &str, message: &str, by: &By) {
+        self.order.status = Status::Fulfilled;
+        self.tracking = tracking.trim().chars().take(TRACKING_CHARS_MAX).collect();
+        self.note(by, FULFILLED, message.trim());
+    }
+
+    /// The timeline without what is not for the shopper's eyes.
+    pub fn steps(&self) -> Vec<Step> {
+        let told = self.order.timeline.iter().filter(|entry| TOLD.contains(&entry.kind.as_str()));
+        let step = |entry: &TimelineEntry| {
+            let is_sent = entry.kind == FULFILLED;
+            let payment = if entry.kind == OWED || entry.kind == REFUNDED { entry.detail.split(": ").next() } else { None };
+            Step {
+                at_ms: entry.at_ms,
+                kind: entry.kind.clone(),
+                amount: payment.and_then(|payment| self.amounts.get(payment).cloned()),
+                tracking: if is_sent { self.tracking.clone() } else { String::new() },
+                message: if is_sent { entry.detail.clone() } else { String::new() },
+            }
+        };
+        told.map(step).collect()
     }
 }

@@ -247,3 +247,29 @@ fn the_timeline_keeps_how_it_began_and_what_came_last() {
     assert_eq!((timeline[99].at_ms, timeline[99].actor.as_str()), (499, "someone"));
     assert_eq!(timeline[1].detail.chars().count(), 500);
 }
+
+/// What each refund gives back is told; what staff and plugins noted is not.
+#[test]
+fn the_shopper_reads_amounts_of_refunds_and_the_parcels_number() {
+    let mut record = record();
+    record.receive("p1", &money(1), &by(1));
+    assert_eq!(record.receive("p0", &money(TOTAL), &by(2)), Payment::Take);
+    record.place("p0", &by(2));
+    record.note(&by(3), "payment.settled", "by hand, Return: called the bank");
+    record.refunded("p1", &by(4));
+    record.send(" SF1234567890 ", "Left with the neighbour.", &by(5));
+    record.receive("p2", &money(TOTAL), &by(6));
+    let told: Vec<_> = record.steps().into_iter().map(|step| (step.kind, step.amount.map(|amount| amount.amount), step.tracking, step.message)).collect();
+    let step = |kind: &str, amount| (kind.to_owned(), amount, String::new(), String::new());
+    let sent = ("order.fulfilled".to_owned(), None, "SF1234567890".to_owned(), "Left with the neighbour.".to_owned());
+    let refunds = |amount| [step("payment.owed", amount), step("payment.refunded", amount)];
+    let [owed, returned] = refunds(Some(1));
+    assert_eq!(told, [step("order.created", None), owed, step("order.placed", None), returned, sent, step("payment.owed", Some(TOTAL))]);
+
+    let mut before = self::record();
+    before.place("p0", &by(1));
+    before.cancel(Canceller::Staff, "", &by(2));
+    assert_eq!(before.steps().last().unwrap().amount, Some(money(TOTAL)));
+    before.amounts.clear();
+    assert_eq!(before.steps().last().unwrap().amount, None, "as it was stored before amounts were kept");
+}

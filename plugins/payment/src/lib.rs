@@ -163,10 +163,11 @@ impl payment::Guest for Plugin {
             return Err(format!("`{method_id}` is not offered for this amount."));
         }
         match old.payment.status {
-            Status::Declined | Status::Cancelled => {}
+            // What went back was not the order's amount: an order that is still waiting can be paid.
+            Status::Declined | Status::Cancelled | Status::Refunding | Status::Refunded => {}
             // Also where its provider does not answer: should that take money after all, it goes back.
             Status::ActionRequired | Status::Starting | Status::Unknown => _ = Self::cancel(old.payment.id.clone()),
-            Status::Captured | Status::Refunding | Status::Refunded => return Err("The order is paid.".into()),
+            Status::Captured => return Err("The order is paid.".into()),
         }
         if !orders::extend(&old.payment.order_token, clock::now_ms() + RETRY_MS) {
             return Err("The order was given up, or waits for no longer. Put the goods into a new cart.".into());

@@ -3,6 +3,7 @@
 
 use maud::{Markup, html};
 use souk_sdk::commerce::cart::{self, Error, Line, View};
+use souk_sdk::commerce::cart_codes;
 use souk_sdk::commerce::cart_review::{self, Reviewed};
 use souk_sdk::commerce::orders::Order;
 use souk_sdk::web::{self, Fields, Problem, Request, Response};
@@ -66,11 +67,17 @@ pub fn page(request: &Request) -> Response {
     let query = request.query();
     let reviewed = open(&site);
     let notice = if query.get("added").is_some() {
-        Some(html! { p.notice role="status" { (site.say("Added to your cart.", "已加入购物车。")) } })
+        Some(html! {
+            p.notice role="status" { (site.say("Added to your cart.", "已加入购物车。")) " " (go_on(&site)) }
+        })
     } else {
         query.get("changed").and_then(mine::by_number).map(|order| refilled(&site, &order, reviewed.as_deref().map(|reviewed| &reviewed.view)))
     };
-    personal(render(&site, reviewed.as_deref(), notice))
+    personal(render(&site, reviewed.as_deref(), notice, None))
+}
+
+fn go_on(site: &Site) -> Markup {
+    html! { a href=(site.link("/products")) { (site.say("Continue shopping", "继续购物")) } }
 }
 
 /// After an order was given up to be changed: whether all of it is here.
@@ -126,7 +133,7 @@ pub fn add(request: &Request) -> Result<Response, Problem> {
     let site = Site::of(request);
     let form = request.form()?;
     let sku = form.text("sku", 100)?.to_owned();
-    let Some(quantity) = quantity(&form, Some(1)) else { return Ok(answer(&site, Err(Error::InvalidQuantity(0)), "/cart")) };
+    let Some(quantity) = quantity(&form, Some(1)) else { return Ok(answer(&site, Err(Error::InvalidQuantity(0)), "/cart", Asked::More(0))) };
     let known = session::get(SESSION_KEY).map_err(no_session)?;
     let added = match known {
         Some(id) => match cart::add(&id, &sku, quantity) {
@@ -136,7 +143,7 @@ pub fn add(request: &Request) -> Result<Response, Problem> {
         },
         None => add_to_new(&sku, quantity)?,
     };
-    Ok(answer(&site, added, "/cart?added=1"))
+    Ok(answer(&site, added, "/cart?added=1", Asked::More(quantity)))
 }
 
 fn add_to_new(sku: &str, quantity: u32) -> Result<Result<(), Error>, Problem> {
@@ -154,37 +161,108 @@ pub fn change(request: &Request) -> Result<Response, Problem> {
     let site = Site::of(request);
     let form = request.form()?;
     let Some(id) = session::get(SESSION_KEY).map_err(no_session)? else { return Ok(web::redirect(&site.link("/cart"))) };
-    let changed = match request.route.as_str() {
-        "cart-quantity" => match quantity(&form, None) {
-            Some(quantity) => cart::set_quantity(&id, form.text("line", 100)?, quantity),
-            None => Err(Error::InvalidQuantity(0)),
-        },
-        "cart-code" => match form.optional_text("code", CODE_CHARS_MAX)? {
-            Some(code) => cart::add_code(&id, code),
-            None => Ok(()),
-        },
-        _ => cart::remove_code(&id, form.text("code", CODE_CHARS_MAX)?),
-    };
-    if request.route == "cart-quantity" && matches!(changed, Err(Error::UnknownSku(_))) {
+    match request.route.as_str() {
+        "cart-quantity" => change_quantity(&site, &id, &form),
+        "cart-code" => enter_code(&site, &id, &form),
+        _ => Ok(answer(&site, cart::remove_code(&id, form.text("code", CODE_CHARS_MAX)?), "/cart", Asked::More(0))),
+    }
+}
+
+fn change_quantity(site: &Site, id: &str, form: &Fields) -> Result<Response, Problem> {
+    let line = form.text("line", 100)?;
+    let Some(quantity) = quantity(form, None) else { return Ok(answer(site, Err(Error::InvalidQuantity(0)), "/cart", Asked::More(0))) };
+    let changed = cart::set_quantity(id, line, quantity);
+    if matches!(changed, Err(Error::UnknownSku(_))) {
         let gone = site.say(
             "This was taken out of the cart meanwhile, perhaps in another window. Below is the cart as it is now.",
             "该商品已从购物车中移除（可能是在其他窗口）。以下是购物车的最新内容。",
         );
-        return Ok(with_alert(&site, gone));
+        return Ok(with_alert(site, gone));
     }
-    Ok(answer(&site, changed, "/cart"))
+    Ok(answer(site, changed, "/cart", Asked::AsMany(quantity)))
 }
 
-fn answer(site: &Site, changed: Result<(), Error>, then: &str) -> Response {
+/// What is wrong with a code is said at its field, which keeps what was typed.
+struct Refused<'a> {
+    typed: &'a str,
+    reason: String,
+}
+
+fn enter_code(site: &Site, id: &str, form: &Fields) -> Result<Response, Problem> {
+    let typed = form.optional_text("code", CODE_CHARS_MAX)?.unwrap_or_default();
+    let reason = match cart_codes::enter(id, typed, site.locale) {
+        Ok(rejected) => rejected.map(|rejected| rejected.reason),
+        Err(Error::NotFound | Error::Completed(_)) => None,
+        Err(error) => Some(message(site, &error)),
+    };
+    let Some(reason) = reason else { return Ok(web::redirect(&site.link("/cart"))) };
+    Ok(personal(render(site, open(site).as_deref(), None, Some(Refused { typed, reason }))).with_status(422))
+}
+
+/// How many the shopper wanted.
+#[derive(Clone, Copy)]
+enum Asked {
+    /// Besides those in the cart.
+    More(u32),
+    /// Of the line.
+    AsMany(u32),
+}
+
+fn answer(site: &Site, changed: Result<(), Error>, then: &str, asked: Asked) -> Response {
     match changed {
         Ok(()) | Err(Error::NotFound | Error::Completed(_)) => web::redirect(&site.link(then)),
+        Err(Error::InsufficientStock((sku, available))) => {
+            let reviewed = open(site);
+            let notice = shortage(site, reviewed.as_deref().map(|reviewed| &reviewed.view), &sku, u32::try_from(available).unwrap_or(0), asked);
+            personal(render(site, reviewed.as_deref(), Some(notice), None)).with_status(409)
+        }
         Err(error) => with_alert(site, &message(site, &error)),
     }
 }
 
+/// Why it cannot be so many, and in one press as many as there are.
+fn shortage(site: &Site, view: Option<&View>, sku: &str, available: u32, asked: Asked) -> Markup {
+    let held = view.and_then(|view| view.lines.iter().find(|line| line.sku == sku)).map_or(0, |line| line.quantity);
+    let title = differences::title_of(site, sku);
+    let zh = site.is_chinese();
+    let (wanted, path, field, possible) = match asked {
+        Asked::More(more) => (held + more, "/cart/lines", "sku", available.saturating_sub(held)),
+        Asked::AsMany(all) => (all, "/cart/quantity", "line", available),
+    };
+    let told = match (available, possible) {
+        (0, _) if zh => format!("{title}已售罄。"),
+        (0, _) => format!("{title} is sold out."),
+        (_, 0) if zh => format!("{title}仅剩 {available} 件，已全部在您的购物车中。"),
+        (_, 0) => format!("{title}: only {available} left, and your cart has them already."),
+        _ if zh => format!("{title}仅剩 {available} 件，您需要 {wanted} 件。"),
+        _ => format!("{title}: only {available} left; you asked for {wanted}."),
+    };
+    let press = match asked {
+        Asked::More(_) if zh => format!("加入 {possible} 件"),
+        Asked::More(_) => format!("Add {possible}"),
+        Asked::AsMany(_) => take(site, possible),
+    };
+    html! {
+        div.alert role="alert" tabindex="-1" autofocus {
+            p { (told) }
+            @if possible > 0 {
+                form method="post" action=(site.link(path)) {
+                    input type="hidden" name=(field) value=(sku);
+                    input type="hidden" name="quantity" value=(possible);
+                    button.plain { (press) }
+                }
+            }
+        }
+    }
+}
+
+fn take(site: &Site, quantity: u32) -> String {
+    if site.is_chinese() { format!("改为 {quantity} 件") } else { format!("Take {quantity}") }
+}
+
 /// The cart, and above it why something was not done.
 pub fn with_alert(site: &Site, message: &str) -> Response {
-    personal(render(site, open(site).as_deref(), Some(alert(message)))).with_status(409)
+    personal(render(site, open(site).as_deref(), Some(alert(message)), None)).with_status(409)
 }
 
 pub fn alert(message: &str) -> Markup {
@@ -193,16 +271,12 @@ pub fn alert(message: &str) -> Markup {
 
 fn message(site: &Site, error: &Error) -> String {
     match error {
-        Error::InsufficientStock((_, 0)) => site.say("This is sold out.", "该商品已售罄。").into(),
-        Error::InsufficientStock((_, 1)) => site.say("Only one is left. Please choose one.", "仅剩 1 件，请减少数量。").into(),
-        Error::InsufficientStock((_, available)) => {
-            if site.is_chinese() { format!("仅剩 {available} 件，请减少数量。") } else { format!("Only {available} are left. Please choose fewer.") }
-        }
         Error::UnknownSku(_) => site.say("This is no longer sold.", "该商品已下架。").into(),
         Error::InvalidQuantity(_) => site.say("Choose a quantity from 1 to 999.", "请输入 1 到 999 之间的数量。").into(),
         Error::Full => site.say("The cart is full. Remove something first.", "购物车已满，请先移除部分内容。").into(),
         // The cart does not know in which language it is read.
         Error::Invalid(errors) => errors.first().map(|error| entry::mistake(&error.field, &error.code, site.locale).message).unwrap_or_default(),
+        Error::InsufficientStock(_) => site.say("There are not so many.", "库存不足。").into(),
         Error::NotFound | Error::Completed(_) => site.say("The cart is empty.", "购物车是空的。").into(),
     }
 }
@@ -212,7 +286,7 @@ pub fn personal(markup: Markup) -> Response {
     web::html(markup.into_string()).with_header("cache-control", "no-store")
 }
 
-fn render(site: &Site, reviewed: Option<&Reviewed>, notice: Option<Markup>) -> Markup {
+fn render(site: &Site, reviewed: Option<&Reviewed>, notice: Option<Markup>, refused: Option<Refused>) -> Markup {
     let title = site.say("Your cart", "购物车");
     let Some(reviewed) = reviewed.filter(|reviewed| !reviewed.view.lines.is_empty()) else {
         return site.own_page(
@@ -224,7 +298,7 @@ fn render(site: &Site, reviewed: Option<&Reviewed>, notice: Option<Markup>) -> M
                     (mine::waiting_notice(site))
                     p { (site.say("Your cart is empty.", "购物车里还没有商品。")) }
                     p.order-actions {
-                        a.button href=(site.link("/products")) { (site.texts.browse) }
+                        a.button href=(site.link("/products")) { (site.say("Continue shopping", "继续购物")) }
                         a href=(site.link("/orders")) { (site.say("Your orders", "我的订单")) }
                     }
                 }
@@ -232,7 +306,7 @@ fn render(site: &Site, reviewed: Option<&Reviewed>, notice: Option<Markup>) -> M
         );
     };
     let view = &reviewed.view;
-    let is_short = view.lines.iter().any(|line| line.available < i64::from(line.quantity));
+    let short: Vec<&Line> = view.lines.iter().filter(|line| is_short(line)).collect();
     site.own_page(
         title,
         html! {
@@ -243,14 +317,15 @@ fn render(site: &Site, reviewed: Option<&Reviewed>, notice: Option<Markup>) -> M
                     (differences::list(site.say("Changed since you added it:", "与加入购物车时相比："), &differences::since_chosen(site, reviewed)))
                     (mine::waiting_notice(site))
                     ul.lines { @for line in &view.lines { (line_row(site, line)) } }
+                    p { (go_on(site)) }
                 }
                 aside {
                     h2 { (site.say("Total", "合计")) }
-                    (codes(site, view))
+                    (codes(site, view, refused.as_ref()))
                     (summary::totals(site, summary::to_pay(site), &view.totals, &view.taxes))
                     @if view.totals.shipping.is_none() { p.hint { (site.say("Delivery is calculated at the checkout.", "运费将在结算时计算。")) } }
-                    @if is_short {
-                        p.alert { (site.say("Some of it is not in stock in this quantity. Please reduce the quantities marked.", "部分商品库存不足，请减少已标记商品的数量。")) }
+                    @if !short.is_empty() {
+                        p.alert { (what_to_do(site, &short)) }
                     } @else {
                         a.button.full href=(site.link("/checkout")) { (site.say("Check out", "去结算")) }
                     }
@@ -260,22 +335,57 @@ fn render(site: &Site, reviewed: Option<&Reviewed>, notice: Option<Markup>) -> M
     )
 }
 
+fn is_short(line: &Line) -> bool {
+    line.available < i64::from(line.quantity)
+}
+
+/// Before it can be ordered, with lines of which there are not so many.
+fn what_to_do(site: &Site, short: &[&Line]) -> &'static str {
+    let gone = short.iter().filter(|line| line.available <= 0).count();
+    if gone == short.len() {
+        site.say("Some of it cannot be bought any more. To check out, remove what is marked.", "部分商品已无法购买。请移除已标记的商品后再结算。")
+    } else if gone == 0 {
+        site.say("There is less of some of it than you want. To check out, take fewer of what is marked.", "部分商品库存不足。请减少已标记商品的数量后再结算。")
+    } else {
+        site.say("Some of it is sold out or not there so often. To check out, remove or reduce what is marked.", "部分商品已售罄或库存不足。请移除或减少已标记的商品后再结算。")
+    }
+}
+
+/// What is wrong with a line, and in one press as much of it as there is.
+fn marked(site: &Site, line: &Line) -> Markup {
+    let (left, asked) = (line.available, line.quantity);
+    let told = match (line.product.is_empty(), left > 0, site.is_chinese()) {
+        (true, _, _) => site.say("No longer sold. Please remove it.", "商品已下架，请移除。").to_owned(),
+        (false, false, _) => site.say("Sold out. Please remove it.", "已售罄，请移除。").to_owned(),
+        (false, true, false) => format!("Only {left} left; you asked for {asked}."),
+        (false, true, true) => format!("仅剩 {left} 件，您需要 {asked} 件。"),
+    };
+    let possible = u32::try_from(left).unwrap_or(0);
+    let press = if possible > 0 { take(site, possible) } else { site.say("Remove", "移除").to_owned() };
+    html! {
+        div.alert {
+            p { (told) }
+            form method="post" action=(site.link("/cart/quantity")) {
+                input type="hidden" name="line" value=(line.id);
+                input type="hidden" name="quantity" value=(possible);
+                button.plain { (press) span.hidden { ": " (line.title) } }
+            }
+        }
+    }
+}
+
 fn line_row(site: &Site, line: &Line) -> Markup {
     let link = site.variant(&line.product, &line.sku);
     let field = format!("quantity-{}", line.id);
-    let short = line.available < i64::from(line.quantity);
+    let short = is_short(line);
     html! {
         li {
             a.thumb href=(link) tabindex="-1" aria-hidden="true" { (picture(line.image.as_ref(), &line.title, Loading::Later)) }
             div {
                 h2 { a href=(link) { (line.title) } }
                 @if !line.variant_title.is_empty() { p.sub { (line.variant_title) } }
-                p.sub { (line.unit_price.format(site.locale)) }
-                @if short {
-                    p.alert {
-                        @if line.product.is_empty() { (site.say("No longer sold. Please remove it.", "商品已下架，请移除。")) } @else if line.available <= 0 { (site.texts.sold_out) } @else { (site.texts.only_left(line.available)) }
-                    }
-                }
+                @if !summary::is_unpriced(line) { p.sub { (site.amount(&line.unit_price)) } }
+                @if short { (marked(site, line)) }
                 div.actions {
                     form method="post" action=(site.link("/cart/quantity")) {
                         input type="hidden" name="line" value=(line.id);
@@ -283,10 +393,13 @@ fn line_row(site: &Site, line: &Line) -> Markup {
                         input.number id=(field) type="number" name="quantity" min="0" max="999" required value=(line.quantity);
                         button.plain { (site.say("Change", "更新")) span.hidden { ": " (line.title) } }
                     }
-                    form method="post" action=(site.link("/cart/quantity")) {
-                        input type="hidden" name="line" value=(line.id);
-                        input type="hidden" name="quantity" value="0";
-                        button.plain { (site.say("Remove", "移除")) span.hidden { ": " (line.title) } }
+                    // Where it is sold out, the mark has this button.
+                    @if !short || line.available > 0 {
+                        form method="post" action=(site.link("/cart/quantity")) {
+                            input type="hidden" name="line" value=(line.id);
+                            input type="hidden" name="quantity" value="0";
+                            button.plain { (site.say("Remove", "移除")) span.hidden { ": " (line.title) } }
+                        }
                     }
                 }
             }
@@ -295,14 +408,17 @@ fn line_row(site: &Site, line: &Line) -> Markup {
     }
 }
 
-fn codes(site: &Site, view: &View) -> Markup {
+fn codes(site: &Site, view: &View, refused: Option<&Refused>) -> Markup {
+    let wrong = refused.map(|_| "code-error");
     html! {
         form.code method="post" action=(site.link("/cart/codes")) {
             label for="code" { (site.say("Coupon code", "优惠码")) }
             div {
-                input #code name="code" maxlength=(CODE_CHARS_MAX) autocomplete="off" autocapitalize="characters" spellcheck="false";
+                input #code name="code" maxlength=(CODE_CHARS_MAX) autocomplete="off" autocapitalize="characters" spellcheck="false"
+                    value=[refused.map(|refused| refused.typed)] aria-describedby=[wrong] aria-invalid=[wrong.map(|_| "true")] autofocus[refused.is_some()];
                 button.plain { (site.say("Apply", "使用")) }
             }
+            @if let Some(refused) = refused { p.mistake #code-error role="alert" { (refused.reason) } }
         }
         @if !view.codes.is_empty() {
             ul.codes {
@@ -318,10 +434,6 @@ fn codes(site: &Site, view: &View) -> Markup {
                 }
             }
         }
-        @if !view.applied.is_empty() {
-            ul.applied {
-                @for applied in &view.applied { li { span { (applied.title) } span { "−" (applied.amount.format(site.locale)) } } }
-            }
-        }
+        (summary::applied(site, &view.applied))
     }
 }

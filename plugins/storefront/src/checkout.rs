@@ -5,7 +5,6 @@
 use maud::{Markup, html};
 use souk_sdk::commerce::cart::{self, Contact};
 use souk_sdk::commerce::cart_review::Reviewed;
-use souk_sdk::commerce::catalog;
 use souk_sdk::commerce::checkout::{self, AddressField, CartError, Country, Details, Error};
 use souk_sdk::commerce::order_placing::{self, Error as PlacingError};
 use souk_sdk::commerce::payment::{self, Method};
@@ -51,6 +50,8 @@ fn details_form(site: &Site, reviewed: &Reviewed, typed: &Details, countries: &[
                 }
             }
             form.stacked method="post" action=(site.link("/checkout")) {
+                // The first button is the one that Enter presses in any field.
+                button.hidden tabindex="-1" aria-hidden="true" { (site.say("Continue to delivery", "下一步：选择配送方式")) }
                 (input(site, "email", site.say("E-mail", "电子邮箱"), &typed.contact.email, errors, true, "email", "", 254))
                 div.field {
                     label for="country" { (site.say("Country or region", "国家或地区")) }
@@ -155,7 +156,10 @@ pub fn details(request: &Request) -> Result<Response, Problem> {
         return Ok(personal(details_form(&site, &reviewed, &typed, &countries, &[])));
     }
     match checkout::set_details(&view.id, &typed, site.locale) {
-        Ok(()) => Ok(to(&site, "/checkout/shipping")),
+        Ok(()) => {
+            choose_cheapest(&view.id, &site);
+            Ok(to(&site, "/checkout/shipping"))
+        }
         Err(Error::Invalid(errors)) => Ok(personal(details_form(&site, &reviewed, &typed, &countries, &errors)).with_status(422)),
         Err(Error::Cart(CartError::Invalid(errors))) => {
             // The cart does not know in which language it is read.
@@ -163,6 +167,15 @@ pub fn details(request: &Request) -> Result<Response, Problem> {
             Ok(personal(details_form(&site, &reviewed, &typed, &countries, &errors)).with_status(422))
         }
         Err(_) => Ok(to(&site, "/cart")),
+    }
+}
+
+/// So that the next step shows what it costs with delivery; the shopper may choose another one there.
+fn choose_cheapest(cart: &str, site: &Site) {
+    let is_chosen = cart::get(cart, site.locale).is_ok_and(|view| view.shipping_method.is_some());
+    if let Some(cheapest) = cart::shipping_methods(cart, site.locale).unwrap_or_default().first().filter(|_| !is_chosen) {
+        // One that was offered a moment ago; if not, the next step asks for it.
+        let _ = cart::set_shipping_method(cart, &cheapest.id);
     }
 }
 
@@ -203,7 +216,7 @@ pub fn shipping(request: &Request) -> Result<Response, Problem> {
         if let Some(method) = form.optional_text("method", INPUT_CHARS_MAX)?
             && cart::set_shipping_method(&view.id, method).is_ok()
         {
-            return Ok(to(&site, "/checkout/payment"));
+            return Ok(to(&site, if form.get("change").is_some() { "/checkout/shipping" } else { "/checkout/payment" }));
         }
     }
     let methods = cart::shipping_methods(&view.id, site.locale).unwrap_or_default();
@@ -221,7 +234,7 @@ pub fn shipping(request: &Request) -> Result<Response, Problem> {
                 p { a href=(site.link("/checkout")) { (site.say("Edit the address", "修改地址")) } }
             } @else {
                 form.stacked method="post" action=(site.link("/checkout/shipping")) {
-                    fieldset {
+                    fieldset data-refresh {
                         legend { (site.say("How should we deliver it?", "请选择配送方式")) }
                         ul.options {
                             @for method in &methods {
@@ -236,6 +249,7 @@ pub fn shipping(request: &Request) -> Result<Response, Problem> {
                         }
                     }
                     button.full { (site.say("Continue to payment", "下一步：确认订单")) }
+                    button.plain name="change" value="1" { (site.say("Update the total", "更新总额")) }
                 }
             }
         },
@@ -265,7 +279,7 @@ fn review(site: &Site, notice: Option<&str>, seen: Option<&Seen>) -> Result<Resp
         &reviewed,
         html! {
             @if let Some(notice) = notice { (alert(notice)) }
-            @if let Some(seen) = seen { (differences::list(site.say("What is different now:", "变化如下："), &seen.against(site, view, |sku| title_of(site, sku)))) }
+            @if let Some(seen) = seen { (differences::list(site.say("What is different now:", "变化如下："), &seen.against(site, view, |sku| differences::title_of(site, sku)))) }
             (differences::list(site.say("Changed since you added it:", "与加入购物车时相比："), &differences::since_chosen(site, &reviewed)))
             div.facts-pair {
                 section {
@@ -291,12 +305,6 @@ fn review(site: &Site, notice: Option<&str>, seen: Option<&Seen>) -> Result<Resp
         },
     );
     Ok(personal(page).with_status(if notice.is_some() { 409 } else { 200 }))
-}
-
-/// Of what is not in the cart any more.
-fn title_of(site: &Site, sku: &str) -> String {
-    let sold = catalog::sellables(&[sku.to_owned()], site.locale).into_iter().flatten().next();
-    sold.map_or_else(|| sku.to_owned(), |sellable| sellable.title)
 }
 
 fn pay_label(site: &Site, total: &str) -> String {
@@ -349,7 +357,7 @@ pub fn place(request: &Request) -> Result<Response, Problem> {
         Err(Error::Invalid(_)) => to(&site, "/checkout"),
         Err(Error::Shortage(_)) => basket::with_alert(
             &site,
-            site.say("Some of it sold out while you were ordering. Please reduce the quantities marked below.", "部分商品刚刚售出，库存不足，请减少已标记商品的数量。"),
+            site.say("Somebody else was faster: what is marked below cannot be had any more, or not so often. Nothing was ordered yet.", "有商品刚刚被其他顾客买走，以下已标记的商品已售罄或库存不足。订单尚未提交。"),
         ),
         Err(Error::DiscountsGone(_)) => {
             again(site.say("A discount has just been used up by others. Please check the new total.", "有优惠刚刚被领完，请确认新的总额。"))
@@ -387,6 +395,7 @@ fn step(site: &Site, title: &str, number: u32, reviewed: &Reviewed, main: Markup
                 aside {
                     h2 { (site.say("Your order", "订单明细")) }
                     (summary::lines(site, &view.lines))
+                    (summary::applied(site, &view.applied))
                     @if !view.rejected.is_empty() {
                         ul.codes { @for rejected in &view.rejected { li.refused { span { b { (rejected.code) } " " (rejected.reason) } } } }
                     }

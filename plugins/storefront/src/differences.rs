@@ -1,11 +1,12 @@
 //! What is not as the shopper has last seen it, in whole sentences with what it
-//! was and what it is. Knows no service.
+//! was and what it is.
 
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 use souk_sdk::commerce::cart::{Line, View};
 use souk_sdk::commerce::cart_review::{Change, ChangeKind, Reviewed};
+use souk_sdk::commerce::catalog;
 use souk_sdk::money::Money;
 use souk_sdk::web::Fields;
 
@@ -131,6 +132,12 @@ impl Seen {
         }
         told
     }
+}
+
+/// What a sku is called that is not in the cart, or not any more.
+pub fn title_of(site: &Site, sku: &str) -> String {
+    let sold = catalog::sellables(&[sku.to_owned()], site.locale).into_iter().flatten().next();
+    sold.map_or_else(|| sku.to_owned(), |sellable| sellable.title)
 }
 
 /// Nothing where there is nothing to say. The first sentence says what happened.

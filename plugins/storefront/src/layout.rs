@@ -2,6 +2,7 @@
 
 use maud::{DOCTYPE, Markup, html};
 use souk_sdk::commerce::catalog::{Category, Image, ProductSummary};
+use souk_sdk::money::Money;
 use souk_sdk::web::Request;
 use souk_sdk::{assets, config};
 
@@ -59,6 +60,11 @@ impl<'a> Site<'a> {
     /// A sentence that one page alone needs; shared ones are in [`texts`].
     pub fn say(&self, english: &'static str, chinese: &'static str) -> &'static str {
         if self.is_chinese() { chinese } else { english }
+    }
+
+    /// What goods cost: those that cost nothing are free.
+    pub fn amount(&self, amount: &Money) -> String {
+        if amount.amount == 0 { self.say("Free", "免费").into() } else { amount.format(self.locale) }
     }
 
     /// `path` is encoded already.

@@ -193,12 +193,12 @@ fn render(site: &Site, notice: Option<&str>, number: &str, contact: &str) -> Mar
 fn entry(site: &Site, order: &Order) -> Markup {
     let link = site.link(&format!("/orders/{}", order.token));
     let payment = payment::latest(&order.token);
-    let (state, _) = crate::order::state(site, order, payment.as_ref());
+    let state = crate::order::state_in_words(site, order, payment.as_ref());
     html! {
         li {
             div {
                 h2 { a href=(link) { (site.say("Order", "订单")) " " (order.number) } }
-                p.sub { time datetime=(iso(order.created_ms)) { (spoken(order.created_ms)) } }
+                p.sub { time datetime=(iso(order.created_ms)) { (spoken(site, order.created_ms)) } }
                 p { (state) }
                 @if order.status == Status::PaymentPending { (actions(site, order)) }
             }

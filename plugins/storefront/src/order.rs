@@ -1,11 +1,13 @@
 //! The order as its shopper sees it, known by a link that cannot be guessed.
 
 use maud::{Markup, html};
-use souk_sdk::clock;
 use souk_sdk::commerce::order_cancellation::{self, Canceller, Outcome};
+use souk_sdk::commerce::order_history::{self, Step};
 use souk_sdk::commerce::orders::{self, Order, Status};
 use souk_sdk::commerce::payment::{self, Payment, Status as Paying};
+use souk_sdk::money::Money;
 use souk_sdk::web::{self, Problem, Request, Response};
+use souk_sdk::{clock, config, zone};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -19,6 +21,8 @@ const LOOK_AGAIN_S: u32 = 4;
 const LOOK_AGAIN_UP_TO_MS: u64 = 3 * 60 * 1_000;
 /// In the timeline: another amount came than was asked for.
 const MISMATCH: &str = "payment.mismatch";
+const OWED: &str = "payment.owed";
+const REFUNDED: &str = "payment.refunded";
 
 pub fn page(request: &Request) -> Response {
     let site = Site::of(request);
@@ -137,7 +141,7 @@ fn is_being_checked(order: &Order, payment: Option<&Payment>) -> bool {
 }
 
 /// Heading and sentence.
-pub fn state(site: &Site, order: &Order, payment: Option<&Payment>) -> (&'static str, &'static str) {
+fn state(site: &Site, order: &Order, payment: Option<&Payment>) -> (&'static str, &'static str) {
     if is_being_checked(order, payment) {
         return (
             site.say("We are checking your payment", "正在核实您的付款"),
@@ -156,6 +160,13 @@ pub fn state(site: &Site, order: &Order, payment: Option<&Payment>) -> (&'static
         (Status::PaymentPending, Some(Paying::ActionRequired)) => (
             site.say("Waiting for your payment", "等待支付"),
             site.say("If you have just paid, this page will say so in a moment.", "如果您刚刚完成支付，此页面稍后会更新。"),
+        ),
+        (Status::PaymentPending, Some(Paying::Refunding | Paying::Refunded)) => (
+            site.say("Not paid yet", "尚未支付"),
+            site.say(
+                "What you paid was not the amount of the order, and goes back to you: see the order history. Your goods are still kept for you: choose how you would like to pay.",
+                "您支付的金额与订单不符，该款项将原路退回，详见订单进度。商品仍为您保留，请重新选择支付方式。",
+            ),
         ),
         (Status::PaymentPending, _) => (
             site.say("We are starting your payment", "正在处理支付"),
@@ -182,16 +193,51 @@ pub fn state(site: &Site, order: &Order, payment: Option<&Payment>) -> (&'static
     }
 }
 
-fn happened(site: &Site, kind: &str) -> Option<&'static str> {
-    Some(match kind {
-        "order.created" => site.say("Order received", "提交订单"),
-        "order.placed" => site.say("Payment received", "支付成功"),
-        "order.cancelled" => site.say("Cancelled", "订单取消"),
-        "order.fulfilled" => site.say("Sent", "已发货"),
-        "payment.owed" => site.say("Refund started", "发起退款"),
-        MISMATCH => site.say("Another amount was paid than was asked for: we are looking at it", "收到的金额与订单不符，正在人工核实"),
-        "payment.refunded" => site.say("Refund done", "退款完成"),
+/// The same in a few words, for a list.
+pub fn state_in_words(site: &Site, order: &Order, payment: Option<&Payment>) -> &'static str {
+    if is_being_checked(order, payment) {
+        return site.say("Payment being checked", "付款核实中");
+    }
+    match (order.status, payment.map(|payment| payment.status)) {
+        (Status::PaymentPending, Some(Paying::Declined)) => site.say("Not paid: the payment was declined", "待支付（支付未成功）"),
+        (Status::PaymentPending, _) => site.say("Not paid yet", "待支付"),
+        (Status::Placed, _) => site.say("Paid, being packed", "已支付，备货中"),
+        (Status::Fulfilled, _) => site.say("Sent", "已发货"),
+        (Status::Cancelled, _) => site.say("Cancelled", "已取消"),
+        (Status::Refunding, _) => site.say("Cancelled, refund on its way", "已取消，退款中"),
+        (Status::Refunded, _) => site.say("Cancelled and refunded", "已取消并退款"),
+    }
+}
+
+fn happened(site: &Site, step: &Step) -> Option<String> {
+    let amount = step.amount.as_ref().map(|amount| amount.format(site.locale));
+    Some(match (step.kind.as_str(), amount, site.is_chinese()) {
+        ("order.created", ..) => site.say("Order received", "提交订单").into(),
+        ("order.placed", ..) => site.say("Payment received", "支付成功").into(),
+        ("order.cancelled", ..) => site.say("Cancelled", "订单取消").into(),
+        ("order.fulfilled", ..) => site.say("Sent", "已发货").into(),
+        (OWED, Some(amount), false) => format!("Refund of {amount} started"),
+        (OWED, Some(amount), true) => format!("发起退款 {amount}"),
+        (OWED, None, _) => site.say("Refund started", "发起退款").into(),
+        (MISMATCH, ..) => site.say("Another amount was paid than was asked for: we are looking at it", "收到的金额与订单不符，正在人工核实").into(),
+        (REFUNDED, Some(amount), false) => format!("Refund of {amount} done"),
+        (REFUNDED, Some(amount), true) => format!("退款 {amount} 已完成"),
+        (REFUNDED, None, _) => site.say("Refund done", "退款完成").into(),
         _ => return None,
+    })
+}
+
+/// Money that went back, or is going to, from an order that stands: it was not the money that paid it.
+fn returned_beside(site: &Site, order: &Order, steps: &[Step]) -> Option<String> {
+    if !matches!(order.status, Status::Placed | Status::Fulfilled) {
+        return None;
+    }
+    let owed = steps.iter().filter(|step| step.kind == OWED).filter_map(|step| step.amount.as_ref());
+    let sum = Money::sum(&order.totals.total.currency, owed).ok().filter(|sum| sum.amount > 0)?.format(site.locale);
+    Some(if site.is_chinese() {
+        format!("您另有 {sum} 的付款并非此订单所需，已安排原路退回，不影响此订单。")
+    } else {
+        format!("We also received {sum} that this order did not need. It goes back the way you paid; your order stays as it is.")
     })
 }
 
@@ -210,8 +256,10 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
     let may_pay = pending && !is_being_checked(order, payment);
     let pay_url = payment.filter(|_| may_pay).and_then(|payment| payment.redirect_url.as_deref());
     let asks = may_pay && payment.is_some_and(|payment| matches!(payment.status, Paying::ActionRequired | Paying::Unknown));
-    let may_choose = may_pay && payment.is_some_and(|payment| !matches!(payment.status, Paying::Captured | Paying::Refunding | Paying::Refunded));
+    let may_choose = may_pay && payment.is_some_and(|payment| payment.status != Paying::Captured);
     let may_cancel = pending || order.status == Status::Placed;
+    let steps = order_history::steps(&order.token);
+    let tracking = steps.iter().map(|step| step.tracking.as_str()).find(|tracking| !tracking.is_empty());
     let methods = if may_choose { payment::methods(&order.totals.total, site.locale) } else { Vec::new() };
     site.own_page(
         title,
@@ -222,6 +270,8 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
                     @if let Some(notice) = notice { (alert(notice)) }
                     p.lead role="status" { (sentence) }
                     p.number { (site.say("Order number", "订单号")) " " b { (order.number) } }
+                    @if let Some(tracking) = tracking { p.number { (site.say("Tracking number", "物流单号")) " " b { (tracking) } } }
+                    @if let Some(told) = returned_beside(site, order, &steps) { p.hint { (told) } }
                     @if let Some(message) = payment.map(|payment| payment.message.as_str()).filter(|message| may_pay && !message.is_empty()) { p.hint { (message) } }
                     @if asks {
                         div.order-actions {
@@ -251,8 +301,13 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
                     }
                     h2 { (site.say("Order history", "订单进度")) }
                     ol.timeline {
-                        @for entry in &order.timeline {
-                            @if let Some(what) = happened(site, &entry.kind) { li { time datetime=(iso(entry.at_ms)) { (spoken(entry.at_ms)) } " " (what) } }
+                        @for step in &steps {
+                            @if let Some(what) = happened(site, step) {
+                                li {
+                                    time datetime=(iso(step.at_ms)) { (spoken(site, step.at_ms)) } " " (what)
+                                    @if !step.message.is_empty() { br; (step.message) }
+                                }
+                            }
                         }
                     }
                     p.hint {
@@ -263,6 +318,7 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
                 aside {
                     h2 { (site.say("Your order", "订单明细")) }
                     (summary::lines(site, &order.lines))
+                    (summary::applied(site, &order.applied))
                     (summary::totals(site, sum_label(site, order.status), &order.totals, &order.taxes))
                 }
             }
@@ -276,10 +332,31 @@ pub fn iso(at_ms: u64) -> String {
     at.format(&Rfc3339).unwrap_or_default()
 }
 
-/// A script turns it into the reader's own time.
-pub fn spoken(at_ms: u64) -> String {
-    let iso = iso(at_ms);
-    format!("{} {} UTC", iso.get(..10).unwrap_or_default(), iso.get(11..16).unwrap_or_default())
+/// By the shop's clock, and whose that is. A script turns it into the reader's own time.
+pub fn spoken(site: &Site, at_ms: u64) -> String {
+    let zone = config::shop().time_zone;
+    let shown = zone::show(i64::try_from(at_ms).unwrap_or(i64::MAX), &zone);
+    let (day, time) = (shown.get(..10).unwrap_or_default(), shown.get(11..16).unwrap_or_default());
+    if site.is_chinese() { format!("{day} {time}（{}）", zone_name(&zone, true)) } else { format!("{day} {time} ({})", zone_name(&zone, false)) }
+}
+
+/// What people call a zone's time: by its city.
+fn zone_name(zone: &str, chinese: bool) -> String {
+    let known = match zone {
+        "Asia/Shanghai" | "Asia/Chongqing" | "Asia/Harbin" => "北京时间",
+        "Asia/Hong_Kong" => "香港时间",
+        "Asia/Macau" => "澳门时间",
+        "Asia/Taipei" => "台北时间",
+        "Asia/Singapore" => "新加坡时间",
+        "Asia/Tokyo" => "东京时间",
+        _ => "",
+    };
+    match zone.rsplit_once('/') {
+        _ if chinese && !known.is_empty() => known.into(),
+        Some(_) if chinese => zone.into(),
+        Some((_, city)) => format!("{} time", city.replace('_', " ")),
+        None => zone.into(),
+    }
 }
 
 #[cfg(test)]
@@ -290,6 +367,18 @@ mod tests {
     fn instants_are_dates() {
         for (at_ms, text) in [(0, "1970-01-01T00:00:00Z"), (951_782_400_000, "2000-02-29T00:00:00Z"), (1_795_534_199_000, "2026-11-24T15:29:59Z")] {
             assert_eq!(iso(at_ms), text);
+        }
+    }
+
+    #[test]
+    fn zones_are_called_by_their_city() {
+        for (zone, english, chinese) in [
+            ("Asia/Shanghai", "Shanghai time", "北京时间"),
+            ("America/New_York", "New York time", "America/New_York"),
+            ("America/Argentina/Buenos_Aires", "Buenos Aires time", "America/Argentina/Buenos_Aires"),
+            ("UTC", "UTC", "UTC"),
+        ] {
+            assert_eq!((zone_name(zone, false).as_str(), zone_name(zone, true).as_str()), (english, chinese));
         }
     }
 }

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 use souk_sdk::commerce::cart::{Line, Totals};
 use souk_sdk::commerce::checkout;
+use souk_sdk::commerce::promotions::Applied;
 use souk_sdk::commerce::tax::TaxLine;
 use souk_sdk::commerce::types::Address;
 use souk_sdk::money::Money;
@@ -18,13 +19,18 @@ pub fn lines(site: &Site, lines: &[Line]) -> Markup {
                     div {
                         p { b { (line.title) } }
                         @if !line.variant_title.is_empty() { p.sub { (line.variant_title) } }
-                        p.sub { (line.quantity) " × " (line.unit_price.format(site.locale)) }
+                        p.sub { (line.quantity) @if !is_unpriced(line) { " × " (site.amount(&line.unit_price)) } }
                     }
                     (line_price(site, line))
                 }
             }
         }
     }
+}
+
+/// What is not for sale has no price: that is not the same as a price of nothing.
+pub fn is_unpriced(line: &Line) -> bool {
+    line.unit_price.amount == 0 && (line.product.is_empty() || line.available <= 0)
 }
 
 /// With what it would be without sale and discounts.
@@ -34,9 +40,24 @@ pub fn line_price(site: &Site, line: &Line) -> Markup {
     let is_less = line.total.amount < before.amount;
     html! {
         p.price {
-            @if is_less { span.hidden { (site.texts.now_price) " " } }
-            (line.total.format(site.locale))
-            @if is_less { " " span.hidden { (site.texts.former_price) " " } s { (before.format(site.locale)) } }
+            @if is_unpriced(line) {
+                span aria-hidden="true" { "—" }
+            } @else {
+                @if is_less { span.hidden { (site.texts.now_price) " " } }
+                (site.amount(&line.total))
+                @if is_less { " " span.hidden { (site.texts.former_price) " " } s { (before.format(site.locale)) } }
+            }
+        }
+    }
+}
+
+/// Each discount by its name, with what it takes off goods or delivery.
+pub fn applied(site: &Site, applied: &[Applied]) -> Markup {
+    html! {
+        @if !applied.is_empty() {
+            ul.applied {
+                @for applied in applied { li { span { (applied.title) } span { "−" (applied.amount.format(site.locale)) } } }
+            }
         }
     }
 }
