@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::tax::{Line, TaxLine};
 use souk_sdk::log;
+use souk_sdk::money::Money;
 
 const MILLION: i64 = 1_000_000;
 /// Every country that no other zone names.
@@ -80,30 +81,56 @@ impl Table {
             log::error!("no tax zone has {country} or `*`: nothing is taxed there");
             return Vec::new();
         };
-        lines.iter().filter_map(|line| zone.tax(line, locale)).collect()
+        zone.taxes(lines, locale)
     }
 }
 
 impl Zone {
-    fn tax(&self, line: &Line, locale: &str) -> Option<TaxLine> {
-        let Rate(rate_ppm) = *self.classes.get(&line.tax_class).unwrap_or(&self.default_rate);
-        if rate_ppm == 0 {
-            return None;
+    fn rate(&self, line: &Line) -> u32 {
+        self.classes.get(&line.tax_class).unwrap_or(&self.default_rate).0
+    }
+
+    /// In the order of the lines. What one rate takes is computed once, from all
+    /// that it is for, and split over the lines: however the same goods are split
+    /// into lines, their tax is the same.
+    fn taxes(&self, lines: &[Line], locale: &str) -> Vec<TaxLine> {
+        let mut amounts: Vec<Option<Money>> = vec![None; lines.len()];
+        let rates: BTreeSet<u32> = lines.iter().map(|line| self.rate(line)).filter(|rate| *rate > 0).collect();
+        for rate in rates {
+            let mut places: Vec<usize> = (0..lines.len()).filter(|place| self.rate(&lines[*place]) == rate).collect();
+            // Of equal parts the first gets what is left over: not by the order of the lines, which the shopper chose.
+            places.sort_by(|a, b| lines[*a].id.cmp(&lines[*b].id));
+            let parts = self.split(rate, &places.iter().map(|place| &lines[*place].amount).collect::<Vec<_>>());
+            for (place, part) in places.into_iter().zip(parts.unwrap_or_default()) {
+                amounts[place] = Some(part);
+            }
         }
+        let name = if locale.starts_with("zh") { "增值税" } else { "VAT" };
+        let tax = |(line, amount): (&Line, Option<Money>)| {
+            Some(TaxLine { line_id: line.id.clone(), name: name.into(), rate_ppm: self.rate(line), amount: amount?, included: self.included })
+        };
+        lines.iter().zip(amounts).filter_map(tax).collect()
+    }
+
+    /// None where amounts are of several currencies or too large to sum: nobody can pay them.
+    fn split(&self, rate_ppm: u32, amounts: &[&Money]) -> Option<Vec<Money>> {
         let rate = i64::from(rate_ppm);
         let base = if self.included { MILLION + rate } else { MILLION };
+        let sum = Money::sum(&amounts.first()?.currency, amounts.iter().copied()).ok()?;
         // A rate is at most 1, so the tax of an amount fits where the amount does.
-        let amount = line.amount.mul_ratio(rate, base).ok()?;
-        let name = if locale.starts_with("zh") { "增值税" } else { "VAT" };
-        Some(TaxLine { line_id: line.id.clone(), name: name.into(), rate_ppm, amount, included: self.included })
+        let tax = sum.mul_ratio(rate, base).ok()?;
+        let all_of_one_sign = amounts.iter().all(|amount| amount.amount.signum() * sum.amount.signum() >= 0);
+        if sum.amount == 0 || !all_of_one_sign {
+            // Nothing to split by: goods that are given back beside others that are bought.
+            return amounts.iter().map(|amount| amount.mul_ratio(rate, base).ok()).collect();
+        }
+        tax.allocate(&amounts.iter().map(|amount| amount.amount.unsigned_abs()).collect::<Vec<_>>()).ok()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use souk_sdk::money::Money;
-
     use super::*;
 
     fn shipped() -> Table {
@@ -118,18 +145,39 @@ mod tests {
         Zone { id: "z".into(), countries: BTreeSet::new(), included, default_rate: Rate(rate_ppm), classes: BTreeMap::new() }
     }
 
+    fn tax(zone: &Zone, amount: i64) -> i64 {
+        zone.taxes(&[line("", amount)], "en")[0].amount.amount
+    }
+
     proptest! {
         #[test]
+        fn the_same_goods_are_taxed_alike_however_they_are_split_into_lines(
+            amounts in prop::collection::vec(0_i64..100_000, 1..12), rate_ppm in 1..=RATE_PPM_MAX, included: bool, turn in 0_usize..12
+        ) {
+            let zone = zone(included, rate_ppm);
+            let lines: Vec<Line> = amounts.iter().enumerate().map(|(id, amount)| Line { id: id.to_string(), ..line("", *amount) }).collect();
+            let of = |lines: &[Line]| zone.taxes(lines, "en").into_iter().map(|tax| (tax.line_id, tax.amount.amount)).collect::<BTreeMap<_, _>>();
+            let parts = of(&lines);
+            prop_assert_eq!(parts.values().sum::<i64>(), tax(&zone, amounts.iter().sum()));
+            for line in &lines {
+                let (exact, part) = (tax(&zone, line.amount.amount), parts[&line.id]);
+                prop_assert!((exact - 1..=exact + 1).contains(&part) && part >= 0);
+            }
+            let mut turned = lines.clone();
+            turned.rotate_left(turn % lines.len());
+            prop_assert_eq!(of(&turned), parts);
+        }
+
+        #[test]
         fn contained_tax_is_never_more_than_the_amount(amount in 0_i64.., rate_ppm in 1..=RATE_PPM_MAX) {
-            let tax = zone(true, rate_ppm).tax(&line("", amount), "en").unwrap().amount.amount;
+            let tax = tax(&zone(true, rate_ppm), amount);
             prop_assert!((0..=amount).contains(&tax));
         }
 
         #[test]
         fn what_is_given_back_has_the_tax_it_was_sold_with(amount in 0_i64.., rate_ppm in 1..=RATE_PPM_MAX, included: bool) {
             let zone = zone(included, rate_ppm);
-            let tax = |amount| zone.tax(&line("", amount), "en").unwrap().amount.amount;
-            prop_assert_eq!(tax(-amount), -tax(amount));
+            prop_assert_eq!(tax(&zone, -amount), -tax(&zone, amount));
         }
 
         #[test]
@@ -149,7 +197,7 @@ mod tests {
 
     #[test]
     fn tax_on_top_is_rounded_half_to_even() {
-        let tax = |amount| zone(false, 100_000).tax(&line("", amount), "en").unwrap().amount.amount;
+        let tax = |amount| tax(&zone(false, 100_000), amount);
         assert_eq!([tax(5), tax(15), tax(25)], [0, 2, 2]);
     }
 
