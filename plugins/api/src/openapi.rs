@@ -44,6 +44,20 @@ fn whole() -> Value {
     json!({ "type": "integer", "minimum": 0 })
 }
 
+fn variant() -> Value {
+    object(json!({
+        "sku": text(), "options": list(text()), "title": text(), "weight_g": whole(), "barcode": optional(text()),
+        "price": described(reference("Money"), "What everybody pays for one piece now: the price of a cart's line"),
+        "compare_at": described(optional(reference("Money")), "The list price, where it is higher: the regular one during a sale, else the former one"),
+    }))
+}
+
+/// With what it means.
+fn described(mut schema: Value, description: &str) -> Value {
+    schema["description"] = description.into();
+    schema
+}
+
 fn optional(schema: Value) -> Value {
     json!({ "anyOf": [schema, { "type": "null" }] })
 }
@@ -183,15 +197,13 @@ fn schemas() -> Value {
         "Image": object(json!({ "url": text(), "alt": text(), "width": whole(), "height": whole() })),
         "Attribute": object(json!({ "name": text(), "value": text() })),
         "Option": object(json!({ "name": text(), "values": list(object(json!({ "id": text(), "name": text() }))) })),
-        "Variant": object(json!({
-            "sku": text(), "options": list(text()), "title": text(), "price": reference("Money"),
-            "compare_at": optional(reference("Money")), "weight_g": whole(), "barcode": optional(text()),
-        })),
+        "Variant": variant(),
         "Product": object(json!({
             "handle": text(), "title": text(), "subtitle": text(), "description": text(), "brand": text(), "category": text(),
             "tags": list(text()), "attributes": list(reference("Attribute")), "options": list(reference("Option")),
             "variants": list(reference("Variant")), "images": list(reference("Image")), "tax_class": text(),
-            "created_ms": whole(), "revision": whole(), "price_valid_until_ms": optional(whole()),
+            "created_ms": whole(), "revision": whole(), 
+            "price_valid_until_ms": described(optional(whole()), "When the price of a variant may next be another one, UTC milliseconds"),
         })),
         "ProductSummary": object(json!({
             "handle": text(), "title": text(), "subtitle": text(), "category": text(), "image": optional(reference("Image")),

@@ -146,6 +146,19 @@ fn a_sale_shows_at_once_and_listings_follow() {
     assert_eq!(variants(), [shown(6_750, None), shown(12_800, Some(13_800))]);
 }
 
+/// As versions before there were current prices wrote them, and will read them should one come back.
+#[test]
+fn summaries_without_base_prices_are_made_anew() {
+    import(&small());
+    let summary = || Catalog::summaries(vec!["cup".into()], "en".into()).remove(0);
+    let now = summary().unwrap();
+    let whole = souk_sdk::storage::get("summaries", "en:cup").unwrap().unwrap();
+    let before: souk_sdk::commerce::catalog::ProductSummary = postcard::from_bytes(&whole[1..]).unwrap();
+    assert_eq!(before, now);
+    souk_sdk::storage::put("summaries", "en:cup", &postcard::to_extend(&before, vec![whole[0]]).unwrap()).unwrap();
+    assert_eq!(summary(), Some(now));
+}
+
 #[test]
 fn more_products_than_one_unit_looks_at_are_repriced_by_the_next() {
     use crate::current::fake::SALE;

@@ -5,6 +5,7 @@
 //! Stored: `rules` by sku (`*` for every sku; always there once lists were
 //! imported, and says whether there are others), `lists` by id as imported.
 
+mod commands;
 mod lists;
 
 use std::collections::BTreeMap;
@@ -119,6 +120,11 @@ struct Report {
 fn import(input: &[u8], dry_run: bool) -> Result<Report, String> {
     let mut text = serde_json::Deserializer::from_slice(input);
     let lists: Vec<PriceList> = serde_path_to_error::deserialize(&mut text).map_err(|error| error.to_string())?;
+    replace(&lists, dry_run)
+}
+
+/// Instead of all lists that there are.
+fn replace(lists: &[PriceList], dry_run: bool) -> Result<Report, String> {
     let shop = config::shop();
     let mut report = Report { dry_run, lists: lists.len(), ..Report::default() };
     let mut rules: BTreeMap<String, Rules> = BTreeMap::new();
@@ -185,8 +191,19 @@ fn import(input: &[u8], dry_run: bool) -> Result<Report, String> {
 /// What `import-price-lists` reads back, with times as the shop's clocks show them.
 fn export() -> Result<Vec<u8>, String> {
     let zone = config::shop().time_zone;
-    let lists: Vec<PriceList> = keys("lists").iter().filter_map(|id| must(LISTS.get(id))).map(|list| list.shown(&zone)).collect();
+    let lists: Vec<PriceList> = all_lists().into_iter().map(|list| list.shown(&zone)).collect();
     serde_json::to_vec_pretty(&lists).map_err(|error| error.to_string())
+}
+
+fn all_lists() -> Vec<PriceList> {
+    keys("lists").iter().filter_map(|id| must(LISTS.get(id))).collect()
+}
+
+/// What a command for one list makes of all of them.
+fn put_all((lists, said): (Vec<PriceList>, String)) -> Result<Vec<u8>, String> {
+    let faults = replace(&lists, false)?.faults;
+    let told: Vec<String> = faults.iter().map(|Row { id, field, problem, .. }| format!("{id}: {field}: {problem}")).collect();
+    if told.is_empty() { Ok(said.into_bytes()) } else { Err(told.join("\n")) }
 }
 
 fn keys(collection: &str) -> Vec<String> {
@@ -224,6 +241,9 @@ impl command_handler::Guest for Pricing {
         match name.as_str() {
             "import-price-lists" => {}
             "export-price-lists" => return export(),
+            "set-sale" => return commands::set(&arguments).and_then(put_all),
+            "remove-sale" => return commands::remove(&arguments).and_then(put_all),
+            "list-sales" => return Ok(commands::list().into_bytes()),
             other => return Err(format!("pricing has no command `{other}`")),
         }
         let dry_run = arguments.iter().any(|(name, value)| name == "dry-run" && value != "false");
@@ -312,6 +332,39 @@ mod tests {
         let before = events();
         testing::unit(|| <Pricing as jobs::Guest>::run(jobs::Job { name: WINDOW.into(), key: "a/ends".into(), due_ms: 0, payload: b"null".to_vec() })).unwrap();
         assert_eq!(events(), before + 1);
+    }
+
+    #[test]
+    fn a_sale_is_made_changed_and_taken_away_by_one_command() {
+        let run = |name: &str, arguments: &str| {
+            let arguments = arguments.split(' ').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            testing::unit(|| <Pricing as command_handler::Guest>::run(name.into(), arguments, vec![])).map(|said| String::from_utf8(said).unwrap())
+        };
+        assert_eq!(run("list-sales", "").unwrap(), "there are no sales");
+        load(&json!([{ "id": "steps", "prices": [{ "sku": "A", "min-quantity": 10, "price": 800 }] }])).unwrap();
+        let said = run("set-sale", "id=day percent=12.5 starts=2026-01-01T00:00").unwrap();
+        assert_eq!(said, "new: day  everything 12.5 % off, since 2026-01-01T00:00:00+08:00");
+        assert_eq!((price("A", 1), price("A", 10)), ((875, "day".into()), (800, "steps".into())));
+        let said = run("set-sale", "id=day price=7.00 sku=A,B ends=2099-01-01 priority=2").unwrap();
+        assert_eq!(said, "changed: day  everything 12.5 % off; A at 7.00 CNY; B at 7.00 CNY, since 2026-01-01T00:00:00+08:00, until 2099-01-01T00:00:00+08:00, priority 2");
+        assert_eq!((price("A", 10), price("C", 1)), ((700, "day".into()), (875, "day".into())));
+        for (name, arguments, told) in [
+            ("set-sale", "percent=10", "which sale"),
+            ("set-sale", "id=new", "what does `new` take off"),
+            ("set-sale", "id=new percent=10 price=3", "what does `new` take off"),
+            ("set-sale", "id=New percent=10", "id: use 1 to 100"),
+            ("set-sale", "id=new percent=101", "percent-off: use a decimal"),
+            ("set-sale", "id=new price=¥3", "12.50"),
+            ("set-sale", "id=new percent=10 starts=soon", "starts"),
+            ("set-sale", "id=day ends=2025-01-01", "ends: the end is not after"),
+            ("set-sale", "id=day until=2026-01-01", "`until`"),
+            ("remove-sale", "id=new", "list-sales"),
+        ] {
+            let error = run(name, arguments).unwrap_err();
+            assert!(error.contains(told), "{arguments}: {error}");
+        }
+        assert!(run("remove-sale", "id=day").unwrap().starts_with("taken away: day"));
+        assert_eq!(run("list-sales", "").unwrap(), "steps  A at 8.00 CNY from 10 pieces");
     }
 
     #[test]

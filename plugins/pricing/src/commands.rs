@@ -1,0 +1,96 @@
+//! One sale without a file. Works on the price list as it is written in a file,
+//! so that what a command does not name stays as it is.
+
+use souk_sdk::money::Money;
+use souk_sdk::{config, zone};
+
+use crate::lists::{EVERY_SKU, Price, PriceList};
+use crate::{LISTS, all_lists, must};
+
+const USE: &str = "use: set-sale id=singles-day (percent=20 | price=49.00) [sku=GT-50,GT-100] [starts=2026-11-11T00:00] [ends=2026-11-12T00:00] [priority=1]; \
+    without a sku it is for all; `none` takes starts or ends away";
+const KNOWN: [&str; 7] = ["id", "percent", "price", "sku", "starts", "ends", "priority"];
+/// A line names so many skus.
+const SKUS_SHOWN: usize = 5;
+
+type Arguments = [(String, String)];
+
+fn argument<'a>(arguments: &'a Arguments, wanted: &str) -> Option<&'a str> {
+    arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.trim())
+}
+
+fn id(arguments: &Arguments) -> Result<&str, String> {
+    argument(arguments, "id").filter(|id| !id.is_empty()).ok_or_else(|| format!("which sale? {USE}"))
+}
+
+/// All lists as they are to be, and what to say of it.
+pub fn set(arguments: &Arguments) -> Result<(Vec<PriceList>, String), String> {
+    if let Some((unknown, _)) = arguments.iter().find(|(name, _)| !KNOWN.contains(&name.as_str())) {
+        return Err(format!("there is no `{unknown}` here; {USE}"));
+    }
+    let id = id(arguments)?;
+    let mut lists = all_lists();
+    let before = lists.iter().find(|list| list.id == id).cloned();
+    let mut list = before.clone().unwrap_or_else(|| PriceList { id: id.into(), priority: 0, starts: None, ends: None, prices: Vec::new() });
+    for (name, time) in [("starts", &mut list.starts), ("ends", &mut list.ends)] {
+        if let Some(text) = argument(arguments, name) {
+            *time = Some(text).filter(|text| !["", "none"].contains(text)).map(str::to_owned);
+        }
+    }
+    if let Some(text) = argument(arguments, "priority") {
+        list.priority = text.parse().map_err(|_| format!("priority: `{text}` is not a whole number"))?;
+    }
+    let (percent, price) = (argument(arguments, "percent"), argument(arguments, "price"));
+    if percent.is_some() && price.is_some() || percent.or(price).is_none() && (before.is_none() || argument(arguments, "sku").is_some()) {
+        return Err(format!("what does `{id}` take off? {USE}"));
+    }
+    if percent.or(price).is_some() {
+        let currency = config::shop().currency;
+        let amount = |text: &str| Money::from_decimal(text, &currency).map(|money| money.amount);
+        let price = price.map(|text| amount(text).map_err(|_| format!("price: `{text}` is not an amount of {currency}: write it like 12.50, without a symbol"))).transpose()?;
+        for sku in argument(arguments, "sku").unwrap_or(EVERY_SKU).split(',').map(str::trim) {
+            list.prices.retain(|other| other.sku != sku || other.min_quantity > 1);
+            list.prices.push(Price { sku: sku.into(), min_quantity: 1, price, percent_off: percent.map(str::to_owned) });
+        }
+    }
+    let said = format!("{}: {}", if before.is_some() { "changed" } else { "new" }, shown(&list));
+    lists.retain(|other| other.id != id);
+    lists.push(list);
+    Ok((lists, said))
+}
+
+pub fn remove(arguments: &Arguments) -> Result<(Vec<PriceList>, String), String> {
+    let id = id(arguments)?;
+    let Some(list) = must(LISTS.get(id)) else { return Err(format!("there is no sale `{id}`: `list-sales` shows those that there are")) };
+    let lists = all_lists().into_iter().filter(|other| other.id != id).collect();
+    Ok((lists, format!("taken away: {}", shown(&list))))
+}
+
+pub fn list() -> String {
+    let lists: Vec<String> = all_lists().iter().map(shown).collect();
+    if lists.is_empty() { "there are no sales".into() } else { lists.join("\n") }
+}
+
+/// On one line, with times as the shop's clocks show them.
+fn shown(list: &PriceList) -> String {
+    let shop = config::shop();
+    let price = |price: &Price| {
+        let what = match (price.price, &price.percent_off) {
+            (Some(amount), _) => format!("at {} {}", Money::new(amount, &shop.currency).to_decimal(), shop.currency),
+            (None, percent) => format!("{} % off", percent.as_deref().unwrap_or("0")),
+        };
+        let whose = if price.sku == EVERY_SKU { "everything" } else { &price.sku };
+        let from = if price.min_quantity > 1 { format!(" from {} pieces", price.min_quantity) } else { String::new() };
+        format!("{whose} {what}{from}")
+    };
+    let mut prices: Vec<String> = list.prices.iter().take(SKUS_SHOWN).map(price).collect();
+    if list.prices.len() > SKUS_SHOWN {
+        prices.push(format!("{} more", list.prices.len() - SKUS_SHOWN));
+    }
+    let time = |word: &str, text: &Option<String>| {
+        let at = text.as_ref().and_then(|text| zone::instant_ms(text, &shop.time_zone).ok());
+        at.map_or(String::new(), |at| format!(", {word} {}", zone::show(at, &shop.time_zone)))
+    };
+    let priority = if list.priority == 0 { String::new() } else { format!(", priority {}", list.priority) };
+    format!("{}  {}{}{}{priority}", list.id, prices.join("; "), time("since", &list.starts), time("until", &list.ends))
+}
