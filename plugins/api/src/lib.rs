@@ -85,8 +85,9 @@ struct Product<'a> {
 fn products(Query(listing): Query<Listing>, request: &Request) -> Result<Response, Problem> {
     let page = Page { offset: listing.offset, limit: page_size(listing.limit)? };
     let sort = sort_by(listing.sort.as_deref(), &SORTS)?;
-    let tag = listing.category.as_deref().map(|handle| format!("category:{handle}"));
-    Ok(kept(&catalog::browse(listing.category.as_deref(), &request.locale, sort, page), tag))
+    let by_price = matches!(sort, Sort::PriceAscending | Sort::PriceDescending).then(|| "price-order".to_owned());
+    let tags = listing.category.as_deref().map(|handle| format!("category:{handle}")).into_iter().chain(by_price);
+    Ok(kept(&catalog::browse(listing.category.as_deref(), &request.locale, sort, page), tags))
 }
 
 /// What is asked for most: written from where it is, not moved into an answer.

@@ -451,7 +451,8 @@ pub fn reprice(after: Option<&str>) -> Option<String> {
         must(events::publish_json("catalog.prices-changed", handles[0], &payload).map_err(|error| format!("{error:?}")));
     }
     if !moved.is_empty() {
-        pages::invalidate(&["catalog".into()]);
+        // What others show of them was dropped when the prices changed.
+        pages::invalidate(&["price-order".into()]);
     }
     last
 }

@@ -139,7 +139,8 @@ fn products(request: &Request, category: Option<&str>) -> Response {
         site.page_query = format!("?page={number}");
     }
     let shown = ProductsPage { category: chosen.flatten(), categories: &categories, listing: &listing, sort, page: number, pages };
-    page(pages::products(&site, &shown), category.map(|handle| format!("category:{handle}")))
+    let by_price = matches!(sort, catalog::Sort::PriceAscending | catalog::Sort::PriceDescending).then(|| "price-order".to_owned());
+    page(pages::products(&site, &shown), category.map(|handle| format!("category:{handle}")).into_iter().chain(by_price))
 }
 
 fn product(request: &Request) -> Response {
