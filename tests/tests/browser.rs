@@ -181,6 +181,14 @@ async fn buy(words: &Words, scripts: bool, width: u32) {
     region.select_by_value("33").await.unwrap();
     browser.click("form.stacked button.full").await;
     browser.look("delivery", "input[name=method]").await;
+    if scripts {
+        // The total follows what is chosen, on the same page.
+        for (method, price) in [("express", "25.00"), ("standard", "12.00")] {
+            browser.client.find(Locator::Css(&format!("input[value={method}]"))).await.unwrap().click().await.unwrap();
+            let delivery = format!("//aside//dd[contains(., '{price}')]");
+            browser.client.wait().for_element(Locator::XPath(&delivery)).await.unwrap_or_else(|error| panic!("{method}: the total is without it: {error}"));
+        }
+    }
     browser.click("form.stacked button.full").await;
     browser.look("payment", "input[name=fingerprint]").await;
     browser.click("form.stacked button.full").await;

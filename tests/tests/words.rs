@@ -125,6 +125,7 @@ async fn the_delivery_step_has_the_total_with_delivery_and_every_page_the_discou
     let api = Api::of(&shop);
     import(&shop, "cup,Cup,CUP,30,20\n");
     shop.says(&["plugin", "run", "set-coupon", "code=TEN", "percent=10", "name-en=A tenth less", "name-zh=九折优惠"]);
+    shop.says(&["plugin", "run", "set-coupon", "code=FREEPOST", "free-shipping=true"]);
     for (language, name, delivery, total) in [("en", "A tenth less", "Delivery", "Total"), ("zh", "九折优惠", "运费", "应付总额")] {
         let visitor = Visitor::of(&shop);
         visitor.post(&format!("/{language}/cart/lines"), &[("sku", "CUP"), ("quantity", "1")]).await;
@@ -132,6 +133,16 @@ async fn the_delivery_step_has_the_total_with_delivery_and_every_page_the_discou
         let step = visitor.follow(visitor.post(&format!("/{language}/checkout"), &DETAILS).await).await;
         says(&step, &[name, "value=\"standard\" required checked"]);
         assert!(row(&step, delivery).unwrap().ends_with("12.00") && row(&step, total).unwrap().ends_with("39.00"), "{}", step.body);
+        // What waits for a delivery charge says so, and then takes it off.
+        visitor.post(&format!("/{language}/cart/codes"), &[("code", "freepost")]).await;
+        let (free, waits) = if language == "en" { ("Free", "is kept. So far there is nothing") } else { ("免运费", "已保存，目前没有可以抵扣的金额") };
+        assert!(!visitor.get(&format!("/{language}/cart")).await.body.contains(waits));
+        let other = Visitor::of(&shop);
+        other.post(&format!("/{language}/cart/lines"), &[("sku", "CUP"), ("quantity", "2")]).await;
+        says(&other.follow(other.post(&format!("/{language}/cart/codes"), &[("code", "freepost")]).await).await, &["FREEPOST", waits]);
+        let step = visitor.get(&format!("/{language}/checkout/shipping")).await;
+        assert!(row(&step, delivery).is_some_and(|row| row.starts_with(free) && row.contains("12.00</s>")), "{}", step.body);
+        visitor.post(&format!("/{language}/cart/codes/remove"), &[("code", "freepost")]).await;
         // Another one, without a script.
         let other = visitor.post(&format!("/{language}/checkout/shipping"), &[("method", "express"), ("change", "1")]).await;
         assert_eq!(other.location, format!("/{language}/checkout/shipping"));

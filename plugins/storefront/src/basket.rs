@@ -424,8 +424,14 @@ fn codes(site: &Site, view: &View, refused: Option<&Refused>) -> Markup {
             ul.codes {
                 @for code in &view.codes {
                     @let rejected = view.rejected.iter().find(|rejected| rejected.code == *code);
+                    @let is_idle = rejected.is_none() && !view.applied.iter().any(|applied| applied.code.as_ref() == Some(code));
                     li.refused[rejected.is_some()] {
-                        span { b { (code) } @if let Some(rejected) = rejected { " " (rejected.reason) } }
+                        span {
+                            b { (code) }
+                            @if let Some(rejected) = rejected { " " (rejected.reason) }
+                            // Free delivery, where none is chosen yet or it is free already.
+                            @if is_idle { " " (site.say("is kept. So far there is nothing that it could take off.", "已保存，目前没有可以抵扣的金额。")) }
+                        }
                         form method="post" action=(site.link("/cart/codes/remove")) {
                             input type="hidden" name="code" value=(code);
                             button.plain { (site.say("Remove", "移除")) span.hidden { ": " (code) } }

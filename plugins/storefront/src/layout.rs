@@ -239,7 +239,7 @@ impl<'a> Site<'a> {
                 }
                 p.sub { (product.subtitle) }
                 p.price {
-                    @let from = product.price_min.format(self.locale);
+                    @let from = if product.price_min == product.price_max { self.amount(&product.price_min) } else { product.price_min.format(self.locale) };
                     @if product.compare_at.is_some() { span.hidden { (t.now_price) " " } }
                     @if product.price_min == product.price_max { (from) } @else { (t.price_from(&from)) }
                     @if let Some(former) = &product.compare_at {

@@ -139,7 +139,7 @@ pub fn product(site: &Site, product: &Product, categories: &[Category], chosen: 
                         h1 { (product.title) }
                         @if !product.subtitle.is_empty() { p.lead { (product.subtitle) } }
                         p.price.big {
-                            span.hidden { (if chosen.compare_at.is_some() { t.now_price } else { t.price }) " " } (chosen.price.format(site.locale))
+                            span.hidden { (if chosen.compare_at.is_some() { t.now_price } else { t.price }) " " } (site.amount(&chosen.price))
                             @if let Some(former) = &chosen.compare_at {
                                 " " span.hidden { (t.former_price) " " } s { (former.format(site.locale)) }
                             }

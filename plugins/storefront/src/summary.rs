@@ -74,11 +74,7 @@ pub fn totals(site: &Site, sum_label: &str, totals: &Totals, taxes: &[TaxLine]) 
             (row(site.say("Subtotal", "商品金额"), &totals.subtotal, ""))
             @if totals.discount.amount > 0 { (row(site.say("Discount", "优惠"), &totals.discount, "−")) }
             @if let Some(shipping) = &totals.shipping {
-                @if shipping.amount == 0 {
-                    div { dt { (site.say("Delivery", "运费")) } dd { (site.say("Free", "免运费")) } }
-                } @else {
-                    (row(site.say("Delivery", "运费"), shipping, ""))
-                }
+                div { dt { (site.say("Delivery", "运费")) } dd { (delivery(site, shipping, &totals.shipping_discount)) } }
             }
             @for (name, amount) in tax_sums(taxes, false) { (row(&name, &amount, "")) }
             div.sum { dt { (sum_label) } dd { (totals.total.format(site.locale)) } }
@@ -86,6 +82,15 @@ pub fn totals(site: &Site, sum_label: &str, totals: &Totals, taxes: &[TaxLine]) 
                 div.contained { dt { (if site.is_chinese() { format!("其中{name}") } else { format!("of which {name}") }) } dd { (amount.format(site.locale)) } }
             }
         }
+    }
+}
+
+/// With what it would be without the discounts on it.
+fn delivery(site: &Site, shipping: &Money, discount: &Money) -> Markup {
+    let before = shipping.add(discount).ok().filter(|_| discount.amount > 0);
+    html! {
+        @if shipping.amount == 0 { (site.say("Free", "免运费")) } @else { (shipping.format(site.locale)) }
+        @if let Some(before) = before { " " span.hidden { (site.texts.former_price) " " } s { (before.format(site.locale)) } }
     }
 }
 
