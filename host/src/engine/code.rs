@@ -114,11 +114,12 @@ impl Compilers {
     }
 
     fn build_anew(&self, kept: Option<PathBuf>, guests: Vec<Guest>, services_too: bool, code: Code) -> Result<Compiled, LinkError> {
-        let names = guests.iter().map(|guest| &*guest.name).collect::<Vec<_>>().join("`, `");
+        // Most of the code comes of the largest.
+        let largest = guests.iter().max_by_key(|guest| guest.component.len()).map(|guest| guest.name.clone()).unwrap_or_default();
         if let Some((parts, code)) = kept.as_deref().and_then(read)
             && let Ok(component) = trusted(&self.optimising, &code)
         {
-            return Ok(Compiled { component, parts, baseline: false, room: self.room(&names, code.len())? });
+            return Ok(Compiled { component, parts, baseline: false, room: self.room(&largest, code.len())? });
         }
         let task = |baseline| Task::Build { services_too, metered: self.metered, baseline };
         let mut job = Job { task: task(true), guests };
@@ -127,11 +128,11 @@ impl Compilers {
         {
             match job.perform()? {
                 (Done::Built(parts), code) => {
-                    let room = self.room(&names, code.len())?;
+                    let room = self.room(&largest, code.len())?;
                     return Ok(Compiled { component: trusted(engine, &code)?, parts, baseline: true, room });
                 }
                 (Done::NoBaseline(reason), _) => tracing::debug!("no baseline code: {reason}"),
-                (Done::Described(_), _) => return Err(out_of_place()),
+                (Done::Described(_) | Done::Tried(_), _) => return Err(out_of_place()),
             }
         }
         job.task = task(false);
@@ -140,7 +141,7 @@ impl Compilers {
             _ => job.perform()?,
         };
         let (Done::Built(parts), code) = done else { return Err(out_of_place()) };
-        let room = self.room(&names, code.len())?;
+        let room = self.room(&largest, code.len())?;
         let component = trusted(&self.optimising, &code)?;
         if let Some(path) = &kept
             && let Err(error) = keep(path, &parts, &code)
@@ -163,7 +164,7 @@ impl Compilers {
     fn baseline(&self) -> Option<&Engine> {
         let make = || {
             // Its instances are few and gone soon: no pool is kept for them.
-            let made = compiler(false, true).and_then(|engine| super::tick(&engine).map(|()| engine));
+            let made = compiler(false, true).and_then(|engine| super::tick(&engine, |_| ()).map(|()| engine));
             made.inspect_err(|error| tracing::info!("changed plugins wait for optimised code: {error:#}")).ok()
         };
         self.baseline_allowed.then(|| self.baseline.get_or_init(make).as_ref()).flatten()

@@ -79,6 +79,10 @@ pub enum LinkError {
     TooCostly { plugin: String, reason: String },
     #[error("plugin `{plugin}`: with its code that of all plugins takes {needed_mib} MiB; at most {max_mib} MiB are allowed. Remove another one first.")]
     NoRoom { plugin: String, needed_mib: u64, max_mib: u64 },
+    #[error("plugin `{plugin}` does not start: {reason}")]
+    DoesNotStart { plugin: String, reason: String },
+    #[error("this machine compiles no plugins now: {0}. Nothing is wrong with them; `souk plugin reload` tries again.")]
+    Machine(String),
     #[error("the linked shop cannot run: {0}")]
     Unusable(String),
 }
@@ -202,7 +206,7 @@ impl Interfaces {
         let found = Self::found(plugin, component);
         let is_small = found.as_ref().map_or(0, |found| found.imports.iter().chain(&found.exports).map(Interface::bytes).sum::<usize>()) <= KNOWN_BYTES_MAX;
         // What the machine could not do now it may do later.
-        if is_small && !matches!(found, Err(LinkError::Unusable(_))) {
+        if is_small && !matches!(found, Err(LinkError::Unusable(_) | LinkError::Machine(_))) {
             let mut known = KNOWN.lock();
             if known.len() >= KNOWN_MAX {
                 known.clear();

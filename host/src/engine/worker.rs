@@ -6,7 +6,9 @@
 //! same program under another name ([`ARGUMENT`]) with an empty environment and
 //! limits on memory, processor time and output, and takes back what was found,
 //! or the compiled code. A child that passes a limit is told as a fault of the
-//! plugin ([`LinkError::TooCostly`]); it ends with whoever waits for it.
+//! plugin ([`LinkError::TooCostly`]), of several the one that costs most; where the
+//! machine had no child to give, that is nobody's fault ([`LinkError::Machine`]), and is
+//! tried again. It ends with whoever waits for it.
 //!
 //! A program that is not `souk` (tests, the simulation) has no such child, and
 //! does the same in its own process: see [`use_own_executable`].
@@ -70,7 +72,21 @@ pub(super) enum Done {
     Built(Vec<Part>),
     /// The baseline compiler does not know all that is in it.
     NoBaseline(String),
+    /// What it took of the limits, of that of which it took most.
+    Tried(f64),
 }
+
+/// Why a child gave no answer.
+enum Failed {
+    /// It did not come to an end within its limits.
+    Limits(String),
+    /// The machine did not let it.
+    Machine(String),
+}
+
+/// What a machine does not give now it may give in a moment.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// What one job may take.
 struct Limits {
@@ -121,23 +137,52 @@ impl Job {
     /// Takes as long as it takes: not for the threads of the runtime.
     pub fn perform(&self) -> Result<(Done, Vec<u8>), LinkError> {
         let Some(program) = EXECUTABLE.get() else { return self.perform_here() };
-        let refusal = match self.perform_in_child(program) {
+        let refusal = match self.perform_in_some_child(program) {
             Ok(outcome) => return outcome,
-            Err(refusal) => refusal,
-        };
-        // Of several, whose fault it is shows when each is compiled alone.
-        let fails_alone = |guest: &&Guest| {
-            let Task::Build { baseline, .. } = self.task else { return false };
-            Job { task: Task::Try { baseline }, guests: vec![(*guest).clone()] }.perform_in_child(program).is_err()
+            Err(Failed::Machine(reason)) => return Err(LinkError::Machine(reason)),
+            Err(Failed::Limits(refusal)) => refusal,
         };
         let culprit = match &self.guests[..] {
             [one] => Some(one),
-            several => several.iter().find(fails_alone),
+            several => self.costliest_of(several, program),
         };
         Err(match culprit {
             Some(guest) => LinkError::TooCostly { plugin: guest.name.clone(), reason: refusal },
             None => LinkError::Unusable(refusal),
         })
+    }
+
+    /// Whose fault it is shows when each is compiled alone: one fails at that, or together
+    /// they are too much, and without the dearest the others may fit.
+    fn costliest_of<'a>(&self, guests: &'a [Guest], program: &PathBuf) -> Option<&'a Guest> {
+        let Task::Build { baseline, .. } = self.task else { return None };
+        let mut costliest = None;
+        for guest in guests {
+            let alone = Job { task: Task::Try { baseline }, guests: vec![guest.clone()] };
+            let cost = match alone.perform_in_some_child(program) {
+                Ok(Ok((Done::Tried(cost), _))) => cost,
+                Ok(_) | Err(Failed::Machine(_)) => continue,
+                Err(Failed::Limits(_)) => return Some(guest),
+            };
+            if costliest.is_none_or(|(most, _)| cost > most) {
+                costliest = Some((cost, guest));
+            }
+        }
+        costliest.map(|(_, guest)| guest)
+    }
+
+    fn perform_in_some_child(&self, program: &PathBuf) -> Result<Result<(Done, Vec<u8>), LinkError>, Failed> {
+        let mut tries = 1;
+        loop {
+            match self.perform_in_child(program) {
+                Err(Failed::Machine(reason)) if tries < TRIES => {
+                    tracing::warn!("the machine lets no compile worker run, trying again: {reason}");
+                    tries += 1;
+                    std::thread::sleep(PAUSE);
+                }
+                ended => return ended,
+            }
+        }
     }
 
     fn perform_here(&self) -> Result<(Done, Vec<u8>), LinkError> {
@@ -148,8 +193,8 @@ impl Job {
             (Task::Describe, [guest]) => Ok((Done::Described(wasi::describe(&guest.name, &guest.component)?), Vec::new())),
             (Task::Try { baseline }, [guest]) => {
                 // Whether it compiles is not asked, only whether that comes to an end.
-                let _ = compiler(false, baseline).and_then(|engine| engine.precompile_component(&guest.component));
-                Ok((Done::Built(Vec::new()), Vec::new()))
+                let code = compiler(false, baseline).and_then(|engine| engine.precompile_component(&guest.component));
+                Ok((Done::Tried(self.task.limits().taken(code.map_or(0, |code| code.len()))), Vec::new()))
             }
             (Task::Describe | Task::Try { .. }, _) => Err(LinkError::Unusable("a compile worker looks at one component at a time".into())),
             (Task::Build { services_too, metered, baseline }, guests) => {
@@ -165,9 +210,8 @@ impl Job {
         }
     }
 
-    /// An error is what the child could not do within its limits.
-    fn perform_in_child(&self, program: &PathBuf) -> Result<Result<(Done, Vec<u8>), LinkError>, String> {
-        let failed = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
+    fn perform_in_child(&self, program: &PathBuf) -> Result<Result<(Done, Vec<u8>), LinkError>, Failed> {
+        let failed = |what: &'static str| move |error: std::io::Error| Failed::Machine(format!("{what}: {error}"));
         let (mut question, mut answer) = anonymous_files().map_err(failed("no room for a compile worker"))?;
         self.write(&mut question).map_err(failed("no room for a compile worker"))?;
         let handle = |file: &File| file.try_clone().map(Stdio::from);
@@ -191,7 +235,7 @@ impl Job {
         }
         let bytes = answer.metadata().map_err(failed("the compile worker's answer"))?.len();
         if bytes > CODE_BYTES_MAX {
-            return Err(format!("its compiled code has {bytes} bytes; at most {CODE_BYTES_MAX} are allowed"));
+            return Err(Failed::Limits(format!("its compiled code has {bytes} bytes; at most {CODE_BYTES_MAX} are allowed")));
         }
         read_answer(&mut answer, bytes).map_err(failed("the compile worker's answer"))
     }
@@ -216,22 +260,37 @@ impl Job {
 
 impl Limits {
     /// Why there is no answer.
-    fn passed(&self, status: Option<ExitStatus>, complaint: &str) -> String {
+    fn passed(&self, status: Option<ExitStatus>, complaint: &str) -> Failed {
         use std::os::unix::process::ExitStatusExt;
         let Some(status) = status else {
-            return format!("reading and compiling it took more than {} s", self.wall.as_secs());
+            return Failed::Limits(format!("reading and compiling it took more than {} s", self.wall.as_secs()));
         };
-        match status.signal() {
-            Some(libc::SIGXCPU | libc::SIGKILL) => {
-                format!("reading and compiling it took more than {} s of processor time, or the system ended it", self.processor_time.as_secs())
-            }
+        let no_memory = complaint.contains("memory allocation of") || complaint.contains("Cannot allocate memory");
+        if status.signal() == Some(libc::SIGKILL) || (no_memory && available_bytes().is_some_and(|bytes| bytes < self.memory_bytes)) {
+            return Failed::Machine("it has too little memory left, or ends programs".into());
+        }
+        Failed::Limits(match status.signal() {
+            Some(libc::SIGXCPU) => format!("reading and compiling it took more than {} s of processor time", self.processor_time.as_secs()),
             Some(libc::SIGXFSZ) => format!("its compiled code has more than {CODE_BYTES_MAX} bytes"),
-            _ if complaint.contains("memory allocation of") || complaint.contains("Cannot allocate memory") => {
+            _ if no_memory => {
                 format!("reading and compiling it takes more than {} MiB of memory", self.memory_bytes >> 20)
             }
             _ if complaint.contains("overflowed its stack") => "its types or components are nested too deeply to be read".into(),
             _ => format!("reading and compiling it failed ({status}): {}", complaint.trim()),
-        }
+        })
+    }
+
+    /// By this process until now, of that of which it took most: 1 is a limit.
+    fn taken(&self, code_bytes: usize) -> f64 {
+        // SAFETY: all zeros are such a struct.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: writes to a struct that lives here.
+        unsafe { libc::getrusage(libc::RUSAGE_SELF, &mut usage) };
+        let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+        // In KiB on Linux.
+        let memory = usage.ru_maxrss as f64 * 1024.0 / self.memory_bytes as f64;
+        let processor_time = (seconds(usage.ru_utime) + seconds(usage.ru_stime)) / self.processor_time.as_secs_f64();
+        memory.max(processor_time).max(code_bytes as f64 / CODE_BYTES_MAX as f64)
     }
 
     /// On this process.
@@ -248,6 +307,13 @@ impl Limits {
         limit(libc::RLIMIT_FSIZE, CODE_BYTES_MAX + (1 << 20), CODE_BYTES_MAX + (1 << 20));
         limit(libc::RLIMIT_CORE, 0, 0);
     }
+}
+
+/// Memory that programs could still have, where the system tells.
+fn available_bytes() -> Option<u64> {
+    let told = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kib = told.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?.trim().strip_suffix(" kB")?;
+    Some(kib.parse::<u64>().ok()? << 10)
 }
 
 /// Ended when it is dropped.

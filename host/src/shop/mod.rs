@@ -184,6 +184,7 @@ impl Shop {
         for (name, loaded) in &live.loaded {
             let account = self.stats_of(name).account.clone();
             account.set_share(name, self.share_of(&loaded.plugin), capacity);
+            account.set_latency_ms(self.settings.plugins.latency_ms.get(name).copied());
             if account.is_limited() {
                 limited.insert(name.clone(), account);
             }
@@ -236,28 +237,7 @@ impl Shop {
             }
         }
         let mut problems: BTreeMap<String, String> = broken.into_iter().map(|(name, error)| (name, format!("{error:#}"))).collect();
-        while changes(&live.loaded, &wanted).next().is_some() {
-            match self.try_swap(&live, &wanted).await {
-                Ok(()) => {
-                    reload.changed = changes(&live.loaded, &wanted).map(str::to_owned).collect();
-                    break;
-                }
-                Err(refusal) => {
-                    let changed: BTreeSet<String> = changes(&live.loaded, &wanted).map(str::to_owned).collect();
-                    let mut blamed: Vec<String> = refusal.plugins.iter().filter(|name| changed.contains(*name)).cloned().collect();
-                    if blamed.is_empty() {
-                        blamed = changed.into_iter().collect();
-                    }
-                    for name in blamed {
-                        match live.loaded.get(&name) {
-                            Some(before) => wanted.insert(name.clone(), before.clone()),
-                            None => wanted.remove(&name),
-                        };
-                        problems.insert(name, refusal.reason.clone());
-                    }
-                }
-            }
-        }
+        reload.changed = self.swap_what_fits(&live, wanted, &mut problems).await;
         if self.served.load(Relaxed) {
             self.set_up_trials().await;
         }
@@ -274,6 +254,57 @@ impl Shop {
             }
         }
         reload
+    }
+
+    /// Swaps in as much of what is wanted as can be live together, and tells what that was.
+    async fn swap_what_fits(&self, live: &Live, mut wanted: BTreeMap<String, Loaded>, problems: &mut BTreeMap<String, String>) -> Vec<String> {
+        let all = wanted.clone();
+        let (mut left_out, mut guessed) = (Vec::new(), false);
+        while changes(&live.loaded, &wanted).next().is_some() {
+            let refusal = match self.try_swap(live, &wanted).await {
+                Ok(()) => break,
+                Err(refusal) => refusal,
+            };
+            let changed: BTreeSet<String> = changes(&live.loaded, &wanted).map(str::to_owned).collect();
+            let mut blamed: Vec<String> = refusal.plugins.iter().filter(|name| changed.contains(*name)).cloned().collect();
+            if refusal.is_of_all {
+                blamed = changed.into_iter().collect();
+            } else if blamed.is_empty() {
+                // Nobody knows whose fault it is. One after the other, those first that were not there before and
+                // those that are largest.
+                let size = |name: &String| wanted.get(name).map_or(0, |loaded| loaded.component.len());
+                blamed.extend(changed.into_iter().max_by_key(|name| (!live.loaded.contains_key(name), size(name))));
+                guessed = true;
+            }
+            for name in blamed {
+                put_back(&mut wanted, live, &name);
+                problems.insert(name.clone(), refusal.reason.clone());
+                left_out.push(name);
+            }
+        }
+        // Who was left out on a guess may be nobody's fault, nor theirs who needed it.
+        let mut again = guessed;
+        while again {
+            again = false;
+            for name in std::mem::take(&mut left_out).into_iter().rev() {
+                let mut with_it = wanted.clone();
+                match all.get(&name) {
+                    Some(loaded) => with_it.insert(name.clone(), loaded.clone()),
+                    None => with_it.remove(&name),
+                };
+                match self.try_swap(&self.live.load_full(), &with_it).await {
+                    Ok(()) => {
+                        problems.remove(&name);
+                        (wanted, again) = (with_it, true);
+                    }
+                    Err(refusal) => {
+                        problems.insert(name.clone(), refusal.reason);
+                        left_out.push(name);
+                    }
+                }
+            }
+        }
+        changes(&live.loaded, &wanted).map(str::to_owned).collect()
     }
 
     fn take_up_policies(&self) {
@@ -392,13 +423,13 @@ impl Shop {
         for name in changed.iter().filter(|name| wanted.contains_key(**name)) {
             work::data::admit(&self.store, name, &wanted[*name].plugin.manifest.data)
                 .await
-                .map_err(|error| Refusal { plugins: vec![(*name).to_owned()], reason: error.to_string() })?;
+                .map_err(|error| Refusal { plugins: vec![(*name).to_owned()], is_of_all: false, reason: error.to_string() })?;
         }
 
         // Before anything can be published that they hear.
         work::outbox::subscribe(&self.store, &plugins)
             .await
-            .map_err(|error| Refusal { plugins: Vec::new(), reason: format!("its place in the event log cannot be kept: {error}") })?;
+            .map_err(|error| Refusal { plugins: Vec::new(), is_of_all: true, reason: format!("its place in the event log cannot be kept: {error}") })?;
 
         // Last of all: it may end a trial, which a refusal of the others must not.
         let canary = if services_change { self.follow(live, wanted, &plugins).await } else { live.canary.clone() };
@@ -510,7 +541,7 @@ impl Shop {
             Err(error) => error.to_string(),
             Ok(_) => return Ok(()),
         };
-        Err(Refusal { plugins: vec![plugin.to_owned()], reason: format!("its self-check says no: {reason}") })
+        Err(Refusal { plugins: vec![plugin.to_owned()], is_of_all: false, reason: format!("its self-check says no: {reason}") })
     }
 
     fn checking_unit(&self, plugins: &Arc<LivePlugins>) -> SharedUnit {
@@ -560,6 +591,8 @@ fn read_only_unit(store: &Store, plugins: &Arc<LivePlugins>, now_ms: u64, reques
 /// Why a set of plugins does not go live, and whose fault it may be.
 struct Refusal {
     plugins: Vec<String>,
+    /// None of them would fare better without another.
+    is_of_all: bool,
     reason: String,
 }
 
@@ -577,13 +610,14 @@ impl From<LinkError> for Refusal {
             | LinkError::NoAdapters { plugin }
             | LinkError::MissingExport { plugin, .. }
             | LinkError::TooCostly { plugin, .. }
+            | LinkError::DoesNotStart { plugin, .. }
             | LinkError::NoRoom { plugin, .. } => vec![plugin.clone()],
             LinkError::Mismatch { plugin, provider, .. } => vec![plugin.clone(), provider.clone()],
             LinkError::TwoProviders { second, .. } => vec![second.clone()],
             LinkError::Cycle { plugins } => plugins.clone(),
-            LinkError::Unusable(_) => Vec::new(),
+            LinkError::Machine(_) | LinkError::Unusable(_) => Vec::new(),
         };
-        Self { plugins, reason: error.to_string() }
+        Self { plugins, is_of_all: matches!(error, LinkError::Machine(_)), reason: error.to_string() }
     }
 }
 
@@ -594,7 +628,7 @@ impl From<SiteError> for Refusal {
             SiteError::Conflict { plugin, other_plugin, .. } => vec![plugin.clone(), other_plugin.clone()],
             SiteError::NoLocales | SiteError::Locale(_) => Vec::new(),
         };
-        Self { plugins, reason: error.to_string() }
+        Self { is_of_all: plugins.is_empty(), plugins, reason: error.to_string() }
     }
 }
 
@@ -628,6 +662,14 @@ fn changes<'a>(before: &'a BTreeMap<String, Loaded>, after: &'a BTreeMap<String,
     names.into_iter().filter(|n| before.get(*n).map(|l| l.fingerprint) != after.get(*n).map(|l| l.fingerprint)).map(String::as_str)
 }
 
+/// As it is live now.
+fn put_back(wanted: &mut BTreeMap<String, Loaded>, live: &Live, name: &str) {
+    match live.loaded.get(name) {
+        Some(before) => wanted.insert(name.to_owned(), before.clone()),
+        None => wanted.remove(name),
+    };
+}
+
 fn duplicate_command(plugins: &BTreeMap<String, Loaded>) -> Option<Refusal> {
     let mut owners: HashMap<&str, &str> = HashMap::new();
     for (name, loaded) in plugins {
@@ -635,6 +677,7 @@ fn duplicate_command(plugins: &BTreeMap<String, Loaded>) -> Option<Refusal> {
             if let Some(other) = owners.insert(&command.name, name) {
                 return Some(Refusal {
                     plugins: vec![name.clone(), other.to_owned()],
+                    is_of_all: false,
                     reason: format!("plugins `{other}` and `{name}` both have a command `{}`: rename one of them", command.name),
                 });
             }
