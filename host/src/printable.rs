@@ -3,7 +3,7 @@
 //! What a plugin's manifest, a guest's error or a shopper's name says is printed
 //! where an operator decides by it. It must not move the cursor, clear what
 //! stands above, begin a line of its own, or show its letters in another order
-//! than they are in. All that `souk` prints goes through here: `cli` by its
+//! than they are in, or pile up marks over the lines around. All that `souk` prints goes through here: `cli` by its
 //! macros `say!` and `complain!`, the log by its formatter.
 
 use std::borrow::Cow;
@@ -22,6 +22,45 @@ pub fn is_printable(c: char) -> bool {
             | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
             // Of musical notation, and tags.
             | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Marks over and under one character, as scripts have them: Thai and Vietnamese two,
+/// Hebrew and Tibetan some more.
+const MARKS_MAX: usize = 4;
+
+/// Whether it has no place of its own, but stands on the character before it: the
+/// combining marks of the blocks that have little else, and what selects variants.
+fn is_mark(c: char) -> bool {
+    matches!(c,
+        '\u{300}'..='\u{36f}' | '\u{483}'..='\u{489}' | '\u{591}'..='\u{5bd}' | '\u{5bf}' | '\u{5c1}'..='\u{5c2}' | '\u{5c4}'..='\u{5c5}' | '\u{5c7}'
+        | '\u{610}'..='\u{61a}' | '\u{64b}'..='\u{65f}' | '\u{670}' | '\u{6d6}'..='\u{6dc}' | '\u{6df}'..='\u{6e4}' | '\u{6e7}'..='\u{6e8}' | '\u{6ea}'..='\u{6ed}'
+        | '\u{711}' | '\u{730}'..='\u{74a}' | '\u{7a6}'..='\u{7b0}' | '\u{7eb}'..='\u{7f3}' | '\u{816}'..='\u{82d}' | '\u{859}'..='\u{85b}' | '\u{898}'..='\u{89f}'
+        | '\u{8ca}'..='\u{8e1}' | '\u{8e3}'..='\u{902}' | '\u{93a}' | '\u{93c}' | '\u{941}'..='\u{948}' | '\u{94d}' | '\u{951}'..='\u{957}' | '\u{962}'..='\u{963}'
+        | '\u{e31}' | '\u{e34}'..='\u{e3a}' | '\u{e47}'..='\u{e4e}' | '\u{eb1}' | '\u{eb4}'..='\u{ebc}' | '\u{ec8}'..='\u{ece}'
+        | '\u{f18}'..='\u{f19}' | '\u{f35}' | '\u{f37}' | '\u{f39}' | '\u{f71}'..='\u{f7e}' | '\u{f80}'..='\u{f84}' | '\u{f86}'..='\u{f87}' | '\u{f8d}'..='\u{fbc}'
+        | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}' | '\u{20d0}'..='\u{20f0}' | '\u{2cef}'..='\u{2cf1}' | '\u{2de0}'..='\u{2dff}'
+        | '\u{302a}'..='\u{302f}' | '\u{3099}'..='\u{309a}' | '\u{a66f}'..='\u{a67d}' | '\u{a69e}'..='\u{a69f}' | '\u{a6f0}'..='\u{a6f1}' | '\u{a8e0}'..='\u{a8f1}'
+        | '\u{fb1e}' | '\u{fe00}'..='\u{fe0f}' | '\u{fe20}'..='\u{fe2f}' | '\u{101fd}' | '\u{1d165}'..='\u{1d169}' | '\u{1d16d}'..='\u{1d172}' | '\u{1d17b}'..='\u{1d182}'
+        | '\u{1e000}'..='\u{1e02a}' | '\u{1e8d0}'..='\u{1e8d6}' | '\u{1e944}'..='\u{1e94a}')
+}
+
+/// Which characters of a text show as themselves: the printable ones, and of marks
+/// those few that a character may carry. The first of a text has nothing to stand on.
+#[derive(Default)]
+struct Shown {
+    /// Marks of the character that was last; none where there was none.
+    marks: Option<usize>,
+}
+
+impl Shown {
+    fn shows(&mut self, c: char) -> bool {
+        if !is_mark(c) {
+            self.marks = Some(0);
+            return is_printable(c);
+        }
+        let marks = self.marks.as_mut().filter(|marks| **marks < MARKS_MAX);
+        marks.map(|marks| *marks += 1).is_some()
+    }
 }
 
 /// One line, whatever is in it. What is printable already stays as it is.
@@ -54,12 +93,14 @@ pub fn document(bytes: &[u8]) -> String {
 }
 
 fn escaped(text: &str, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
-    if text.chars().all(is_printable) {
+    let mut shown = Shown::default();
+    if text.chars().all(|c| shown.shows(c)) {
         return text.into();
     }
     let mut out = String::with_capacity(text.len() + 16);
+    let mut shown = Shown::default();
     for c in text.chars() {
-        if is_printable(c) { out.push(c) } else { escape(c, &mut out) }
+        if shown.shows(c) { out.push(c) } else { escape(c, &mut out) }
     }
     out.into()
 }
@@ -80,6 +121,10 @@ mod tests {
             ("str\u{200b}ipe\u{feff}", "str\\u{200b}ipe\\u{feff}"),
             ("a\u{2028}b\r", "a\\u{2028}b\\r"),
             ("\u{e0041}", "\\u{e0041}"),
+            ("Vie\u{323}\u{302}t ❤\u{fe0f} กี่", "Vie\u{323}\u{302}t ❤\u{fe0f} กี่"),
+            ("Z\u{300}\u{301}\u{302}\u{303}\u{304}\u{305}a\u{300}", "Z\u{300}\u{301}\u{302}\u{303}\\u{304}\\u{305}a\u{300}"),
+            ("\u{20dd}over what stands before", "\\u{20dd}over what stands before"),
+            ("a\u{fe0f}\u{fe0e}\u{fe0f}\u{fe0e}\u{fe0f}", "a\u{fe0f}\u{fe0e}\u{fe0f}\u{fe0e}\\u{fe0f}"),
         ] {
             assert_eq!(line(text), shown);
             assert_eq!(line(shown), shown, "nothing is escaped twice");

@@ -33,7 +33,7 @@ pub(super) struct Adapted<'a> {
 
 /// Whether it may need adapters: names stand in a component as they are written.
 pub fn may_be_standard(component: &[u8]) -> bool {
-    component.windows(STANDARD.len()).any(|bytes| bytes == STANDARD.as_bytes())
+    memchr::memmem::find(component, STANDARD.as_bytes()).is_some()
 }
 
 /// Changes with any of the adapters.

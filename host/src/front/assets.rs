@@ -3,6 +3,7 @@
 //! The shop loads them with a plugin and puts their URLs into `asset_urls`;
 //! the front serves them for ever-cacheable. Compressed once, at load.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,6 +39,11 @@ pub enum AssetError {
 }
 
 impl Asset {
+    /// What it keeps in memory.
+    pub fn bytes(&self) -> usize {
+        [Some(&self.body), self.gzip.as_ref(), self.brotli.as_ref()].into_iter().flatten().map(Bytes::len).sum()
+    }
+
     pub fn new(plugin: &str, path: &str, body: Bytes) -> Asset {
         let hash = &blake3::hash(&body).to_hex()[..16];
         let content_type = content_type(path);
@@ -55,10 +61,14 @@ impl Asset {
     }
 }
 
-/// All files below a plugin's `assets/` folder; none if there is no folder.
-/// Names are limited to `[A-Za-z0-9._-]` so that a URL never needs encoding.
 pub fn load(plugin: &str, folder: &Path) -> Result<Vec<Arc<Asset>>, AssetError> {
-    let mut assets = Vec::new();
+    Ok(read(folder)?.into_iter().map(|(path, body)| Arc::new(Asset::new(plugin, &path, body))).collect())
+}
+
+/// All files below a plugin's `assets/` folder, by their paths; none if there is no folder.
+/// Names are limited to `[A-Za-z0-9._-]` so that a URL never needs encoding.
+pub fn read(folder: &Path) -> Result<BTreeMap<String, Bytes>, AssetError> {
+    let mut assets = BTreeMap::new();
     let mut bytes_left = PLUGIN_BYTES_MAX;
     let mut folders = vec![(folder.to_owned(), String::new(), 0)];
     if !folder.is_dir() {
@@ -98,11 +108,21 @@ pub fn load(plugin: &str, folder: &Path) -> Result<Vec<Arc<Asset>>, AssetError> 
             }
             bytes_left -= meta.len();
             let body = std::fs::read(&path).map_err(|error| AssetError::Read { path: path.clone(), error })?;
-            assets.push(Arc::new(Asset::new(plugin, &format!("{prefix}{name}"), body.into())));
+            assets.insert(format!("{prefix}{name}"), body.into());
         }
     }
-    assets.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(assets)
+}
+
+/// Whether a browser may run something of it.
+pub fn may_run(path: &str) -> bool {
+    let content_type = content_type(path);
+    let essence = content_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    match essence.split_once('/') {
+        Some(("image", kind)) => kind == "svg+xml",
+        Some(("font" | "audio" | "video", _)) => false,
+        _ => !matches!(essence, "text/css" | "text/plain"),
+    }
 }
 
 pub fn content_type(path: &str) -> HeaderValue {

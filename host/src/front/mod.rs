@@ -13,6 +13,7 @@
 
 pub mod assets;
 mod browser;
+mod callers;
 pub mod compress;
 pub mod config;
 pub mod gate;
@@ -164,6 +165,8 @@ pub enum FailureKind {
     Deadline,
     /// No instance came free in time: 503 with `Retry-After`.
     Overloaded,
+    /// The plugin, or whoever the request counts for, has used its share: 503 with `Retry-After`.
+    Share,
     /// Other units won at every attempt: 503 with `Retry-After`.
     Conflict,
     /// The same `Idempotency-Key` came with another request: 422.

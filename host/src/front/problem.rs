@@ -97,6 +97,11 @@ impl From<&Failure> for Problem {
                 Self::new(StatusCode::GATEWAY_TIMEOUT, "deadline", "This took too long and was stopped. Nothing was changed.")
             }
             FailureKind::Overloaded => retry(Self::overloaded()),
+            FailureKind::Share => retry(Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "over-share",
+                "This part of the shop is used more than it can take. The rest goes on; please try this again in a moment.",
+            )),
             FailureKind::Conflict => retry(Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "conflict",

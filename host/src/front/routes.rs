@@ -24,6 +24,8 @@ const FORM_PATHS_BYTES_MAX: usize = 1_024;
 /// Pages that browsers hold still ask for the assets of the plugins that made
 /// them: replaced assets stay for this many swaps.
 const ASSET_SWAPS_KEPT: u64 = 16;
+/// Of all of them, those that were live last.
+const ASSET_BYTES_KEPT: usize = 64 << 20;
 
 pub struct Site {
     pub locales: Vec<Locale>,
@@ -195,14 +197,16 @@ impl Site {
             }
             inserted.insert(path, route);
         }
-        let mut assets = HashMap::new();
-        for kept in previous.into_iter().flat_map(|p| p.assets.values()) {
-            if kept.last_live + ASSET_SWAPS_KEPT > generation {
-                assets.insert(kept.asset.url.clone(), KeptAsset { asset: kept.asset.clone(), last_live: kept.last_live });
-            }
-        }
-        for asset in plugins.iter().flat_map(|p| &p.assets) {
-            assets.insert(asset.url.clone(), KeptAsset { asset: asset.clone(), last_live: generation });
+        let live = plugins.iter().flat_map(|p| &p.assets).map(|asset| (asset.url.clone(), KeptAsset { asset: asset.clone(), last_live: generation }));
+        let mut assets: HashMap<String, KeptAsset> = live.collect();
+        let replaced = previous.into_iter().flat_map(|p| p.assets.values());
+        let mut replaced: Vec<_> = replaced.filter(|kept| kept.last_live + ASSET_SWAPS_KEPT > generation && !assets.contains_key(&kept.asset.url)).collect();
+        replaced.sort_by_key(|kept| std::cmp::Reverse(kept.last_live));
+        let mut bytes_left = ASSET_BYTES_KEPT;
+        for kept in replaced {
+            let Some(left) = bytes_left.checked_sub(kept.asset.bytes()) else { break };
+            bytes_left = left;
+            assets.insert(kept.asset.url.clone(), KeptAsset { asset: kept.asset.clone(), last_live: kept.last_live });
         }
         Ok(Site { locales, router, assets, generation, canary_percent: 0 })
     }

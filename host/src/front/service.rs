@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use super::browser;
+use super::callers::Callers;
 use super::compress::{self, Encoding};
 use super::config::ServerConfig;
 use super::gate::Gate;
@@ -72,6 +73,9 @@ pub struct Front<A> {
     base_authority: String,
     pages: Arc<PageCache>,
     sessions: SessionCookies,
+    callers: Callers,
+    /// That a proxy stands before the shop of which nobody has said so.
+    told_of_proxy: AtomicBool,
     security: SecurityHeaders,
     destinations: Destinations,
     media: Media,
@@ -133,6 +137,8 @@ impl<A: Application> Front<A> {
             base_authority,
             pages,
             sessions: SessionCookies::new(&session_key, https),
+            callers: Callers::new(&session_key),
+            told_of_proxy: AtomicBool::new(false),
             security: SecurityHeaders::new(&config, https),
             destinations: Destinations::new(&base_url, &config),
             media: Media::new(media, config.limits.media_cache_bytes_max),
@@ -351,10 +357,8 @@ impl<A: Application> Front<A> {
         }
         let session = if route.cross_site { None } else { self.sessions.verified(&parts.headers) };
         let body = self.read_body(peer, parts, body, route.body_bytes_max).await?;
-        let caller = match parts.headers.get(header::AUTHORIZATION) {
-            Some(value) => sha256_hex(value),
-            None => String::new(),
-        };
+        let credentials = parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        let caller = credentials.map_or_else(String::new, |credentials| self.callers.name(plugin, credentials));
         let client_address = self.client_address(peer, &parts.headers);
         let (locale, locale_prefix, path) = match mount.at {
             MountedAt::Locale(index) => {
@@ -370,7 +374,7 @@ impl<A: Application> Front<A> {
         let idempotency = if safe {
             None
         } else {
-            idempotency(parts, &body, session.as_ref(), &caller)?
+            idempotency(parts, &body, session.as_ref(), credentials)?
         };
         Ok(Call {
             plugin: plugin.clone(),
@@ -449,6 +453,13 @@ impl<A: Application> Front<A> {
 
     fn client_address(&self, peer: &Peer, headers: &HeaderMap) -> String {
         if !self.config.trusted_proxies.contains(&peer.address) {
+            if !self.told_of_proxy.load(Ordering::Relaxed) && is_of_a_proxy(peer.address, headers) && !self.told_of_proxy.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    target: "front", peer = peer.text,
+                    "requests come through a proxy that is not in `trusted-proxies` under [server] in souk.toml: all its shoppers count as one, and limits by \
+                     network count nobody. Is it yours, add its address there"
+                );
+            }
             return peer.text.clone();
         }
         // The last hop is what the trusted proxy itself saw.
@@ -825,7 +836,16 @@ fn has_bad_host<B>(request: &Request<B>) -> bool {
 /// A key counts for whoever has the same secret: a credential, else the session.
 /// A guest who has neither has the key alone, so that must be one. The address is
 /// none: it is everybody's in a household, and another after a change of networks.
-fn idempotency(parts: &Parts, body: &[u8], session: Option<&SessionId>, caller: &str) -> Result<Option<Idempotency>, Problem> {
+/// Strangers can write such a header, too, but not from an address within.
+fn is_of_a_proxy(peer: IpAddr, headers: &HeaderMap) -> bool {
+    let within = match peer {
+        IpAddr::V4(peer) => peer.is_loopback() || peer.is_private() || peer.is_link_local(),
+        IpAddr::V6(peer) => peer.is_loopback() || peer.is_unique_local() || peer.is_unicast_link_local(),
+    };
+    within && headers.contains_key("x-forwarded-for")
+}
+
+fn idempotency(parts: &Parts, body: &[u8], session: Option<&SessionId>, credentials: Option<&[u8]>) -> Result<Option<Idempotency>, Problem> {
     let mut keys = parts.headers.get_all("idempotency-key").iter();
     let Some(key) = keys.next() else { return Ok(None) };
     let valid = key.to_str().ok().filter(|k| (1..=255).contains(&k.len()) && k.bytes().all(|b| b.is_ascii_graphic()) && keys.next().is_none());
@@ -836,7 +856,7 @@ fn idempotency(parts: &Parts, body: &[u8], session: Option<&SessionId>, caller: 
             "Idempotency-Key must come once and have 1 to 255 visible ASCII characters.",
         ));
     };
-    if session.is_none() && caller.is_empty() && !is_hard_to_guess(key) {
+    if session.is_none() && credentials.is_none() && !is_hard_to_guess(key) {
         return Err(Problem::new(
             StatusCode::BAD_REQUEST,
             "idempotency-key",
@@ -846,7 +866,7 @@ fn idempotency(parts: &Parts, body: &[u8], session: Option<&SessionId>, caller: 
             ),
         ));
     }
-    let scope = if caller.is_empty() { GUEST.to_owned() } else { format!("caller:{caller}") };
+    let scope = credentials.map_or_else(|| GUEST.to_owned(), |credentials| format!("caller:{}", sha256_hex(credentials)));
     let content_type = parts.headers.get(header::CONTENT_TYPE).map(|v| v.as_bytes()).unwrap_or_default();
     let target = parts.uri.path_and_query().map(|t| t.as_str()).unwrap_or("");
     let mut hash = Sha256::new();

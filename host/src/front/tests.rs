@@ -998,7 +998,7 @@ async fn failures_are_told_without_the_inside() {
         "",
         sync(|c| {
             use FailureKind::*;
-            let kinds = [Plugin, Deadline, Overloaded, Conflict, IdempotencyMismatch, IdempotencyInProgress, Unavailable];
+            let kinds = [Plugin, Deadline, Overloaded, Conflict, IdempotencyMismatch, IdempotencyInProgress, Unavailable, Share];
             match c.request.query.parse::<usize>() {
                 Ok(i) => Err(Failure { kind: kinds[i], plugin: Some("shop".into()), message: "SECRET wasm trap".into() }),
                 _ if c.request.query == "bare" => Ok(answer(404, "text/plain", "")),
@@ -1007,7 +1007,7 @@ async fn failures_are_told_without_the_inside() {
         }),
     )
     .await;
-    for (query, status) in [("0", 500), ("1", 504), ("2", 503), ("3", 503), ("4", 422), ("5", 409), ("6", 503), ("x", 500), ("bare", 404)] {
+    for (query, status) in [("0", 500), ("1", 504), ("2", 503), ("3", 503), ("4", 422), ("5", 409), ("6", 503), ("7", 503), ("x", 500), ("bare", 404)] {
         let reply = shop.get(&format!("/en?{query}"), &[("X-Request-Id", "trace-12345")]).await;
         let problem: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
         assert_eq!((reply.status, reply.header("content-type")), (status, Some("application/problem+json")), "{query}");

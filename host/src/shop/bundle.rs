@@ -112,7 +112,8 @@ impl Bundle {
 
     pub fn files(&self) -> Result<Files> {
         let part = |name: &str| self.contents.get(name).with_context(|| format!("{name} is missing"));
-        Files::of(part("plugin.toml")?, part("plugin.wasm")?.clone())
+        let files = Files::of(part("plugin.toml")?, part("plugin.wasm")?.clone())?;
+        Ok(files.with_assets(self.contents.iter().filter_map(|(path, content)| Some((path.strip_prefix("assets/")?, &content[..])))))
     }
 
     /// Into an empty folder.

@@ -1,7 +1,7 @@
 //! `plugins/grants.toml`: what the operator lets each plugin do.
 //!
-//! A grant is kept beside the digests of the component and the manifest that
-//! it was given for. That very version needs no second look; another one goes
+//! A grant is kept beside the digests of the component, the manifest and the scripts
+//! of its pages that it was given for. That very version needs no second look; another one goes
 //! live if it asks for nothing beyond the grant, and waits for a new one
 //! otherwise.
 //!
@@ -44,8 +44,11 @@ pub struct Grant {
     pub version: semver::Version,
     /// … hex SHA-256 of its component, …
     pub component: String,
-    /// … and of its manifest.
+    /// … and of its manifest, …
     pub manifest: String,
+    /// … and of the scripts that its pages may run. Grants of an earlier Souk are for any.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub scripts: String,
     pub given_at: jiff::Timestamp,
     /// Name of the trusted publisher who signed it, or [`UNSIGNED`].
     #[serde(default = "unsigned")]
@@ -112,7 +115,11 @@ impl Grants {
     }
 
     fn exactly(&self, files: &Files) -> Option<&Grant> {
-        self.0.get(&files.manifest.name)?.iter().rfind(|grant| grant.component == files.component_digest && grant.manifest == files.manifest_digest)
+        let is_of = |grant: &&Grant| {
+            let same_scripts = grant.scripts.is_empty() || grant.scripts == files.scripts_digest;
+            grant.component == files.component_digest && grant.manifest == files.manifest_digest && same_scripts
+        };
+        self.0.get(&files.manifest.name)?.iter().rfind(is_of)
     }
 
     /// Gives all that is asked for but what is denied.
@@ -121,6 +128,7 @@ impl Grants {
             version: files.manifest.version.clone(),
             component: files.component_digest.clone(),
             manifest: files.manifest_digest.clone(),
+            scripts: files.scripts_digest.clone(),
             given_at: jiff::Timestamp::now(),
             publisher: publisher.into(),
             by_function: true,
@@ -129,7 +137,8 @@ impl Grants {
             denied,
         };
         let grants = self.0.entry(files.manifest.name.clone()).or_default();
-        grants.retain(|old| (&old.component, &old.manifest) != (&grant.component, &grant.manifest));
+        let same_scripts = |old: &Grant| old.scripts.is_empty() || old.scripts == grant.scripts;
+        grants.retain(|old| (&old.component, &old.manifest) != (&grant.component, &grant.manifest) || !same_scripts(old));
         grants.push(grant);
         grants.drain(..grants.len().saturating_sub(KEPT));
     }
@@ -276,6 +285,27 @@ mod tests {
             )
         };
         toml::from_str(&(of("first", "2026-01-01T00:00:00Z") + &of("stranger", "2026-01-02T00:00:00Z"))).unwrap()
+    }
+
+    #[test]
+    fn a_changed_script_needs_a_new_grant_and_a_changed_style_does_not() {
+        let with = |scripts: &str, style: &[u8], script: &[u8]| {
+            let manifest = format!("name = 'demo'\nversion = '1.0.0'\npages = {{ scripts = '{scripts}' }}");
+            let files = Files::of(manifest.as_bytes(), guest("souk:host/clock@0.1.0", None)).unwrap();
+            files.with_assets([("a.css", style), ("a.js", script)].into_iter())
+        };
+        let (mut grants, offers) = (Grants::default(), Offers::default());
+        for scripts in ["shop", "sandboxed"] {
+            let files = with(scripts, b"", b"1");
+            let asked = files.asked(&offers).unwrap();
+            grants.give(&files, asked, BTreeSet::new(), UNSIGNED);
+            assert!(grants.admit(&with(scripts, b"a {}", b"1"), &offers).is_ok());
+            let told = grants.admit(&with(scripts, b"", b"2"), &offers).unwrap_err().to_string();
+            assert!(told.contains("was granted with other files"), "{told}");
+        }
+        let without = with("none", b"", b"1");
+        grants.give(&without, BTreeSet::new(), BTreeSet::new(), UNSIGNED);
+        assert!(grants.admit(&with("none", b"", b"2"), &offers).is_ok(), "nothing of it runs");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::grants::{self, Grants};
-use super::manifest::{ExtensionPoint, Isolation, Limits, Manifest, Pages, Service, Setting, SettingKind};
+use super::manifest::{ExtensionPoint, Isolation, Limits, Manifest, Pages, Scripts, Service, Setting, SettingKind};
 use super::offers::Offers;
 use super::plugin::{Plugin, Usage};
 use super::powers::{self, Power, effect_parts};
@@ -42,8 +42,7 @@ pub struct Loaded {
 impl Loaded {
     /// What it keeps in memory.
     pub fn bytes(&self) -> usize {
-        let of_asset = |asset: &Arc<Asset>| [Some(&asset.body), asset.gzip.as_ref(), asset.brotli.as_ref()].into_iter().flatten().map(|bytes| bytes.len()).sum::<usize>();
-        self.component.len() + self.assets.iter().map(of_asset).sum::<usize>()
+        self.component.len() + self.assets.iter().map(|asset| asset.bytes()).sum::<usize>()
     }
 }
 
@@ -54,13 +53,29 @@ pub struct Files {
     /// Hex SHA-256 of the file, as the manifest's.
     pub component_digest: String,
     pub manifest_digest: String,
+    /// The same of what may run in a browser, where its pages may have scripts; empty otherwise.
+    pub scripts_digest: String,
 }
 
 impl Files {
     pub fn read(folder: &Path) -> Result<Self> {
         let manifest_text = read_limited(&folder.join("plugin.toml"), MANIFEST_BYTES_MAX)?;
         let component = read_limited(&folder.join("plugin.wasm"), COMPONENT_BYTES_MAX)?;
-        Self::of(&manifest_text, component)
+        let files = Self::of(&manifest_text, component)?;
+        if files.manifest.pages.scripts == Scripts::None {
+            return Ok(files);
+        }
+        let assets = assets::read(&folder.join("assets"))?;
+        Ok(files.with_assets(assets.iter().map(|(path, body)| (path.as_str(), &body[..]))))
+    }
+
+    /// In order of their paths below `assets/`.
+    pub fn with_assets<'a>(mut self, assets: impl Iterator<Item = (&'a str, &'a [u8])>) -> Self {
+        if self.manifest.pages.scripts != Scripts::None {
+            let lines = assets.filter(|(path, _)| assets::may_run(path)).map(|(path, body)| format!("{path} {}\n", sha256_hex(body)));
+            self.scripts_digest = sha256_hex(lines.collect::<String>());
+        }
+        self
     }
 
     pub fn of(manifest_text: &[u8], component: Vec<u8>) -> Result<Self> {
@@ -69,7 +84,7 @@ impl Files {
         if may_be_standard(&component) && Interfaces::of(&manifest.name, &component)?.is_for_one_request {
             manifest.isolation = Isolation::Request;
         }
-        Ok(Self { manifest, component: component.into(), component_digest, manifest_digest: sha256_hex(manifest_text) })
+        Ok(Self { manifest, component: component.into(), component_digest, manifest_digest: sha256_hex(manifest_text), scripts_digest: String::new() })
     }
 
     pub fn asked(&self, offers: &Offers) -> Result<BTreeSet<Power>> {

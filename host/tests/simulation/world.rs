@@ -60,7 +60,7 @@ impl Ground {
         let settings = Arc::new(settings);
         let cache = root.join("target/test-code-cache");
         std::fs::create_dir_all(&cache)?;
-        let options = engine::Options { code_cache: Some(cache), baseline: false, processor_time: || Duration::ZERO, ..engine::Options::default() };
+        let options = engine::Options { code_cache: Some(cache), baseline: false, processor_time: || Duration::ZERO, lends_spare_time: false, ..engine::Options::default() };
         let engine = Engine::new(options).map_err(|error| anyhow::anyhow!("{error:#}"))?;
         let mut ground = Self { folder, settings, engine, contents: Arc::default(), shelf, _temporary: temporary };
         let disk = Disk::with(Arc::default(), Books::default());
@@ -248,6 +248,6 @@ pub fn status_of(failure: &Failure) -> u16 {
         FailureKind::Deadline => 504,
         FailureKind::IdempotencyMismatch => 422,
         FailureKind::IdempotencyInProgress => 409,
-        FailureKind::Overloaded | FailureKind::Conflict | FailureKind::Unavailable | FailureKind::Unconfirmed => 503,
+        FailureKind::Overloaded | FailureKind::Share | FailureKind::Conflict | FailureKind::Unavailable | FailureKind::Unconfirmed => 503,
     }
 }
