@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
+use souk_tests::network::silence;
 use souk_tests::process::{address, handles};
 use souk_tests::wire::{Client, block_on, get};
 use souk_tests::{Shop, copy, grant, install, install_guest, install_neighbour, root, store, store_without_pages};
@@ -62,8 +63,11 @@ enum Misdeed {
     Page(&'static str),
 }
 
-const MISDEEDS: [Misdeed; 7] = [
+const MISDEEDS: [Misdeed; 9] = [
     Misdeed::Provider("spin-most-of-the-deadline"),
+    Misdeed::Provider("wait-for-99-ms"),
+    // As long as it may.
+    Misdeed::Provider("wait-for-24-ms"),
     Misdeed::Provider("ten-thousand-proposals"),
     Misdeed::Page("/neighbour/loop"),
     Misdeed::Page("/neighbour/write-and-delete"),
@@ -77,7 +81,8 @@ const MISDEEDS: [Misdeed; 7] = [
 pub fn hostile_share(effort: Effort) -> Result<Vec<Figure>> {
     let folder = store_without_pages();
     install_neighbour(&folder);
-    let shop = Shop::serve(folder);
+    let environment = silence(&folder);
+    let shop = Shop::serve_with(folder, environment);
     let address = address(&shop)?;
     let (mut rounds, mut remarks) = (Vec::new(), Vec::new());
     block_on(async {

@@ -6,6 +6,7 @@
 pub mod api;
 pub mod buying;
 pub mod faults;
+pub mod network;
 pub mod powercut;
 pub mod process;
 pub mod sales;

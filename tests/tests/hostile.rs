@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 use souk_tests::api::{Api, INSTANT};
+use souk_tests::network::silence;
 use souk_tests::shoppers::Shoppers;
 use souk_tests::{Shop, client, install, install_guest, install_neighbour, replace, store};
 
@@ -62,7 +63,7 @@ async fn a_provider_that_takes_too_much_again_and_again_is_switched_off() {
     let api = Api::of(&shop);
     let (sku, _) = api.buyable(3).await;
     let shoppers = Shoppers::enter(&shop).await;
-    for (misdeed, why) in [("spin-most-of-the-deadline", &["deadline", "share"][..]), ("ten-thousand-proposals", &["failures"])] {
+    for (misdeed, why) in [("spin-most-of-the-deadline", &["deadline", "share", "latency budget"][..]), ("ten-thousand-proposals", &["failures"])] {
         shop.misbehave("1.0.0", misdeed);
         shop.until_optimised("hostile");
         let mut carts = 0;
@@ -82,6 +83,49 @@ async fn a_provider_that_takes_too_much_again_and_again_is_switched_off() {
         take_out(&shop);
     }
     shoppers.leave().await;
+}
+
+/// For the operator, who is told whose fault it is and what to do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_keeps_shoppers_waiting_is_left_out_unless_the_operator_lets_it() {
+    let store = store();
+    let environment = silence(&store);
+    // Nobody else gives discounts.
+    for other in ["discount-bxgy", "discount-coupon"] {
+        fs::remove_dir_all(store.path().join("store/plugins").join(other)).unwrap();
+    }
+    let shop = Shop::try_serve(store, environment.clone()).ok().unwrap();
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(3).await;
+    shop.misbehave("1.0.0", "wait-for-99-ms");
+    let mut carts = 0;
+    while shop.report("hostile")["switched_off"].as_array().unwrap().is_empty() {
+        carts += 1;
+        assert!(carts < 100, "{}", shop.report("hostile"));
+        api.cart(&sku, 1).await.unwrap();
+    }
+    let asked = shop.report("hostile")["calls"].clone();
+    let (cart, _) = api.cart(&sku, 1).await.unwrap();
+    let (status, placed) = api.order(&cart, INSTANT).await.unwrap();
+    assert_eq!(status, 201, "{placed}");
+    assert_eq!(shop.report("hostile")["calls"], asked);
+    let (_, said) = shop.says(&["plugin", "list"]);
+    for words in ["souk:extend/discount for keeping its callers waiting", "Nobody else provides it", "`hostile` under [plugins.latency-ms]"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let closed = shop.close();
+    assert!(closed.said.contains("the only provider of this point is left out for keeping its callers waiting"), "{}", closed.said);
+
+    let settings = closed.folder.path().join("store/souk.toml");
+    fs::write(&settings, fs::read_to_string(&settings).unwrap() + "\n[plugins.latency-ms]\nhostile = 120\n").unwrap();
+    let shop = Shop::serve_with(closed.folder, environment);
+    let api = Api::of(&shop);
+    let before = shop.report("hostile")["calls"].as_u64().unwrap();
+    for _ in 0..20 {
+        api.cart(&sku, 1).await.unwrap();
+    }
+    let report = shop.report("hostile");
+    assert!(report["switched_off"].as_array().unwrap().is_empty() && report["calls"].as_u64().unwrap() >= before + 20, "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -125,6 +169,20 @@ impl Drop for Crush {
     }
 }
 
+/// Whoever asks for a page of a plugin that has used its share is told that, and not that the shop is busy.
+async fn until_told_of_its_share(url: &str) {
+    for _ in 0..40 {
+        let answer = client().get(url).send().await.unwrap();
+        let (status, retry) = (answer.status(), answer.headers().contains_key("retry-after"));
+        let body = answer.text().await.unwrap();
+        if body.contains("\"over-share\"") {
+            assert!(status == 503 && retry, "{status}: {body}");
+            return;
+        }
+    }
+    panic!("nobody was told");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_that_takes_all_it_can_get_is_held_to_its_share() {
     let store = store();
@@ -140,10 +198,15 @@ async fn a_page_that_takes_all_it_can_get_is_held_to_its_share() {
     ] {
         let crush = Crush::on(&format!("{}/neighbour/{path}", shop.url));
         shop.until("neighbour", |report| report["over_share"] == of);
+        let listed = shop.says(&["plugin", "list"]).1;
+        assert!(listed.contains("has used its share (20 %) of") && listed.contains("`neighbour` under [plugins.shares]"), "{listed}");
         for _ in 0..5 {
             let (cart, _) = api.cart(&sku, 1).await.unwrap();
             let (status, placed) = api.order(&cart, INSTANT).await.unwrap();
             assert_eq!(status, 201, "{path}: {placed}");
+        }
+        if path == "loop" {
+            until_told_of_its_share(&format!("{}/neighbour/loop", shop.url)).await;
         }
         drop(crush);
         let report = shop.report("neighbour");
@@ -322,7 +385,7 @@ async fn a_page_that_means_harm_harms_only_its_own_request() {
     // The operator sees who did what, and what it cost.
     let report = shop.report("hostile-service");
     for (field, least) in
-        [("deadlines", 3), ("traps", 3), ("cpu_ms", 100), ("storage_writes", 5_000), ("storage_bytes_written", 10_000_000)]
+        [("deadlines", 3), ("traps", 3), ("cpu_ms", 100), ("storage_writes", 3_000), ("storage_bytes_written", 9_000_000)]
     {
         assert!(report[field].as_u64().unwrap() >= least, "{field}: {report}");
     }

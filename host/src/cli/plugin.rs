@@ -687,10 +687,21 @@ fn print_plugins(plugins: &[PluginReport]) {
             say!("  ? writes its documents in form {form}, which is not its newest: `souk plugin data migrate {}` rewrites them", p.name);
         }
         for (point, seconds, why) in &p.switched_off {
-            say!("  ! switched off for {point} {why}, {seconds} s more");
+            let sole = if p.sole_provider_of.contains(point) { ". Nobody else provides it: the shop goes without" } else { "" };
+            say!("  ! switched off for {point} {why}, {seconds} s more{sole}");
+            if why.contains("latency") {
+                let given = p.latency_ms.map_or_else(|| "an eighth of the deadline, at most 25 ms".to_owned(), |ms| format!("{ms} ms"));
+                say!("    each call may take {given} of a shopper's time; `{}` under [plugins.latency-ms] in souk.toml sets it", p.name);
+            }
         }
         if let Some(over) = &p.over_share {
-            say!("  ! over its share ({} %) of {over}: {} calls refused, others waited {} ms; `[plugins.shares]` in souk.toml sets it", p.share, p.refused, p.delayed_ms);
+            say!(
+                "  ! has used its share ({} %) of {over}: {} calls refused, others waited {} ms; `{}` under [plugins.shares] in souk.toml sets it",
+                p.share, p.refused, p.delayed_ms, p.name
+            );
+            for point in &p.sole_provider_of {
+                say!("    nobody else provides {point}: what it is left out of, the shop goes without");
+            }
         }
         if p.items_cut > 0 {
             say!("  ! {} items of its answers were too many and cut off", p.items_cut);

@@ -3,6 +3,11 @@
 //! does not wait for it again and again. One for each extension point of each
 //! provider.
 //!
+//! Where its caller can do without it, there is a budget for what it takes of its
+//! caller's time as well, by working or by waiting. Each call may take so much; what
+//! some take beyond is forgiven if they are less than one in a hundred or so, since it
+//! is the shop's tail that grows by it.
+//!
 //! Afterwards one call tries whether it is better, while the others still go
 //! without. Each time that it is not, the next try is twice as far away.
 
@@ -23,6 +28,8 @@ struct State {
     open: Option<Open>,
     /// Times that it was switched off without a whole window of good calls since.
     trips: u32,
+    /// What its calls took beyond their budget, and is not forgiven.
+    beyond: Duration,
 }
 
 struct Open {
@@ -37,6 +44,7 @@ struct Open {
 pub enum Fault {
     Failed,
     Slow,
+    OverBudget,
     OverShare,
 }
 
@@ -46,6 +54,7 @@ impl Fault {
         match self {
             Fault::Failed => "after repeated failures",
             Fault::Slow => "for taking more than half of its deadline again and again",
+            Fault::OverBudget => "for keeping its callers waiting beyond its latency budget",
             Fault::OverShare => "for taking more than its share of processor time",
         }
     }
@@ -57,6 +66,11 @@ impl Breaker {
     const OPEN: Duration = Duration::from_secs(10);
     /// 80 seconds at most.
     const DOUBLINGS_MAX: u32 = 3;
+    /// Of its budget, what each call pays back of what others took beyond it.
+    const FORGIVEN: u32 = 50;
+    /// In budgets: what may be beyond, and what again after it was switched off for that.
+    const BEYOND_MAX: u32 = 16;
+    const BEYOND_MAX_AGAIN: u32 = 4;
 
     /// How much longer it is switched off, and why.
     pub fn open_for(&self, now: Instant) -> Option<(Fault, Duration)> {
@@ -86,11 +100,19 @@ impl Breaker {
 
 impl State {
     fn trip(&mut self, fault: Fault) {
-        let lasts = Breaker::OPEN * (1 << self.trips.min(Breaker::DOUBLINGS_MAX));
-        *self = Self { open: Some(Open { until: Instant::now() + lasts, fault, trying: false }), trips: self.trips + 1, ..Self::default() };
+        // What it has taken is paid for by then, however often it was asked.
+        let again = fault != Fault::OverShare;
+        let lasts = if again { Breaker::OPEN * (1 << self.trips.min(Breaker::DOUBLINGS_MAX)) } else { Breaker::OPEN };
+        *self = Self { open: Some(Open { until: Instant::now() + lasts, fault, trying: false }), trips: self.trips + u32::from(again), ..Self::default() };
     }
 
-    fn record(&mut self, tries: bool, fault: Option<Fault>) {
+    /// Counts what a call took, and tells whether calls took too much.
+    fn is_beyond(&mut self, took: Duration, budget: Duration) -> bool {
+        self.beyond = self.beyond.saturating_sub(budget / Breaker::FORGIVEN) + took.saturating_sub(budget);
+        self.beyond > budget * if self.trips == 0 { Breaker::BEYOND_MAX } else { Breaker::BEYOND_MAX_AGAIN }
+    }
+
+    fn record(&mut self, tries: bool, fault: Option<Fault>, is_beyond: bool) {
         match (tries, fault) {
             (true, Some(fault)) => return self.trip(fault),
             (true, None) => {
@@ -103,7 +125,7 @@ impl State {
         }
         self.recent = (self.recent << 1 | u32::from(fault.is_some())) & ((1 << Breaker::WINDOW) - 1);
         self.count = (self.count + 1).min(Breaker::WINDOW);
-        if self.count == Breaker::WINDOW && self.recent == 0 {
+        if self.count == Breaker::WINDOW && self.recent == 0 && self.beyond.is_zero() {
             self.trips = 0;
         }
         if let Some(fault) = fault
@@ -111,6 +133,8 @@ impl State {
             && self.recent.count_ones() * 2 > self.count
         {
             self.trip(fault);
+        } else if is_beyond {
+            self.trip(Fault::OverBudget);
         }
     }
 }
@@ -124,9 +148,14 @@ pub(super) struct Leave<'a> {
 }
 
 impl Leave<'_> {
-    pub fn record(mut self, fault: Option<Fault>) {
+    /// How it went. The answer is why the provider is switched off from now on.
+    pub fn record(mut self, fault: Option<Fault>, took: Duration, budget: Option<Duration>) -> Option<Fault> {
         self.recorded = true;
-        self.breaker.0.lock().record(self.tries, fault);
+        let mut state = self.breaker.0.lock();
+        let was_open = state.open.as_ref().map(|open| open.until);
+        let is_beyond = budget.is_some_and(|budget| state.is_beyond(took, budget));
+        state.record(self.tries, fault, is_beyond);
+        state.open.as_ref().filter(|open| was_open != Some(open.until)).map(|open| open.fault)
     }
 }
 
@@ -146,7 +175,31 @@ mod tests {
     use super::*;
 
     fn call(breaker: &Breaker, fault: Option<Fault>) -> Result<(), Fault> {
-        breaker.enter(Instant::now()).map(|leave| leave.record(fault))
+        breaker.enter(Instant::now()).map(|leave| {
+            let _ = leave.record(fault, Duration::ZERO, None);
+        })
+    }
+
+    const BUDGET: Duration = Duration::from_millis(25);
+
+    /// How many calls of so long it took to switch it off; none where that many did not.
+    fn until_off(breaker: &Breaker, each_ms: impl Fn(u32) -> u64) -> Option<u32> {
+        (1..=10_000).find(|turn| {
+            let took = Duration::from_millis(each_ms(*turn));
+            breaker.enter(Instant::now()).ok().unwrap().record(None, took, Some(BUDGET)) == Some(Fault::OverBudget)
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_keeps_its_callers_waiting_is_switched_off() {
+        assert_eq!(until_off(&Breaker::default(), |_| 25), None);
+        assert_eq!(until_off(&Breaker::default(), |_| 99), Some(6));
+        assert!(until_off(&Breaker::default(), |turn| if turn % 50 == 0 { 99 } else { 0 }).is_some(), "one in fifty is the tail");
+        assert_eq!(until_off(&Breaker::default(), |turn| if turn % 200 == 0 { 99 } else { 5 }), None);
+        let breaker = Breaker::default();
+        assert_eq!(until_off(&breaker, |_| 199), Some(3));
+        seconds(10).await;
+        assert_eq!(until_off(&breaker, |_| 99), Some(2), "it has not been good since");
     }
 
     async fn seconds(seconds: u64) {
@@ -166,7 +219,7 @@ mod tests {
             seconds(1).await;
             let tries = breaker.enter(Instant::now()).ok().unwrap();
             assert_eq!(call(&breaker, None), Err(Fault::Slow), "one alone");
-            tries.record(Some(Fault::Slow));
+            tries.record(Some(Fault::Slow), Duration::ZERO, None);
         }
         seconds(80).await;
         call(&breaker, None).unwrap();

@@ -26,7 +26,7 @@ use crate::shop::manifest::FailurePolicy;
 use crate::shop::policies::Policies;
 use crate::shop::plugin::Plugin;
 use crate::work::SharedUnit;
-use crate::work::unit::Visit;
+use crate::work::unit::{self, Visit};
 
 /// The providers that are live, and what the operator has changed of the
 /// callers' policies. Swapping one does not touch the graphs that call it.
@@ -50,6 +50,10 @@ pub struct Provider {
 /// Of one answer of one provider. What is over is cut off; whoever joins lists of
 /// several may take fewer, but of each.
 const ITEMS_MAX: usize = 500;
+
+/// Of a call's time that is a shopper's, unless the operator says otherwise.
+const BUDGET_LEAST: Duration = Duration::from_millis(5);
+const BUDGET_MOST: Duration = Duration::from_millis(25);
 
 impl Provider {
     pub fn new(name: String, graph: Graph) -> Self {
@@ -100,8 +104,8 @@ impl Provider {
 
     async fn ask_counting(&self, question: Question<'_>, unit: &SharedUnit, spent: &mut Spent) -> Result<Result<Val, Val>, CallError> {
         let visit = Visit::begin(unit, question.caller);
-        let Question { interface, function, parameters, deadline, .. } = question;
-        let answer = self.graph.call_extension(&self.name, interface, function, parameters, unit.clone(), deadline, spent).await;
+        let Question { interface, function, parameters, deadline, needed, .. } = question;
+        let answer = self.graph.call_extension(&self.name, interface, function, parameters, unit.clone(), deadline, needed, spent).await;
         drop(visit);
         match answer? {
             Val::Result(Ok(Some(mut value))) => {
@@ -185,7 +189,7 @@ pub(super) fn add_to_linker(
 ) -> wasmtime::Result<()> {
     let interface: Arc<str> = without_version(interface).into();
     let declared = caller.manifest.extension_points.iter().find(|point| without_version(&point.interface) == &*interface);
-    let declared = declared.map_or(Policy::UNDECLARED, |point| Policy { fail: point.fail, deadline: Duration::from_millis(point.deadline_ms.into()) });
+    let declared = declared.map_or(Policy::UNDECLARED, |point| Policy { fail: point.fail, deadline: Duration::from_millis(point.deadline_ms.into()), addressed: false });
     let engine = component.engine();
     let Some(ComponentItem::ComponentInstance(ty)) = component.component_type().get_import(engine, label).map(|item| item.ty) else {
         return Ok(());
@@ -222,6 +226,8 @@ pub(super) struct Question<'a> {
     pub caller: &'a Arc<str>,
     /// For each provider.
     pub deadline: Duration,
+    /// Its caller cannot do without the answer.
+    pub needed: bool,
 }
 
 struct Point {
@@ -237,10 +243,31 @@ struct Point {
 struct Policy {
     fail: FailurePolicy,
     deadline: Duration,
+    /// One provider was asked for by its name.
+    addressed: bool,
 }
 
 impl Policy {
-    const UNDECLARED: Self = Self { fail: FailurePolicy::Closed, deadline: Duration::from_millis(200) };
+    const UNDECLARED: Self = Self { fail: FailurePolicy::Closed, deadline: Duration::from_millis(200), addressed: false };
+
+    fn addressed(self) -> Self {
+        Self { addressed: true, ..self }
+    }
+
+    /// Whether the caller cannot do without an answer.
+    fn needs_answer(&self) -> bool {
+        self.addressed || self.fail == FailurePolicy::Closed
+    }
+
+    /// What a call of this provider may take of its caller's time, beside its deadline:
+    /// what the operator says, or an eighth of the deadline. Nobody else is kept waiting by
+    /// one that was asked for by name, and without one that is needed nothing goes on.
+    fn budget(&self, account: &Account) -> Option<Duration> {
+        if self.needs_answer() || !account.is_limited() {
+            return None;
+        }
+        Some(account.latency().unwrap_or_else(|| (self.deadline / 8).clamp(BUDGET_LEAST, BUDGET_MOST)))
+    }
 }
 
 impl Point {
@@ -256,7 +283,7 @@ impl Point {
         let policy = self.policy();
         let answer = match addressed {
             Some(name) => match providers.iter().find(|provider| provider.name == *name) {
-                Some(provider) => self.ask(provider, parameters, &unit, policy).await?.map_err(Refusal::into_val),
+                Some(provider) => self.ask(provider, parameters, &unit, policy.addressed(), providers.len() == 1).await?.map_err(Refusal::into_val),
                 None => Err(failure(name, "not-found", format!("no plugin `{name}` provides {}", self.interface))),
             },
             None => self.ask_all(providers, parameters, &unit, policy).await?,
@@ -272,6 +299,7 @@ impl Point {
         changed.of(&self.interface).map_or(self.declared, |changed| Policy {
             fail: changed.fail.unwrap_or(self.declared.fail),
             deadline: changed.deadline().unwrap_or(self.declared.deadline),
+            addressed: false,
         })
     }
 
@@ -280,7 +308,7 @@ impl Point {
         let question = (policy.fail == FailurePolicy::LastGood).then(|| LastGood::question(&self.interface, &self.function, parameters));
         let mut joined = Vec::new();
         for provider in providers {
-            match (self.ask(provider, parameters, unit, policy).await?, policy.fail) {
+            match (self.ask(provider, parameters, unit, policy, providers.len() == 1).await?, policy.fail) {
                 (Ok(Val::List(items)), _) => {
                     if let Some(question) = question {
                         provider.last_good.keep(question, &items);
@@ -300,8 +328,8 @@ impl Point {
         Ok(Ok(Val::List(joined)))
     }
 
-    /// One provider's answer.
-    async fn ask(&self, provider: &Provider, parameters: &[Val], unit: &SharedUnit, policy: Policy) -> Result<Result<Val, Refusal>, CallError> {
+    /// One provider's answer. `sole`: nobody else could give it.
+    async fn ask(&self, provider: &Provider, parameters: &[Val], unit: &SharedUnit, policy: Policy, sole: bool) -> Result<Result<Val, Refusal>, CallError> {
         if let Some(answer) = self.ask_canary(provider, parameters, unit, policy).await {
             return Ok(answer.map_err(Refusal::ByProvider));
         }
@@ -310,43 +338,41 @@ impl Point {
             let message = format!("{} would come back to it while it is answering", self.interface);
             return Ok(Err(Refusal::Failed(failure(&provider.name, "failed", message))));
         }
-        let Some(breaker) = provider.breakers.get(&*self.interface) else {
+        let (Some(breaker), Some(account)) = (provider.breakers.get(&*self.interface), provider.account()) else {
             return Ok(Err(Refusal::Failed(failure(&provider.name, "not-found", format!("it does not provide {}", self.interface)))));
         };
         let leave = match breaker.enter(tokio::time::Instant::now()) {
             Ok(leave) => leave,
             Err(fault) => return Ok(Err(Refusal::Failed(provider.switched_off_for(fault)))),
         };
-        let account = provider.account();
-        if account.is_some_and(|account| account.is_over()) {
-            breaker.trip(Fault::OverShare);
-            let error = account.map(|account| account.refuse(Resource::Processor));
-            let message = error.map(|error| error.message).unwrap_or_default();
-            return Ok(Err(Refusal::Failed(failure(&provider.name, "failed", message))));
+        if account.is_over()
+            && let Err(refused) = self.over_share(provider, account, breaker, unit, policy, sole).await
+        {
+            return Ok(Err(Refusal::Failed(refused)));
         }
         let (begun, mut spent) = (Instant::now(), Spent::default());
-        if let Some(account) = account {
-            account.count_call();
-        }
+        account.count_call();
         let answer = provider.ask_counting(self.question(parameters, policy), unit, &mut spent).await;
         let took = begun.elapsed();
-        let answer = match answer {
-            Ok(answer) => {
-                leave.record((spent.taken * 2 > policy.deadline).then_some(Fault::Slow));
-                answer.map_err(Refusal::ByProvider)
-            }
+        let budget = policy.budget(account);
+        let slow = budget.unwrap_or_default().max(policy.deadline / 2);
+        let (fault, answer) = match answer {
+            Ok(answer) => ((spent.taken > slow).then_some(Fault::Slow), answer.map_err(Refusal::ByProvider)),
             Err(error) => {
                 self.report(provider, &error, took, policy.fail);
-                match error.kind {
+                let fault = match error.kind {
                     // A host without room says nothing about the provider.
                     CallErrorKind::Overloaded => return Err(error),
-                    CallErrorKind::Share => leave.record(Some(Fault::OverShare)),
-                    CallErrorKind::Deadline => leave.record(Some(Fault::Slow)),
-                    _ => leave.record(Some(Fault::Failed)),
-                }
-                Err(Refusal::Failed(failure(&provider.name, "failed", error.message)))
+                    CallErrorKind::Share => Fault::OverShare,
+                    CallErrorKind::Deadline => Fault::Slow,
+                    _ => Fault::Failed,
+                };
+                (Some(fault), Err(Refusal::Failed(failure(&provider.name, "failed", error.message))))
             }
         };
+        if let Some(fault) = leave.record(fault, spent.taken, budget) {
+            self.tell_switched_off(provider, fault, sole, spent.taken, budget.unwrap_or(policy.deadline));
+        }
         if let Some(trial) = &provider.trial {
             let is_ok = !matches!(answer, Err(Refusal::Failed(_)));
             let took = (!provider.graph.is_baseline()).then_some(took);
@@ -359,6 +385,45 @@ impl Point {
             }
         }
         Ok(answer)
+    }
+
+    /// Where the caller can do without it, it is left out while others want the
+    /// processors; otherwise the call waits for its share.
+    async fn over_share(&self, provider: &Provider, account: &Account, breaker: &Breaker, unit: &SharedUnit, policy: Policy, sole: bool) -> Result<(), Val> {
+        let refused = if policy.needs_answer() {
+            unit::waits(unit, account.wait_for_share()).await.err()
+        } else if provider.graph.0.pressure.is_high() {
+            Some(account.refuse(Resource::Processor))
+        } else {
+            None
+        };
+        let Some(refused) = refused else { return Ok(()) };
+        if !policy.needs_answer() {
+            breaker.trip(Fault::OverShare);
+        }
+        if !policy.needs_answer() || provider.reports.next(Instant::now()).is_some() {
+            self.tell_switched_off(provider, Fault::OverShare, sole, Duration::ZERO, policy.deadline);
+        }
+        Err(failure(&provider.name, "failed", refused.message))
+    }
+
+    /// Each time once, and then it is off for seconds.
+    fn tell_switched_off(&self, provider: &Provider, fault: Fault, sole: bool, took: Duration, budget: Duration) {
+        let remedy = match fault {
+            Fault::OverBudget | Fault::Slow => "`[plugins.latency-ms]` in souk.toml says what a plugin may take of a shopper's time",
+            Fault::OverShare => "`[plugins.shares]` in souk.toml says what a plugin may take of the shop",
+            Fault::Failed => "`souk plugin list` says how often it failed",
+        };
+        let (took_ms, budget_ms) = (took.as_millis() as u64, budget.as_millis() as u64);
+        let words = fault.in_plain_words();
+        if sole {
+            tracing::warn!(
+                plugin = %provider.name, point = %self.interface, caller = %self.caller, took_ms, budget_ms, remedy,
+                "the only provider of this point is left out {words}: the shop goes without it"
+            );
+        } else {
+            tracing::warn!(plugin = %provider.name, point = %self.interface, caller = %self.caller, took_ms, budget_ms, remedy, "switched off {words}");
+        }
     }
 
     /// What the version on trial answers, if this unit is one of its own. Where
@@ -380,7 +445,7 @@ impl Point {
     }
 
     fn question<'a>(&'a self, parameters: &'a [Val], policy: Policy) -> Question<'a> {
-        Question { interface: &self.interface, function: &self.function, parameters, caller: &self.caller, deadline: policy.deadline }
+        Question { interface: &self.interface, function: &self.function, parameters, caller: &self.caller, deadline: policy.deadline, needed: policy.needs_answer() }
     }
 
     fn asked(&self, parameters: &[Val], unit: &SharedUnit, policy: Policy) -> Asked {

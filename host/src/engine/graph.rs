@@ -14,11 +14,12 @@ use super::bindings::exports::souk::host::event_handler::Event;
 use super::bindings::exports::souk::host::job_handler::Job;
 use super::bindings::exports::souk::web::handler::{Request, Response};
 use super::bindings::named_imports::souk as capabilities;
-use super::clock::{self, CallClock, ProcessorTime, TimeUp};
+use super::clock::{self, CallClock, ProcessorTime, Terms, TimeUp};
 use super::code::{Compiled, Room};
 use super::extension::{self, Providers};
 use super::instance::{Pool, Warm};
 use super::link::{self, EXTENSION_PACKAGE, LinkError, without_version};
+use super::pressure::Pressure;
 use super::share::Resource;
 use super::state::{MemoryLimits, Meter, Payer, at_tick};
 use super::worker::Guest;
@@ -27,7 +28,7 @@ use crate::capability::Services;
 use crate::chance;
 use crate::shop::manifest::{Isolation, Kind};
 use crate::shop::plugin::Plugin;
-use crate::work::{PluginAnswer, PluginCall, SharedUnit};
+use crate::work::{self, PluginAnswer, PluginCall, SharedUnit, unit};
 
 /// For one host call to lift out of a guest; commands may hand over files.
 pub(super) const HOSTCALL_FUEL: usize = 8 << 20;
@@ -88,6 +89,7 @@ pub(super) struct Inner {
     table_elements_max: usize,
     metered: bool,
     processor_time: ProcessorTime,
+    pub(super) pressure: Arc<Pressure>,
 }
 
 pub(super) struct Entry {
@@ -169,6 +171,7 @@ impl Graph {
             table_elements_max: limits().map(|l| l.table_elements as usize).sum(),
             metered: engine.metered,
             processor_time: engine.processor_time,
+            pressure: engine.pressure.clone(),
         }));
         graph.check(unit).await?;
         Ok(graph)
@@ -176,7 +179,10 @@ impl Graph {
 
     /// Types of the handlers are compared once, here; calls then trust them.
     async fn check(&self, unit: SharedUnit) -> Result<(), LinkError> {
-        let mut warm = self.0.instantiate(unit, Payer::default()).await.map_err(|error| LinkError::Unusable(error.to_string()))?;
+        let mut warm = self.0.instantiate(unit, Payer::default()).await.map_err(|error| match self.0.culprit(&error) {
+            Some(culprit) => LinkError::DoesNotStart { plugin: culprit.plugin.name().to_owned(), reason: format!("{error:#}") },
+            None => LinkError::Unusable(format!("{error:#}")),
+        })?;
         for entry in &self.0.entries {
             for (index, (interface, function)) in entry.handlers.iter().zip(HANDLERS) {
                 let Some(func) = index.and_then(|index| warm.instance.get_func(&mut warm.store, index)) else { continue };
@@ -247,7 +253,8 @@ impl Graph {
     }
 
     /// Calls a function of an extension point that `plugin` provides, at the cost
-    /// of that plugin.
+    /// of that plugin. One that is needed is not ended because that has used its share.
+    #[expect(clippy::too_many_arguments, reason = "one caller, which has them all")]
     pub(super) async fn call_extension(
         &self,
         plugin: &str,
@@ -256,6 +263,7 @@ impl Graph {
         parameters: &[Val],
         unit: SharedUnit,
         deadline: Duration,
+        needed: bool,
         spent: &mut Spent,
     ) -> Result<Val, CallError> {
         let entry = self.0.entry(plugin)?;
@@ -264,7 +272,7 @@ impl Graph {
             kind: CallErrorKind::NotFound,
             message: format!("it does not export `{interface}`, `{function}`"),
         })?;
-        let payer = if self.0.metered { Payer::default() } else { Payer::asked(entry.stats.account.clone()) };
+        let payer = if self.0.metered { Payer::default() } else { Payer::asked(entry.stats.account.clone(), (!needed).then(|| self.0.pressure.clone())) };
         self.0
             .run(entry, unit, deadline.min(entry.deadline), HOSTCALL_FUEL_EXTENSION, payer, spent, async |warm| {
                 let func = warm.instance.get_func(&mut warm.store, export).ok_or_else(|| wasmtime::format_err!("the export is gone"))?;
@@ -386,8 +394,9 @@ impl Inner {
         if self.metered {
             store.set_fuel(u64::MAX)?;
         }
-        let instance = self.pre.instantiate_async(&mut store).await?;
         let clock = store.data().clock.clone();
+        let terms = Terms { measured: store.data().payer.is_held_to_a_share(), ..Terms::usual(INSTANTIATION_LIMIT) };
+        let instance = clock.watch(terms, self.pre.instantiate_async(&mut store)).await.map_err(|_| Trap::Interrupt)??;
         store.data_mut().payer.pay(clock.rest());
         Ok(Warm::new(store, instance, permit, clock.taken()))
     }
@@ -425,6 +434,7 @@ impl Inner {
         work: impl AsyncFnOnce(&mut Warm) -> wasmtime::Result<T>,
     ) -> Result<T, CallError> {
         let begun = Instant::now();
+        let paying = payer.account.clone();
         let answer = match self.instance(entry, unit, payer, limit).await {
             Some(Ok(warm)) => self.run_in(warm, entry, limit, fuel, spent, work).await,
             Some(Err(error)) => Err((failure_kind(&error, false), format!("{error:#}"), self.culprit(&error))),
@@ -435,7 +445,7 @@ impl Inner {
             let culprit = culprit.unwrap_or(entry);
             // A host without room says nothing about a plugin.
             if kind == CallErrorKind::Share {
-                return entry.stats.account.refuse(Resource::Processor);
+                return paying.as_ref().unwrap_or(&entry.stats.account).refuse(Resource::Processor);
             }
             if kind != CallErrorKind::Overloaded {
                 culprit.stats.record_failure(kind);
@@ -460,21 +470,34 @@ impl Inner {
         warm.store.data_mut().limits.denied = false;
         // An instance that was made for the call is part of it.
         let made = std::mem::take(&mut warm.made);
-        let payer = &warm.store.data().payer;
-        let processors = payer.account.as_ref().filter(|_| payer.waits).and_then(|account| account.processors());
-        let answer = clock.watch(limit, processors, work(&mut warm)).await;
-        warm.store.data_mut().payer.pay(clock.rest());
-        let limits = &warm.store.data().limits;
-        *spent = Spent { memory_bytes: limits.memory_bytes, taken: made + clock.taken() };
+        let GuestState { payer, unit, .. } = warm.store.data();
+        let measured = payer.is_held_to_a_share();
+        let unit = unit.clone();
+        let is_request = unit.lock().kind == work::unit::Kind::Request;
+        let terms = Terms {
+            limit,
+            measured,
+            held_back_max: clock::held_back_max(limit, !is_request),
+            processors: payer.account.as_ref().filter(|_| payer.waits()).and_then(|account| account.processors()),
+            stands_back: || unit::stand_back(&unit),
+        };
+        let answer = clock.watch(terms, work(&mut warm)).await;
+        let rest = clock.rest();
+        warm.store.data_mut().payer.pay(rest);
+        if measured {
+            entry.stats.record_cpu(rest);
+        }
+        let MemoryLimits { memory_bytes, denied, .. } = warm.store.data().limits;
+        *spent = Spent { memory_bytes, taken: made + clock.taken() };
+        if matches!(answer, Ok(Ok(_))) && !entry.fresh {
+            warm.store.data_mut().payer = Payer::default();
+            self.keep(warm);
+        } else {
+            self.discard(warm);
+        }
         match answer {
-            Ok(Ok(value)) => {
-                if !entry.fresh {
-                    warm.store.data_mut().payer = Payer::default();
-                    self.keep(warm);
-                }
-                Ok(value)
-            }
-            Ok(Err(error)) => match failure_kind(&error, limits.denied) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => match failure_kind(&error, denied) {
                 CallErrorKind::Deadline if clock.time_up() == Some(TimeUp::Share) => Err((CallErrorKind::Share, String::new(), None)),
                 CallErrorKind::Deadline if clock.time_up() != Some(TimeUp::Limit) => Err(starved(limit)),
                 kind => Err((kind, format!("{error:#}"), self.culprit(&error))),
@@ -482,6 +505,17 @@ impl Inner {
             Err(TimeUp::Limit) => Err((CallErrorKind::Deadline, format!("no answer within {} ms", limit.as_millis()), None)),
             Err(TimeUp::Share) => Err((CallErrorKind::Share, String::new(), None)),
             Err(TimeUp::Wall) => Err(starved(limit)),
+        }
+    }
+
+    /// To clear what a guest has used is work as well, and its own.
+    fn discard(&self, warm: Warm) {
+        let payer = &warm.store.data().payer;
+        let account = payer.account.clone().filter(|_| payer.is_held_to_a_share());
+        let begun = account.as_ref().map(|_| (self.processor_time)());
+        drop(warm);
+        if let (Some(account), Some(begun)) = (account, begun) {
+            account.charge((self.processor_time)().saturating_sub(begun));
         }
     }
 

@@ -16,6 +16,7 @@ mod guests;
 mod instance;
 mod link;
 mod modules;
+mod pressure;
 mod rehearsal;
 mod share;
 mod state;
@@ -29,12 +30,13 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use code::Compilers;
+use pressure::{Gauge, Pressure};
 
 pub use breaker::Fault;
 pub use clock::{ProcessorTime, processor_time};
@@ -96,6 +98,9 @@ pub struct Options {
     /// for it, so that no shop is served so.
     pub metered: bool,
     pub processor_time: ProcessorTime,
+    /// Whether providers over their share may have what nobody else wants. Of a
+    /// simulation no seed may play otherwise on a busy machine.
+    pub lends_spare_time: bool,
 }
 
 impl Default for Options {
@@ -107,6 +112,7 @@ impl Default for Options {
             baseline: true,
             metered: false,
             processor_time: clock::processor_time,
+            lends_spare_time: true,
         }
     }
 }
@@ -129,6 +135,7 @@ pub struct Engine {
     metered: bool,
     processor_time: ProcessorTime,
     capacity: Capacity,
+    pressure: Arc<Pressure>,
 }
 
 impl Engine {
@@ -161,17 +168,17 @@ impl Engine {
         config.consume_fuel(options.metered);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         let optimising = wasmtime::Engine::new(&config)?;
-        tick(&optimising)?;
+        let processors = std::thread::available_parallelism().map_or(2, |processors| processors.get());
+        let pressure = Arc::new(Pressure::new(options.lends_spare_time));
+        tick(&optimising, gauge(processors, pressure.clone()))?;
         Ok(Self {
             compilers: Arc::new(Compilers::new(optimising, options.metered, options.code_cache, options.baseline)),
             services: places(options.service_instances_max),
             providers: places(options.provider_instances_max),
             metered: options.metered,
             processor_time: options.processor_time,
-            capacity: Capacity {
-                processors: std::thread::available_parallelism().map_or(2, |processors| processors.get()),
-                instances: options.service_instances_max as usize,
-            },
+            capacity: Capacity { processors, instances: options.service_instances_max as usize },
+            pressure,
         })
     }
 }
@@ -204,15 +211,23 @@ fn places(max: u32) -> (Arc<Semaphore>, u32) {
     (Arc::new(Semaphore::new(max as usize)), max)
 }
 
+/// Measures the pressure at each tick.
+fn gauge(processors: usize, pressure: Arc<Pressure>) -> impl FnMut(Instant) + Send {
+    let mut gauge = Gauge::new(processors);
+    move |asleep_since| gauge.woke(asleep_since, &pressure)
+}
+
 /// Advances the epoch from a thread of its own for as long as the engine lives:
 /// a timer of the async runtime would stand still when guests keep it busy.
-fn tick(engine: &wasmtime::Engine) -> wasmtime::Result<()> {
+fn tick(engine: &wasmtime::Engine, mut woke: impl FnMut(Instant) + Send + 'static) -> wasmtime::Result<()> {
     let weak = engine.weak();
     std::thread::Builder::new().name("epoch".into()).spawn(move || {
         while let Some(engine) = weak.upgrade() {
             engine.increment_epoch();
             drop(engine);
+            let asleep_since = Instant::now();
             std::thread::sleep(TICK);
+            woke(asleep_since);
         }
     })?;
     Ok(())

@@ -9,7 +9,13 @@
 //! What happens to a plugin over its share depends on how it was entered. Pages,
 //! events and jobs wait: before they begin, in slices of a [`TICK`] while they
 //! run (`state.rs`), and before they commit. A provider of an extension point has
-//! a caller that waits for it, so it is refused at once (`extension.rs`).
+//! a caller that waits for it, so it is refused at once (`extension.rs`), but only
+//! while others want the processors (`pressure.rs`); where the caller cannot do
+//! without it, the call waits. A millisecond of each of its calls is free: its share
+//! grows with how often the shop asks it.
+//!
+//! How long a provider may keep a shopper waiting is no matter of shares: see
+//! `breaker.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -34,8 +40,9 @@ const COMMIT_COST: u32 = 10;
 const PROCESSOR_BURST: Duration = Duration::from_millis(250);
 const STORAGE_BURST: Duration = Duration::from_secs(2);
 /// What one commit may take, in bursts: a commit cannot be slowed down once it has
-/// begun. Its debt is paid before the next page has waited for too long.
-const COMMIT_BURSTS_MAX: f64 = 3.0;
+/// begun, and all others wait behind it. Its debt is paid before the next page has
+/// waited for too long.
+const COMMIT_BURSTS_MAX: f64 = 1.5;
 /// For a permit, for processor time and for storage, each: then a shopper gets 503.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 const STORAGE_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -43,9 +50,12 @@ const STORAGE_WAIT_MAX: Duration = Duration::from_secs(5);
 const WAIT_MAX_BACKGROUND: Duration = Duration::from_secs(30);
 /// Requests that wait for a permit, for each that has one.
 const WAITING_PER_PERMIT: usize = 2;
-/// Providers that take less of a call on average are never refused: what they
-/// take altogether is bounded by what the shop asks them.
-const CHEAP: Duration = Duration::from_millis(1);
+/// Providers that take less of a call on average are never refused, and so much of
+/// each call is free: what they take altogether is bounded by what the shop asks them.
+pub(super) const CHEAP: Duration = Duration::from_millis(1);
+/// Work that was done in a plugin's name puts it into debt for so long. What is more
+/// is paid by half of what it earns from then on.
+const APART_MAX: Duration = Duration::from_secs(1);
 /// For so long the operator sees that it was over its share.
 const REMEMBERED: Duration = Duration::from_secs(10);
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
@@ -86,6 +96,8 @@ pub struct Account {
     inner_calls: ArcSwap<Semaphore>,
     waiting: AtomicUsize,
     waiting_max: AtomicUsize,
+    /// In milliseconds, of its callers' time in each call; none was given is 0.
+    latency_ms: AtomicU32,
     /// Storage operations of one commit.
     commit_max: AtomicUsize,
     /// Of the processors, those that it may have at one time.
@@ -112,19 +124,30 @@ struct Bucket {
     at: Instant,
     per_second: f64,
     most: f64,
+    /// Paid by half of what is earned.
+    deferred: f64,
 }
 
 impl Bucket {
     fn new(per_second: f64, burst: Duration) -> Self {
         let most = per_second * burst.as_secs_f64();
-        Self { level: most, at: Instant::now(), per_second, most }
+        Self { level: most, at: Instant::now(), per_second, most, deferred: 0.0 }
     }
 
     fn refill(&mut self, now: Instant) -> f64 {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.level = (self.level + passed * self.per_second).min(self.most);
+        let earned = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
+        let pays = (earned / 2.0).min(self.deferred);
+        self.deferred -= pays;
+        self.level = (self.level + earned - pays).min(self.most);
         self.at = now;
         self.level
+    }
+
+    /// Takes so many, but leaves no deeper debt than `debt_max` where the rest is deferred.
+    fn take_deferring(&mut self, tokens: f64, debt_max: f64) {
+        let now = tokens.min((self.level + debt_max).max(0.0));
+        self.level -= now;
+        self.deferred += tokens - now;
     }
 
     /// How long until there is no debt.
@@ -152,6 +175,7 @@ impl Default for Account {
             inner_calls: one(),
             waiting: AtomicUsize::new(0),
             waiting_max: AtomicUsize::new(0),
+            latency_ms: AtomicU32::new(0),
             commit_max: AtomicUsize::new(usize::MAX),
             processors: one(),
             storing: tokio::sync::Mutex::default(),
@@ -194,6 +218,16 @@ impl Account {
         self.percent.load(Relaxed)
     }
 
+    /// What each of its calls may take of its caller's time, by the operator's word.
+    pub fn set_latency_ms(&self, ms: Option<u32>) {
+        self.latency_ms.store(ms.unwrap_or(0), Relaxed);
+    }
+
+    pub(super) fn latency(&self) -> Option<Duration> {
+        let ms = self.latency_ms.load(Relaxed);
+        (ms > 0).then(|| Duration::from_millis(ms.into()))
+    }
+
     pub fn is_limited(&self) -> bool {
         self.percent() < SHARE_WHOLE
     }
@@ -226,10 +260,21 @@ impl Account {
         }
     }
 
+    /// Takes processor time that nobody else wanted: no debt beyond a burst comes of it.
+    pub(super) fn charge_spare(&self, time: Duration) {
+        let mut state = self.state.lock();
+        state.took += time.as_secs_f64();
+        let State { processor, .. } = &mut *state;
+        let level = processor.refill(Instant::now());
+        processor.level = (level - time.as_secs_f64()).max(level.min(-processor.most));
+    }
+
     /// Takes processor time for what was done in its name and not in a call of it.
     pub fn charge_apart(&self, time: Duration) {
         if self.is_limited() {
-            self.state.lock().processor.level -= time.as_secs_f64();
+            let processor = &mut self.state.lock().processor;
+            processor.refill(Instant::now());
+            processor.take_deferring(time.as_secs_f64(), processor.per_second * APART_MAX.as_secs_f64());
         }
     }
 
@@ -280,6 +325,19 @@ impl Account {
             tokio::time::sleep(wait.unwrap_or(TICK)).await;
         }
         self.delayed(begun);
+    }
+
+    /// Before what others would wait behind it for.
+    pub async fn settle(&self, is_background: bool) -> Result<(), CallError> {
+        if !self.is_limited() {
+            return Ok(());
+        }
+        self.out_of_debt(if is_background { WAIT_MAX_BACKGROUND } else { WAIT_MAX }).await
+    }
+
+    /// Of a provider that its caller cannot do without.
+    pub(super) async fn wait_for_share(&self) -> Result<(), CallError> {
+        self.out_of_debt(WAIT_MAX).await
     }
 
     /// Waits until it is out of debt, for so long.
@@ -394,7 +452,8 @@ impl Account {
     }
 
     pub(super) fn message(&self, resource: Resource) -> String {
-        format!("over its share of {}: {} % of the shop's", resource.in_plain_words(), self.percent())
+        let (of, percent, plugin) = (resource.in_plain_words(), self.percent(), self.plugin.load());
+        format!("{plugin} has used its share of {of}, {percent} % of the shop's; `{plugin}` under [plugins.shares] in souk.toml sets it")
     }
 
     /// The log, seldom: a flood must not become one of lines.
@@ -514,9 +573,37 @@ mod tests {
         assert!(!account.owes_processor_time());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_merge_of_minutes_is_owed_and_leaves_half_of_its_share_to_its_pages() {
+        let account = account(20);
+        account.charge_apart(ms(60_000));
+        let begun = Instant::now();
+        assert!(account.settle(false).await.is_ok() || account.settle(true).await.is_ok());
+        assert!(begun.elapsed() <= ms(2_100), "{:?}", begun.elapsed());
+        account.charge(ms(200));
+        tokio::time::advance(ms(600)).await;
+        assert!(account.owes_processor_time(), "half of 0.4 processors");
+        tokio::time::advance(Duration::from_secs(400)).await;
+        account.charge(ms(90));
+        assert!(!account.owes_processor_time());
+        account.charge(ms(210));
+        tokio::time::advance(ms(550)).await;
+        assert!(!account.owes_processor_time(), "all of it again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_else_wanted_leaves_a_debt_of_one_burst() {
+        let account = account(20);
+        account.count_call();
+        (0..100).for_each(|_| account.charge_spare(ms(100)));
+        assert!(account.is_over());
+        tokio::time::advance(ms(260)).await;
+        assert!(!account.is_over());
+    }
+
     #[test]
     fn a_commit_has_an_end_by_the_share() {
-        for (percent, max) in [(20, 12_000), (1, 600)] {
+        for (percent, max) in [(20, 6_000), (1, 300)] {
             let account = account(percent);
             assert_eq!(account.may_write_more(max - 1), Ok(()));
             let refused = account.may_write_more(max).unwrap_err();

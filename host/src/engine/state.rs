@@ -8,7 +8,8 @@ use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline, WasmBacktrace};
 
 use super::bindings::Caller;
 use super::clock::CallClock;
-use super::share::{Account, Standing};
+use super::pressure::Pressure;
+use super::share::{Account, CHEAP, Standing};
 use super::{PluginStats, TICK};
 use crate::capability::Services;
 use crate::work::{SharedUnit, unit};
@@ -30,26 +31,52 @@ pub struct GuestState {
 pub(super) struct Payer {
     /// None for what the operator has begun.
     pub account: Option<Arc<Account>>,
-    /// Whether it waits when that is in debt, or is ended when that is deep.
-    pub waits: bool,
-    /// Charged before it was used.
+    pub over: WhenOver,
+    /// Charged before it was used, or free.
     prepaid: Duration,
+}
+
+/// What becomes of a call whose account is in debt.
+#[derive(Default)]
+pub(super) enum WhenOver {
+    #[default]
+    Waits,
+    /// Its caller has waited for its turn already.
+    GoesOn,
+    /// When it is deep in debt, and while others want the processors.
+    Ends(Arc<Pressure>),
 }
 
 impl Payer {
     pub fn waiting(account: Option<Arc<Account>>) -> Self {
-        Self { account, waits: true, prepaid: Duration::ZERO }
+        Self { account, over: WhenOver::Waits, prepaid: Duration::ZERO }
     }
 
-    pub fn asked(account: Arc<Account>) -> Self {
-        Self { account: Some(account), waits: false, prepaid: Duration::ZERO }
+    /// A provider. `pressure` where its caller can do without it.
+    pub fn asked(account: Arc<Account>, pressure: Option<Arc<Pressure>>) -> Self {
+        Self { account: Some(account), over: pressure.map_or(WhenOver::GoesOn, WhenOver::Ends), prepaid: CHEAP }
+    }
+
+    pub fn waits(&self) -> bool {
+        matches!(self.over, WhenOver::Waits)
+    }
+
+    /// Whether its time is measured, and not sampled.
+    pub fn is_held_to_a_share(&self) -> bool {
+        self.account.as_ref().is_some_and(|account| account.is_limited())
     }
 
     pub fn pay(&mut self, time: Duration) -> Standing {
         let Some(account) = &self.account else { return Standing::Within };
         let due = time.saturating_sub(self.prepaid);
         self.prepaid = self.prepaid.saturating_sub(time);
-        account.charge(due)
+        match &self.over {
+            WhenOver::Ends(pressure) if account.is_limited() && !pressure.is_high() => {
+                account.charge_spare(due);
+                Standing::Within
+            }
+            _ => account.charge(due),
+        }
     }
 }
 
@@ -112,14 +139,18 @@ pub(super) fn at_tick(mut store: StoreContextMut<GuestState>) -> wasmtime::Resul
     }
     store.data().meter.charge(&WasmBacktrace::force_capture(&store), ran);
     let GuestState { payer, clock, unit, .. } = store.data_mut();
-    match (payer.pay(ran), payer.waits, &payer.account) {
-        (Standing::Over | Standing::FarOver, true, Some(account)) => {
+    match (payer.pay(ran), &payer.over, &payer.account) {
+        (Standing::Over | Standing::FarOver, WhenOver::Waits, Some(account)) => {
             payer.prepaid = TICK;
-            let (account, unit) = (account.clone(), unit.clone());
-            let slice = async move { unit::waits(&unit, account.slice()).await };
+            let (account, unit, clock) = (account.clone(), unit.clone(), clock.clone());
+            let slice = async move {
+                let _held_back = clock.holds_back();
+                unit::stand_back(&unit);
+                unit::waits(&unit, account.slice()).await;
+            };
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(slice)))
         }
-        (Standing::FarOver, false, _) => {
+        (Standing::FarOver, WhenOver::Ends(_), _) => {
             clock.end_over_share();
             Ok(UpdateDeadline::Interrupt)
         }

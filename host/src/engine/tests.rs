@@ -12,7 +12,7 @@ use wasm_encoder::{BlockType, InstructionSink};
 use super::bindings::OFFERED;
 use super::bindings::exports::souk::web::handler::Request;
 use super::bindings::souk::host::config::ShopFacts;
-use super::{CallErrorKind, Code, Engine, Graph, Interfaces, LinkError, Options, PluginStats, ProcessorTime, Provider, Providers, guests};
+use super::{CallErrorKind, Capacity, Code, Engine, Graph, Interfaces, LinkError, Options, PluginStats, ProcessorTime, Provider, Providers, guests};
 use crate::capability::Services;
 use crate::shop::plugin::Plugin;
 use crate::store::{EngineKind, Store};
@@ -439,6 +439,23 @@ async fn a_failing_provider_is_left_out_or_closes_the_point() {
         bench.providers.set(&[bench.provider("good", nothing).await, bench.provider("rogue", misdeed).await]);
         assert_eq!(bench.body(&open, "").await, Ok(vec![0, 1, b'g']), "{name}");
         assert_eq!(bench.body(&closed, "").await.map(|body| body[0]), Ok(1), "{name}");
+    }
+}
+
+/// In a debt that is paid in half a second.
+#[tokio::test]
+async fn a_provider_over_its_share_is_left_out_while_others_want_the_processors_and_where_it_can_be() {
+    for (policy, pressure, answer) in [("open", true, [0, 0, 0]), ("open", false, [0, 1, b'd']), ("closed", true, [0, 1, b'd'])] {
+        let bench = Bench::with(Options { service_instances_max: 4, provider_instances_max: 4, lends_spare_time: false, ..Options::default() });
+        let graph = bench.remarked(policy).await;
+        let provider = bench.provider("dear", nothing).await;
+        provider.graph.0.pressure.set(pressure);
+        bench.providers.set(&[provider]);
+        let account = bench.stats_of("dear").account.clone();
+        account.set_share("dear", 20, Capacity { processors: 2, instances: 50 });
+        account.count_call();
+        account.charge(Duration::from_millis(300));
+        assert_eq!(bench.body(&graph, "").await, Ok(answer.to_vec()), "{policy}");
     }
 }
 

@@ -249,7 +249,7 @@ pub(super) struct Asked {
 
 impl Asked {
     fn question(&self) -> Question<'_> {
-        Question { interface: &self.interface, function: &self.function, parameters: &self.parameters, caller: &self.caller, deadline: self.deadline }
+        Question { interface: &self.interface, function: &self.function, parameters: &self.parameters, caller: &self.caller, deadline: self.deadline, needed: false }
     }
 }
 

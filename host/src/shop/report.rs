@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::Shop;
+use super::{Live, Shop};
 use super::manifest::{ExtensionPoint, FailurePolicy};
 use super::plugin::Usage;
 use super::policies::Policies;
@@ -34,6 +34,10 @@ pub struct PluginReport {
     pub share: u32,
     /// Of what it has just been over its share.
     pub over_share: Option<String>,
+    /// Extension points that no other plugin provides: without it the shop goes without.
+    pub sole_provider_of: Vec<String>,
+    /// What the operator lets each of its calls take of a shopper's time.
+    pub latency_ms: Option<u32>,
     /// Calls refused for that, and how long others of its calls have waited.
     pub refused: u64,
     pub delayed_ms: u64,
@@ -177,6 +181,8 @@ impl Shop {
                 }),
                 share: account.map_or(SHARE_WHOLE, |account| account.percent()),
                 over_share: account.and_then(|account| account.over()).map(|resource| resource.in_plain_words().to_owned()),
+                sole_provider_of: live.providers.get(name).map_or_else(Vec::new, |provider| sole_points(name, &provider.graph, &live)),
+                latency_ms: self.settings.plugins.latency_ms.get(name).copied(),
                 refused: account.map_or(0, |account| account.refused.load(Relaxed)),
                 delayed_ms: account.map_or(0, |account| account.delayed_ms.load(Relaxed)),
                 items_cut: live.providers.get(name).map_or(0, |provider| provider.cut()),
@@ -204,6 +210,12 @@ impl Shop {
         };
         names.into_iter().map(report).collect()
     }
+}
+
+fn sole_points(name: &str, graph: &Graph, live: &Live) -> Vec<String> {
+    let others = || live.providers.iter().filter(|(other, _)| *other != name);
+    let has_another = |point: &&str| others().any(|(other, provider)| provider.graph.extensions_of(other).any(|provided| provided == *point));
+    graph.extensions_of(name).filter(|point| !has_another(point)).map(str::to_owned).collect()
 }
 
 fn point_report(point: &ExtensionPoint, policies: &Policies) -> PointReport {

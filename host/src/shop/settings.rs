@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use super::manifest::Limits;
+use super::manifest::{ExtensionPoint, Limits};
 use crate::engine::bindings::souk::host::config::ShopFacts;
 use crate::front::config::ServerConfig;
 use crate::store::{CACHE_BYTES, EngineKind};
@@ -77,11 +77,15 @@ pub struct PluginSettings {
     /// What a plugin may have of the shop over time, in percent, by its name; what
     /// it was granted (`limits.share`) unless given.
     pub shares: BTreeMap<String, u32>,
+    /// What each call of a provider may take of a shopper's time, by working or by
+    /// waiting, in milliseconds, by its name; an eighth of the point's deadline and at most
+    /// 25 ms unless given.
+    pub latency_ms: BTreeMap<String, u32>,
 }
 
 impl Default for PluginSettings {
     fn default() -> Self {
-        Self { baseline_code: true, grants: GrantSetting::default(), publishers: BTreeMap::new(), shares: BTreeMap::new() }
+        Self { baseline_code: true, grants: GrantSetting::default(), publishers: BTreeMap::new(), shares: BTreeMap::new(), latency_ms: BTreeMap::new() }
     }
 }
 
@@ -156,6 +160,10 @@ impl Settings {
         }
         for (name, share) in self.plugins.shares.iter().filter(|(_, share)| !Limits::SHARE.contains(share)) {
             problems.push(format!("plugins.shares.{name} is {share}: give 1 to 100, in percent"));
+        }
+        let deadlines = ExtensionPoint::DEADLINE_MS;
+        for (name, ms) in self.plugins.latency_ms.iter().filter(|(_, ms)| !deadlines.contains(ms)) {
+            problems.push(format!("plugins.latency-ms.{name} is {ms}: give {} to {}, in milliseconds", deadlines.start(), deadlines.end()));
         }
         let cache = self.storage.cache_bytes_max;
         if !(CACHE_BYTES_LEAST..=CACHE_BYTES_MOST).contains(&cache) {

@@ -8,13 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::idempotency::InFlight;
 use super::metrics::{Metrics, count};
-use super::unit::{Kind, Limits, Shopper, Staged, StagedEffect, Start};
+use super::unit::{Kind, Limits, Shopper, Staged, StagedEffect, Start, Turn};
 use super::{PluginAnswer, PluginCall, Plugins, SharedUnit, Unit, UnitError, keys};
 use crate::chance::{self, Chance};
 use crate::engine::bindings::exports::souk::web::handler::Response;
@@ -88,7 +88,7 @@ pub struct Runner<P> {
     pub(super) metrics: Metrics,
     /// The last event that each subscriber has behind it; its cursor may lag.
     pub(super) reached: Mutex<FxHashMap<String, keys::Position>>,
-    turns: Vec<tokio::sync::Mutex<()>>,
+    turns: Vec<Arc<tokio::sync::Mutex<()>>>,
     /// Nobody outside knows which keys share a place.
     turns_seed: u64,
 }
@@ -156,7 +156,8 @@ impl From<RunError> for Failure {
                 let kind = match e.kind {
                     CallErrorKind::Trap | CallErrorKind::Memory | CallErrorKind::Output => FailureKind::Plugin,
                     CallErrorKind::Deadline => FailureKind::Deadline,
-                    CallErrorKind::Overloaded | CallErrorKind::Share => FailureKind::Overloaded,
+                    CallErrorKind::Overloaded => FailureKind::Overloaded,
+                    CallErrorKind::Share => FailureKind::Share,
                     _ => FailureKind::Unavailable,
                 };
                 Failure { kind, plugin: e.plugin, message: e.message }
@@ -215,7 +216,7 @@ impl<P: Plugins> Runner<P> {
             tasks: TaskTracker::new(),
             metrics: Metrics::default(),
             reached: Mutex::default(),
-            turns: (0..TURNS).map(|_| tokio::sync::Mutex::new(())).collect(),
+            turns: (0..TURNS).map(|_| Arc::default()).collect(),
             turns_seed: chance::below(u64::MAX),
         })
     }
@@ -361,8 +362,9 @@ impl<P: Plugins> Runner<P> {
     ) -> Result<Outcome<T>, RunError> {
         let start = Start { plugin: start.plugin.or_else(|| Some(plugin.into())), ..start };
         let mut unit = Unit::new(self.store.begin(), start).shared();
-        // Held from the second attempt on: those who conflict on one key go one after the other.
-        let mut turn: Option<(usize, tokio::sync::MutexGuard<'_, ()>)> = None;
+        // Held from the second attempt on: those who conflict on one key go one after the other. Dropped
+        // where its share holds the unit back.
+        let mut turn = OwnTurn::default();
         let mut paid = None;
         let mut attempt = 1;
         loop {
@@ -420,15 +422,17 @@ impl<P: Plugins> Runner<P> {
                     attempt += 1;
                     if let Some(payer) = &payer {
                         // Before its turn: nobody stands behind one that waits for its share.
-                        drop(turn.take());
+                        turn.leave();
                         wait_to_store(&unit, payer, cost).await?;
                         paid = Some(cost);
+                        wait_to_run(&unit, payer).await?;
                     }
                     let place = self.place_of(&key);
-                    if turn.as_ref().is_none_or(|(held, _)| *held != place) {
+                    if turn.place() != Some(place) {
                         // Never two at once, so that nobody waits in a circle.
-                        drop(turn.take());
-                        turn = Some((place, self.turns[place].lock().await));
+                        turn.leave();
+                        let taken = self.turns[place].clone().lock_owned().await;
+                        unit.lock().turn = Some(turn.take(place, taken));
                     } else {
                         tokio::time::sleep(Duration::from_micros(200 + chance::below(800 * u64::from(attempt)))).await;
                     }
@@ -538,6 +542,43 @@ async fn wait_to_store(unit: &SharedUnit, payer: &Account, cost: usize) -> Resul
         (unit.kind, unit.place.clone())
     };
     front::lending(place.as_ref(), payer.store(cost, kind != Kind::Request)).await
+}
+
+/// Until its payer owes no processor time.
+async fn wait_to_run(unit: &SharedUnit, payer: &Account) -> Result<(), CallError> {
+    let (kind, place) = {
+        let unit = unit.lock();
+        (unit.kind, unit.place.clone())
+    };
+    front::lending(place.as_ref(), payer.settle(kind != Kind::Request)).await
+}
+
+/// Whoever still holds the unit holds no turn of it.
+#[derive(Default)]
+struct OwnTurn(Option<Arc<Turn>>);
+
+impl OwnTurn {
+    fn place(&self) -> Option<usize> {
+        self.0.as_ref()?.place()
+    }
+
+    fn take(&mut self, place: usize, taken: OwnedMutexGuard<()>) -> Arc<Turn> {
+        let turn = self.0.get_or_insert_default();
+        turn.take(place, taken);
+        turn.clone()
+    }
+
+    fn leave(&self) {
+        if let Some(turn) = &self.0 {
+            turn.leave();
+        }
+    }
+}
+
+impl Drop for OwnTurn {
+    fn drop(&mut self) {
+        self.leave();
+    }
 }
 
 /// Ends a unit when it is left behind, so that nothing of it lingers.

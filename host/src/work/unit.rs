@@ -12,6 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
+use tokio::sync::OwnedMutexGuard;
 
 use super::rehearsal::Rehearsal;
 use super::{LivePlugins, keys};
@@ -134,6 +135,8 @@ pub struct Unit {
     pub(super) place: Option<Place>,
     /// Whose share it is done from; none for the shop's own.
     pub payer: Option<Arc<Account>>,
+    /// Where it stands among those who conflict with it; none before it has.
+    pub(super) turn: Option<Arc<Turn>>,
     /// How a request came about that a plugin has sent to its own shop.
     pub origin: Option<Origin>,
     /// What stands for the outside world; none in a shop.
@@ -192,6 +195,31 @@ pub enum Shopper {
     Browser(Option<SessionId>),
 }
 
+/// The turn of a unit among those who conflicted on one key: the number of the line, until it is dropped.
+#[derive(Default)]
+pub(super) struct Turn(Mutex<Option<(usize, OwnedMutexGuard<()>)>>);
+
+impl Turn {
+    pub fn take(&self, place: usize, taken: OwnedMutexGuard<()>) {
+        *self.0.lock() = Some((place, taken));
+    }
+
+    pub fn leave(&self) {
+        drop(self.0.lock().take());
+    }
+
+    pub fn place(&self) -> Option<usize> {
+        self.0.lock().as_ref().map(|(place, _)| *place)
+    }
+}
+
+/// Before its share holds a unit back: nobody stands behind it meanwhile.
+pub fn stand_back(unit: &SharedUnit) {
+    if let Some(turn) = &unit.lock().turn {
+        turn.leave();
+    }
+}
+
 /// Awaits what a unit's guest waits for, with its request's place lent meanwhile.
 pub async fn waits<T>(unit: &SharedUnit, awaited: impl Future<Output = T>) -> T {
     let place = unit.lock().place.clone();
@@ -221,6 +249,7 @@ impl Unit {
             chance: Chance::default(),
             place: start.place,
             payer: start.payer,
+            turn: None,
             origin: start.origin,
             rehearsal: None,
         }
@@ -243,7 +272,7 @@ impl Unit {
             payer: self.payer.clone(),
             origin: self.origin.clone(),
         };
-        Self { attempt: self.attempt + 1, fetches, live_only: self.live_only, ..Self::new(txn, start) }
+        Self { attempt: self.attempt + 1, fetches, live_only: self.live_only, turn: self.turn.clone(), ..Self::new(txn, start) }
     }
 
     /// The same after a version on trial has failed at it.

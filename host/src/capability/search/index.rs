@@ -9,10 +9,11 @@ use anyhow::{Context, ensure};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
-use tantivy::{IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, Term};
+use tantivy::{IndexReader, IndexSettings, IndexWriter, ReloadPolicy, TantivyDocument, Term};
 
 use super::chinese;
-use super::text::{Analysis, Spent, bare, fold, is_cjk, simplify};
+use super::metered::{Metered, Spent};
+use super::text::{Analysis, bare, fold, is_cjk, simplify};
 use crate::shop::manifest::{FieldKind, Index as Definition};
 use crate::work::keys::Position;
 
@@ -55,7 +56,7 @@ pub(super) struct Index {
     /// The fingerprint of that with which its documents were analysed.
     pub analysed_by: String,
     pub analysis: Arc<Analysis>,
-    /// On the text of its changes.
+    /// By its own threads, which also merge what was written long ago.
     pub spent: Arc<Spent>,
     /// Everything in the log up to here is in the index.
     pub position: Position,
@@ -151,18 +152,18 @@ impl Fields {
     }
 }
 
-fn register(index: &tantivy::Index, analysis: &Arc<Analysis>, spent: &Arc<Spent>) {
-    index.tokenizers().register(WORDS, analysis.words_metered(Some(spent.clone())));
-    index.tokenizers().register(PINYIN, analysis.pinyin_metered(Some(spent.clone())));
+fn register(index: &tantivy::Index, analysis: &Arc<Analysis>) {
+    index.tokenizers().register(WORDS, analysis.words());
+    index.tokenizers().register(PINYIN, analysis.pinyin());
 }
 
 impl Index {
     /// With the fields that it was made with. Errors say why it has to be built again.
     pub fn open(folder: &Path, analysis: &Arc<Analysis>) -> anyhow::Result<Self> {
         ensure!(folder.join("meta.json").exists(), "it is not there yet");
-        let index = tantivy::Index::open_in_dir(folder)?;
         let spent = Arc::default();
-        register(&index, analysis, &spent);
+        let index = tantivy::Index::open(Metered::open(folder, &spent)?)?;
+        register(&index, analysis);
         let payload = index.load_metas()?.payload.context("it was not finished")?;
         let payload: Payload = serde_json::from_str(&payload).context("it was made by another version")?;
         ensure!(payload.format == FORMAT, "it was made by another version");
@@ -172,17 +173,19 @@ impl Index {
         Ok(Self { definition, fields, position, analysed_by, analysis: analysis.clone(), spent, reader, index, writer: Mutex::default() })
     }
 
-    /// Makes an index that holds these documents, at `position` of the log.
+    /// Makes an index that holds these documents, at `position` of the log. What its
+    /// threads took is in `spent`.
     pub fn build(
         folder: &Path,
         definition: &Definition,
         analysis: &Arc<Analysis>,
         position: Position,
         documents: impl Iterator<Item = anyhow::Result<(String, Document)>>,
+        spent: &Arc<Spent>,
     ) -> anyhow::Result<()> {
-        let index = tantivy::Index::create_in_dir(folder, schema(definition))?;
+        let index = tantivy::Index::create(Metered::open(folder, spent)?, schema(definition), IndexSettings::default())?;
         let fields = Fields::of(definition, &index.schema())?;
-        register(&index, analysis, &Arc::default());
+        register(&index, analysis);
         let mut writer: IndexWriter = index.writer_with_num_threads(1, 4 * WRITER_BYTES)?;
         for document in documents {
             let (id, document) = document?;

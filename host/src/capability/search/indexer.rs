@@ -6,7 +6,8 @@
 //! store, is not this store's and is built again. Applying an entry twice does
 //! no harm, since it only says which document to look up.
 //!
-//! Following is work of the plugin whose documents change, and charged to it. One
+//! Following is work of the plugin whose documents change, and charged to it, with
+//! what its index is merged for and what building it again takes. One
 //! over its share is followed later and in slices, the others first: what is left
 //! of its changes stays in the log.
 
@@ -153,6 +154,7 @@ impl Search {
     /// Tells whether something was left there.
     pub(super) async fn catch_up(self: Arc<Self>, declared: Definitions, after: &mut Position) -> anyhow::Result<bool> {
         self.held.lock().retain(|plugin, _| self.payer(plugin).is_some_and(|payer| payer.owes_processor_time()));
+        self.charge_merges();
         // From the first entry that is left, the next time goes over them again.
         let (mut at, mut left) = (*after, false);
         let search = self.clone();
@@ -185,6 +187,18 @@ impl Search {
                     moved
                 });
                 return Ok(false);
+            }
+        }
+    }
+
+    /// What was merged since the last changes were.
+    fn charge_merges(&self) {
+        for (name, index) in &*self.open.read() {
+            let spent = index.spent.take();
+            if !spent.is_zero()
+                && let Some(payer) = self.payer(&name.0)
+            {
+                payer.charge_apart(spent);
             }
         }
     }
@@ -257,7 +271,7 @@ impl Search {
 
     /// Builds beside the old one, which answers until the new one is whole.
     fn build(&self, name: &Name, definition: &Definition, reason: &str) -> anyhow::Result<Index> {
-        let begun = std::time::Instant::now();
+        let (begun, began_at, spent) = (std::time::Instant::now(), processor_time(), Arc::default());
         let folder = self.folder_of(name);
         // No index has a dot in its name.
         let beside = folder.with_extension("new");
@@ -282,7 +296,12 @@ impl Search {
             let id = key[first.len()..].to_vec();
             Some(String::from_utf8(id).context("an id that is no text").and_then(|id| Ok((id, decode(&value)?))))
         });
-        Index::build(&beside, definition, &self.analysis, position, documents)?;
+        let built = Index::build(&beside, definition, &self.analysis, position, documents, &spent);
+        let cost = processor_time().saturating_sub(began_at) + spent.take();
+        if let Some(payer) = self.payer(&name.0) {
+            payer.charge_apart(cost);
+        }
+        built?;
         if let Some(open) = self.open.read().get(name).cloned() {
             open.close_writer();
         }
@@ -290,7 +309,8 @@ impl Search {
         std::fs::rename(&beside, &folder)?;
         std::fs::File::open(folder.parent().unwrap_or(&self.folder))?.sync_all()?;
         let took_ms = begun.elapsed().as_millis() as u64;
-        tracing::info!(target: "search", plugin = name.0, index = name.1, documents = count, took_ms, reason, "built an index");
+        let cpu_ms = cost.as_millis() as u64;
+        tracing::info!(target: "search", plugin = name.0, index = name.1, documents = count, took_ms, cpu_ms, reason, "built an index");
         Index::open(&folder, &self.analysis)
     }
 

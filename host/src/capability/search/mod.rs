@@ -9,6 +9,7 @@ mod english;
 mod highlight;
 mod index;
 mod indexer;
+mod metered;
 mod query;
 #[cfg(test)]
 mod tests;

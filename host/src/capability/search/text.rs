@@ -8,9 +8,7 @@
 //! into fields of its own ([`Analysis::pinyin`]), so that no English word is
 //! taken for a syllable.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use tantivy::tokenizer::{
     AsciiFoldingFilter, LowerCaser, RawTokenizer, TextAnalyzer, Token, TokenFilter, TokenStream, Tokenizer,
@@ -18,7 +16,6 @@ use tantivy::tokenizer::{
 use tantivy_jieba::jieba_rs::Jieba;
 
 use super::{chinese, english};
-use crate::engine::processor_time;
 
 /// Goes up when text is to be analysed otherwise than before: indexes are then built again.
 const ANALYSIS: u32 = 2;
@@ -64,21 +61,12 @@ impl Analysis {
 
     /// Of text fields.
     pub fn words(self: &Arc<Self>) -> TextAnalyzer {
-        self.words_metered(None)
-    }
-
-    pub fn words_metered(self: &Arc<Self>, spent: Option<Arc<Spent>>) -> TextAnalyzer {
-        TextAnalyzer::builder(Words(self.clone(), spent)).filter(LowerCaser).filter(AsciiFoldingFilter).filter(Stems).build()
+        TextAnalyzer::builder(Words(self.clone())).filter(LowerCaser).filter(AsciiFoldingFilter).filter(Stems).build()
     }
 
     /// How Chinese text is read: syllables, each at the place of its character, and words.
-    #[cfg(test)]
     pub fn pinyin(self: &Arc<Self>) -> TextAnalyzer {
-        self.pinyin_metered(None)
-    }
-
-    pub fn pinyin_metered(self: &Arc<Self>, spent: Option<Arc<Spent>>) -> TextAnalyzer {
-        TextAnalyzer::builder(Readings(self.clone(), spent)).build()
+        TextAnalyzer::builder(Readings(self.clone())).build()
     }
 
     /// Where each word of the text begins.
@@ -252,45 +240,14 @@ fn without_stop_words(run: &Run) -> Option<Run> {
     }
 }
 
-/// Processor time that text has taken, on whatever threads it was analysed and
-/// put into an index: tantivy has threads of its own for that.
-#[derive(Default)]
-pub(super) struct Spent(AtomicU64);
-
-impl Spent {
-    pub fn take(&self) -> Duration {
-        Duration::from_nanos(self.0.swap(0, Relaxed))
-    }
-}
-
-/// From the beginning of a text until all of its words were taken.
-struct Metered {
-    spent: Arc<Spent>,
-    begun: Duration,
-}
-
-impl Metered {
-    fn begin(spent: Option<&Arc<Spent>>) -> Option<Self> {
-        spent.map(|spent| Self { spent: spent.clone(), begun: processor_time() })
-    }
-}
-
-impl Drop for Metered {
-    fn drop(&mut self) {
-        let took = processor_time().saturating_sub(self.begun);
-        self.spent.0.fetch_add(took.as_nanos() as u64, Relaxed);
-    }
-}
-
 struct Tokens {
     tokens: Vec<Token>,
     next: usize,
-    _metered: Option<Metered>,
 }
 
 impl Tokens {
-    fn none_yet(metered: Option<Metered>) -> Self {
-        Self { tokens: Vec::new(), next: 0, _metered: metered }
+    fn none_yet() -> Self {
+        Self { tokens: Vec::new(), next: 0 }
     }
 
     fn push(&mut self, offset_from: usize, length: usize, text: String, position: usize, position_length: usize) {
@@ -314,13 +271,13 @@ impl TokenStream for Tokens {
 }
 
 #[derive(Clone)]
-struct Words(Arc<Analysis>, Option<Arc<Spent>>);
+struct Words(Arc<Analysis>);
 
 impl Tokenizer for Words {
     type TokenStream<'a> = Tokens;
 
     fn token_stream<'a>(&'a mut self, text: &'a str) -> Tokens {
-        let mut tokens = Tokens::none_yet(Metered::begin(self.1.as_ref()));
+        let mut tokens = Tokens::none_yet();
         let mut position = 0;
         for (script, from, run) in runs(text) {
             match script {
@@ -352,13 +309,13 @@ impl Tokenizer for Words {
 }
 
 #[derive(Clone)]
-struct Readings(Arc<Analysis>, Option<Arc<Spent>>);
+struct Readings(Arc<Analysis>);
 
 impl Tokenizer for Readings {
     type TokenStream<'a> = Tokens;
 
     fn token_stream<'a>(&'a mut self, text: &'a str) -> Tokens {
-        let mut tokens = Tokens::none_yet(Metered::begin(self.1.as_ref()));
+        let mut tokens = Tokens::none_yet();
         let mut position = 0;
         for (_, from, run) in runs(text).filter(|(script, ..)| *script == Script::Cjk) {
             let run = simplify(run);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicUsize;
 
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Notify};
 
 use super::*;
 use crate::engine::bindings::souk::host::http_client;
@@ -52,6 +52,34 @@ async fn a_unit_that_lost_runs_again_with_what_the_world_had_answered() {
     let mut saw = [bench.text("a-saw"), bench.text("b-saw")];
     saw.sort();
     assert_eq!(saw, ["200", "201"], "each saw its own answer");
+}
+
+/// The one in the turn is held back; the other could not run before it otherwise.
+#[tokio::test]
+async fn one_that_its_share_holds_back_keeps_nobody_from_a_turn() {
+    let (all, seen, other) = (Arc::new(Barrier::new(3)), Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let fake = Fake::new(shop(), move |c| {
+        let (all, seen, other) = (all.clone(), seen.clone(), other.clone());
+        async move {
+            let attempt = c.unit.lock().attempt;
+            let n = bump(&c.unit, "n");
+            match attempt {
+                1 => drop(all.wait().await),
+                2 if seen.fetch_add(1, Ordering::SeqCst) == 0 => {
+                    unit::stand_back(&c.unit);
+                    other.notified().await;
+                }
+                2 => other.notify_one(),
+                _ => {}
+            }
+            web(200, &n.to_string())
+        }
+    });
+    let bench = Bench::new(fake);
+    let all_of_them = async { tokio::join!(bench.get("shop", "a"), bench.get("shop", "b"), bench.get("shop", "c")) };
+    let (a, b, c) = tokio::time::timeout(HANG, all_of_them).await.expect("one of them waits for a turn that is not given back");
+    assert!(a.is_ok() && b.is_ok() && c.is_ok());
+    assert_eq!(bench.number("n"), 3);
 }
 
 #[tokio::test]
