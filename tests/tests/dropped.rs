@@ -117,6 +117,29 @@ fn problem(shop: &Shop, plugin: &str) -> String {
     shop.report(plugin)["problem"].as_str().unwrap().to_owned()
 }
 
+/// Of a core module whose first instruction is its last.
+fn traps_at_its_start() -> Vec<u8> {
+    let functions = [section(1, b"\x01\x60\0\0"), section(3, b"\x01\0"), section(8, b"\0"), section(10, b"\x01\x03\0\0\x0b")].concat();
+    let core_instance = list(2, &[vec![0, 0, 0]]);
+    component(&[section(CORE_MODULE, &[MODULE, &functions].concat()), core_instance])
+}
+
+/// At a cold start, where all plugins are new and none is known to be good.
+#[tokio::test]
+async fn a_plugin_that_does_not_start_is_named_and_the_others_are_live() {
+    let store = souk_tests::bare_store(&["notes"]);
+    let settings = store.path().join("store/souk.toml");
+    fs::write(&settings, format!("{}\n[plugins]\ngrants = \"implied\"\n", fs::read_to_string(&settings).unwrap())).unwrap();
+    let plugins = store.path().join("store/plugins");
+    drop_in(&plugins, "a-stranger", &traps_at_its_start());
+    // In one graph with the others.
+    fs::write(plugins.join("a-stranger/plugin.toml"), "name = \"a-stranger\"\nversion = \"1.0.0\"\nkind = \"service\"\n").unwrap();
+    let shop = Shop::serve(store);
+    assert!(problem(&shop, "a-stranger").contains("`a-stranger` does not start"), "{}", shop.report("a-stranger"));
+    assert!(shop.report("notes")["problem"].is_null());
+    assert_eq!(client().get(format!("{}/notes/a", shop.url)).send().await.unwrap().status(), 404);
+}
+
 /// Where nobody is asked for consent, each goes as far as it can.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_takes_too_much_to_read_or_compile_is_refused_and_costs_the_server_nothing() {
