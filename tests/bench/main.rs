@@ -66,11 +66,12 @@ pub struct Effort {
 type Measure = fn(Effort) -> Result<Vec<Figure>>;
 
 /// Figures that are taken together; slow ones only when they are asked for.
-const GROUPS: [(&[&str], bool, Measure); 22] = [
+const GROUPS: [(&[&str], bool, Measure); 23] = [
     (&["api_product_vs_hyper"], false, reads::api_product),
     (&["cached_page_vs_hyper", "cached_json_vs_hyper"], false, reads::cached_page),
     (&["page_product_p99_ms"], false, reads::page_product),
     (&["search_cpu_ms"], false, reads::search),
+    (&["stale_stock_s"], false, reads::stale_stock),
     (&["call_overhead_us", "isolated_call_us"], false, calls::calls),
     (&["orders_per_s"], false, orders::orders),
     (&["hot_sku_attempts_per_s"], false, orders::hot_sku),

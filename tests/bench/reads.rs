@@ -1,9 +1,11 @@
 //! What shoppers do most: look.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use serde_json::json;
+use souk_tests::buying::{stock, wares};
 use souk_tests::process::{address, cpu, handles};
 use souk_tests::wire::{Client, block_on, escaped, get};
 use souk_tests::{Shop, store_without_pages};
@@ -59,6 +61,46 @@ pub fn page_product(effort: Effort) -> Result<Vec<Figure>> {
     })?;
     let mut figure = Figure::plain("page_product_p99_ms", "ms", Mark::Reported, tails);
     figure.remark = format!("{:.0} pages/s at {CONNECTIONS} connections", median(rates));
+    Ok(vec![figure])
+}
+
+/// Products whose stock changes, one after the other.
+const COUNTED: usize = 8;
+/// A page that is older than this is taken for never renewed.
+const STALE_MAX: Duration = Duration::from_secs(90);
+
+/// How long a kept product page still tells of the stock before the last count,
+/// while shoppers look at the same pages.
+pub fn stale_stock(effort: Effort) -> Result<Vec<Figure>> {
+    let shop = Shop::open();
+    let address = address(&shop)?;
+    let values = block_on(async {
+        let wares: Vec<_> = wares(address).await?.into_iter().take(COUNTED).collect();
+        let pages: Vec<_> = wares.iter().map(|(handle, _)| get(address, &format!("/en/p/{handle}"))).collect();
+        let mut client = Client::connect(address).await?;
+        let mut values = Vec::new();
+        for round in 0..effort.rounds {
+            let looking = tokio::spawn(load::run(address, CONNECTIONS / 4, effort.round, pages.clone()));
+            // Few enough that a page says how many, and another number each round.
+            let left = 2 + round % 7;
+            let told = format!("Only {left} left");
+            let mut oldest = Duration::ZERO;
+            for ((_, sku), page) in wares.iter().zip(&pages) {
+                client.send(page).await?;
+                stock(&shop, &[json!({ "sku": sku, "quantity": left })])?;
+                let counted = Instant::now();
+                while !String::from_utf8_lossy(client.send(page).await?.body).contains(&told) {
+                    ensure!(counted.elapsed() < STALE_MAX, "the page of {sku} never says: {told}");
+                }
+                oldest = oldest.max(counted.elapsed());
+            }
+            values.push(oldest.as_secs_f64());
+            looking.await??;
+        }
+        anyhow::Ok(values)
+    })?;
+    let mut figure = Figure::plain("stale_stock_s", "s", Mark::AtMost(1.0), values);
+    figure.remark = format!("the oldest of {COUNTED} product pages, from the end of the command that counted");
     Ok(vec![figure])
 }
 

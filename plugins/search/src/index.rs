@@ -82,8 +82,17 @@ pub fn fields(views: &[View], chain: Vec<String>) -> Vec<Field> {
     fields
 }
 
-pub fn query(query: &Query, locale: &str) -> SearchQuery {
-    let text: String = query.text.trim().chars().take(TEXT_CHARS_MAX).collect();
+/// Whether the last word that was asked for is whole, as `tea`, or may be the
+/// beginning of one, as `choc`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastWord {
+    Whole,
+    Begun,
+}
+
+/// A word taken for whole is not corrected: it may be a beginning instead.
+pub fn query(query: &Query, last_word: LastWord, locale: &str) -> SearchQuery {
+    let mut text: String = query.text.trim().chars().take(TEXT_CHARS_MAX).collect();
     let fields = if is_chinese(locale) {
         ["title_zh", "labels_zh", "keywords", "body_zh", "title", "labels", "body"]
     } else {
@@ -113,6 +122,10 @@ pub fn query(query: &Query, locale: &str) -> SearchQuery {
         Sort::PriceDescending => search::Sort::Descending("price_min".into()),
         Sort::Newest => search::Sort::Descending("created".into()),
     };
+    // How the host is told.
+    if last_word == LastWord::Whole && !text.is_empty() {
+        text.push(' ');
+    }
     SearchQuery {
         text,
         fields: fields.map(Into::into).to_vec(),
@@ -122,7 +135,7 @@ pub fn query(query: &Query, locale: &str) -> SearchQuery {
         limit: query.page.limit.min(LIMIT_MAX),
         facets: vec!["category".into(), "brand".into()],
         highlight: Vec::new(),
-        typo_tolerance: true,
+        typo_tolerance: last_word == LastWord::Begun,
     }
 }
 
@@ -212,7 +225,7 @@ mod tests {
             page: Page { offset: 0, limit: 999 },
         };
         change(&mut asked);
-        let query = query(&asked, "en");
+        let query = query(&asked, LastWord::Whole, "en");
         assert!(query.limit <= 200);
         search::query("products", &query).unwrap().hits.into_iter().map(|hit| hit.id).collect()
     }

@@ -6,6 +6,7 @@ mod index;
 
 use std::collections::BTreeSet;
 
+use index::LastWord;
 use serde::Deserialize;
 use souk_sdk::commerce::catalog::{self, Category};
 use souk_sdk::commerce::product_finder::{self, Error, FacetValue, Query, Results, Sort};
@@ -46,10 +47,20 @@ fn found<T: Default>(asked: Result<T, search::Error>) -> Result<T, Error> {
     }
 }
 
+/// Who sends a search has typed to the end: `tea` is not the beginning of
+/// `teal`. Where no product has such words, the last one may be a beginning, and
+/// then any of them mistyped.
+fn nearest(query: &Query, locale: &str) -> Result<Option<search::Results>, Error> {
+    let ask = |last_word| found(search::query(INDEX, &index::query(query, last_word, locale)).map(Some));
+    match ask(LastWord::Whole)? {
+        Some(results) if results.total == 0 && !query.text.trim().is_empty() => ask(LastWord::Begun),
+        answer => Ok(answer),
+    }
+}
+
 impl product_finder::Guest for Search {
     fn search(query: Query, locale: String) -> Result<Results, Error> {
-        let found = found(search::query(INDEX, &index::query(&query, &locale)).map(Some))?;
-        let Some(found) = found else { return Ok(NOTHING) };
+        let Some(found) = nearest(&query, &locale)? else { return Ok(NOTHING) };
         let handles: Vec<String> = found.hits.into_iter().map(|hit| hit.id).collect();
         let products = if handles.is_empty() { Vec::new() } else { catalog::summaries(&handles, &locale) };
         let categories = if found.facets.is_empty() { Vec::new() } else { catalog::categories(&locale) };
