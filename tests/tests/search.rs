@@ -170,6 +170,7 @@ p-11,凍頂烏龍茶,,PX-11,1.00,5
 p-12,蓝牙耳机,,PX-12,1.00,5
 p-13,实木椅子,,PX-13,1.00,5
 p-14,Quokka figurine,,PX-14,1.00,5
+p-15,Teal wall paint,,PX-15,1.00,5
 ";
 
 const TEAS: &[&str] = &[
@@ -209,7 +210,10 @@ const RECALL: &[(&str, &[&str], &[&str])] = &[
     ("lan ya erji", &["p-12"], &["p-11"]),
     ("yizi", &["p-13"], &["baseball-cap"]),
     ("teas", TEAS, &["spindle-chair"]),
-    ("tea", TEAS, &["spindle-chair", "kitchen-knife"]),
+    // Sent, so it is not the beginning of `teal`; `teal` is, where nothing else fits.
+    ("tea", TEAS, &["spindle-chair", "kitchen-knife", "p-15"]),
+    ("teal", &["p-15"], TEAS),
+    ("teal wal", &["p-15"], TEAS),
     ("chairs", &["spindle-chair"], &["baseball-cap"]),
     ("chair", &["spindle-chair"], &["baseball-cap"]),
     ("boxes", BOXES, &["baseball-cap"]),
