@@ -145,7 +145,7 @@ pub fn product(site: &Site, product: &Product, categories: &[Category], chosen: 
                             }
                         }
                         @for (index, option) in product.options.iter().enumerate() { (choice(site, product, chosen, index, &option.name)) }
-                        p.stock.gone[stock <= 0] {
+                        p.stock.gone[stock <= 0].few[stock > 0 && stock < FEW] {
                             @if stock <= 0 { (t.sold_out) } @else if stock < FEW { (t.only_left(stock)) } @else { (t.in_stock) }
                         }
                         @if stock > 0 {
