@@ -45,7 +45,7 @@ async fn an_answer_of_a_plugin_carries_nothing_that_outlives_or_leaves_it() {
         ("content-security-policy-report-only", "report-uri https://evil.example"),
         ("access-control-allow-origin", "*"),
         ("access-control-allow-credentials", "true"),
-        ("set-cookie", "hostile-service-left=behind; max-age=99999999"),
+        ("set-cookie", "hostile-service.left=behind; max-age=99999999"),
         ("nel", "{\"report_to\":\"evil\",\"max_age\":31536000}"),
         ("report-to", "{\"group\":\"evil\",\"endpoints\":[{\"url\":\"https://evil.example\"}]}"),
         ("reporting-endpoints", "default=\"https://evil.example\""),
@@ -135,17 +135,17 @@ async fn what_pages_want_beyond_being_shown_is_asked_for_and_can_be_denied() {
         "[pages]\nscripts = \"shop\"\ncookies = [\"left\"]\n[[routes]]\nname = \"rush\"\nmethods = [\"GET\"]\npath = \"/rush\"\ncritical = true\nauthorization = true",
     );
     let shop = Shop::serve(store);
-    let wanted = ["script shop", "cookie hostile-service-left", "priority /rush", "authorization /rush"];
+    let wanted = ["script shop", "cookie hostile-service.left", "priority /rush", "authorization /rush"];
     let (granted, said) = shop.says(&["plugin", "grant", "hostile-service"]);
     assert!(!granted || !said.contains("is live"), "nobody said yes: {said}");
-    for plain in ["as the shop itself", "keep the cookie `hostile-service-left`", "go before others", "read the credentials"] {
+    for plain in ["as the shop itself", "keep the cookie `hostile-service.left`", "go before others", "read the credentials"] {
         assert!(said.contains(plain), "{plain}: {said}");
     }
     let deny: Vec<&str> = wanted.iter().flat_map(|power| ["--deny", power]).collect();
     let (granted, said) = shop.says(&[&["plugin", "grant", "--yes"][..], &deny, &["hostile-service"]].concat());
     assert!(granted, "{said}");
     shop.until("hostile-service", |report| report["version"] == "1.0.0" && report["problem"].is_null());
-    let ask = async || client().get(format!("{}/hostile/answer?set-cookie=hostile-service-left%3dx", shop.url)).send().await.unwrap();
+    let ask = async || client().get(format!("{}/hostile/answer?set-cookie=hostile-service.left%3dx", shop.url)).send().await.unwrap();
     let answer = ask().await;
     assert!(!header(answer.headers(), "content-security-policy").contains("script-src"), "{:?}", answer.headers());
     assert_eq!(header(answer.headers(), "set-cookie"), "");
@@ -156,7 +156,7 @@ async fn what_pages_want_beyond_being_shown_is_asked_for_and_can_be_denied() {
     let policy = header(answer.headers(), "content-security-policy");
     assert!(policy.contains("script-src 'self'; connect-src 'self'") && policy.contains("script-src *:*/assets/hostile-service/"), "{policy}");
     assert!(policy.contains("worker-src 'none'"), "{policy}");
-    assert!(header(answer.headers(), "set-cookie").starts_with("hostile-service-left=x; "));
+    assert!(header(answer.headers(), "set-cookie").starts_with("hostile-service.left=x; "));
 }
 
 #[tokio::test]

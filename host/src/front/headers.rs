@@ -329,9 +329,9 @@ pub const LOCALE_COOKIE: &str = "souk_locale";
 fn plugin_cookie(answerer: Answerer<'_>, value: &str) -> Result<HeaderValue, String> {
     let Answerer { plugin, cookies, https, .. } = answerer;
     let mut cookie = cookie::Cookie::parse(value).map_err(|error| error.to_string())?;
-    let own = cookie.name().strip_prefix(plugin).and_then(|rest| rest.strip_prefix('-')).is_some_and(|name| cookies.contains(name));
+    let own = cookie.name().strip_prefix(plugin).and_then(|rest| rest.strip_prefix('.')).is_some_and(|name| cookies.contains(name));
     if !own && cookie.name() != LOCALE_COOKIE {
-        return Err(format!("a plugin may set `{LOCALE_COOKIE}`, and `{plugin}-NAME` where `pages.cookies` has NAME and the operator granted it"));
+        return Err(format!("a plugin may set `{LOCALE_COOKIE}`, and `{plugin}.NAME` where `pages.cookies` has NAME and the operator granted it"));
     }
     if cookie.value().len() > COOKIE_BYTES_MAX {
         return Err(format!("a cookie has at most {COOKIE_BYTES_MAX} bytes"));
@@ -535,11 +535,11 @@ mod tests {
     #[test]
     fn cookies_are_those_that_were_granted() {
         let kept = |value| clean(&[("set-cookie", value)]).headers.get("set-cookie").map(|v| v.to_str().unwrap().to_owned());
-        assert_eq!(kept("cart-view=grid; Domain=example.com; HttpOnly").as_deref(), Some("cart-view=grid; HttpOnly; SameSite=Lax; Secure; Path=/"));
-        assert_eq!(kept("cart-view=a; Max-Age=99999999; SameSite=None").as_deref(), Some("cart-view=a; SameSite=Lax; Secure; Path=/; Max-Age=2592000"));
-        assert_eq!(kept("cart-view=a; Expires=Thu, 01 Dec 2044 16:00:00 GMT").as_deref(), Some("cart-view=a; SameSite=Lax; Secure; Path=/; Max-Age=2592000"));
+        assert_eq!(kept("cart.view=grid; Domain=example.com; HttpOnly").as_deref(), Some("cart.view=grid; HttpOnly; SameSite=Lax; Secure; Path=/"));
+        assert_eq!(kept("cart.view=a; Max-Age=99999999; SameSite=None").as_deref(), Some("cart.view=a; SameSite=Lax; Secure; Path=/; Max-Age=2592000"));
+        assert_eq!(kept("cart.view=a; Expires=Thu, 01 Dec 2044 16:00:00 GMT").as_deref(), Some("cart.view=a; SameSite=Lax; Secure; Path=/; Max-Age=2592000"));
         assert!(kept("souk_locale=zh-CN").is_some());
-        let large = format!("cart-view={}", "x".repeat(COOKIE_BYTES_MAX + 1));
+        let large = format!("cart.view={}", "x".repeat(COOKIE_BYTES_MAX + 1));
         for refused in ["souk=x", "__Host-souk=x", "other-a=1", "cart-=1", "cart=1", "cart-other=1", "nonsense", &large] {
             assert_eq!(kept(refused), None, "{refused}");
         }

@@ -355,7 +355,7 @@ mod tests {
 
         let told = |version: &str, effect: &str| grants.admit(&with_pages("stranger", version, effect), &offers).unwrap_err().to_string();
         assert!(told("1.0.0", "bank").contains("granted all of `bank` by an earlier Souk"));
-        let asked = "script shop, effect bank pay, authorization /r, cookie stranger-view, priority /r.";
+        let asked = "script shop, effect bank pay, authorization /r, cookie stranger.view, priority /r.";
         assert!(told("1.1.0", "bank pay").contains(asked), "{}", told("1.1.0", "bank pay"));
         assert!(told("1.1.0", "bank").contains("effect bank,"));
     }

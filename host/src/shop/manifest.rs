@@ -160,7 +160,7 @@ pub struct Pages {
     /// Whether scripts run: files of the plugin's `assets/`, and no others. The
     /// operator is asked for it.
     pub scripts: Scripts,
-    /// Cookies that its answers may set, each named `PLUGIN-NAME`: at most 4, of
+    /// Cookies that its answers may set, each named `PLUGIN.NAME`: at most 4, of
     /// 512 bytes, for 30 days. The operator is asked for each.
     pub cookies: BTreeSet<String>,
 }

@@ -225,7 +225,7 @@ pub fn of_pages(manifest: &Manifest) -> BTreeSet<Power> {
         Scripts::Sandboxed => _ = asked.insert(Power::new(PowerKind::Script, SANDBOXED)),
         Scripts::Shop => _ = asked.insert(Power::new(PowerKind::Script, "shop")),
     }
-    asked.extend(manifest.pages.cookies.iter().map(|name| Power::new(PowerKind::Cookie, cookie_subject(&manifest.name, name))));
+    asked.extend(manifest.pages.cookies.iter().map(|name| Power::new(PowerKind::Cookie, cookie_name(&manifest.name, name))));
     for route in &manifest.routes {
         if route.authorization {
             asked.insert(Power::new(PowerKind::Authorization, &*route.path));
@@ -237,8 +237,9 @@ pub fn of_pages(manifest: &Manifest) -> BTreeSet<Power> {
     asked
 }
 
-fn cookie_subject(plugin: &str, name: &str) -> String {
-    format!("{plugin}-{name}")
+/// No name of a plugin or a cookie has a dot: two plugins never mean the same cookie.
+fn cookie_name(plugin: &str, name: &str) -> String {
+    format!("{plugin}.{name}")
 }
 
 /// Whether an interface of the host needs the operator's consent.
@@ -388,7 +389,7 @@ pub fn without(mut manifest: Manifest, denied: &BTreeSet<Power>) -> Manifest {
         manifest.pages.scripts = Scripts::None;
     }
     let plugin = manifest.name.clone();
-    manifest.pages.cookies.retain(|name| !is_denied(PowerKind::Cookie, &cookie_subject(&plugin, name)));
+    manifest.pages.cookies.retain(|name| !is_denied(PowerKind::Cookie, &cookie_name(&plugin, name)));
     manifest.http.hosts.retain(|host| !is_denied(PowerKind::Http, host));
     manifest.secrets.retain(|secret| !is_denied(PowerKind::Secret, secret));
     // All kinds of it may have been denied when an earlier version asked for all.
@@ -592,7 +593,7 @@ pub(super) mod tests {
         )
         .unwrap();
         let asked = of_pages(&manifest);
-        assert_eq!(asked, ["script shop", "cookie demo-view", "priority /r", "authorization /r"].map(power).into());
+        assert_eq!(asked, ["script shop", "cookie demo.view", "priority /r", "authorization /r"].map(power).into());
         assert!(asked.iter().all(Power::is_separable));
         assert_eq!(of_pages(&without(manifest, &asked)), BTreeSet::new());
     }
