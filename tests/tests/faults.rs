@@ -524,7 +524,8 @@ async fn a_swap_is_done_or_is_not_wherever_the_process_dies() {
         let shop = open(folder, &faults);
         shop.until("notes", |report| report["version"] == "2.0.0" && report["problem"].is_null());
         all_notes_are_read(&shop).await;
-        assert!(shop.says(&["plugin", "rollback", "notes"]).0, "the version before is kept");
+        let (rolled_back, said) = shop.says(&["plugin", "rollback", "notes"]);
+        assert!(rolled_back, "the version before is kept: {said}");
         shop.until("notes", |report| report["version"] == "1.0.0" && report["problem"].is_null());
         all_notes_are_read(&shop).await;
         assert_calm(&shop.close().said);

@@ -170,13 +170,16 @@ impl Versions {
         }
     }
 
-    /// Back to the version that was live before this one. With a reason, this
-    /// one is remembered as a failure, which no later step goes back to.
+    /// Back to the version that was live before the one in the plugin's folder.
+    /// With a reason, the one that went live last is remembered as a failure,
+    /// which no later step goes back to.
     pub fn roll_back(&self, failed: Option<&str>) -> Result<semver::Version> {
         let mut history = self.history()?;
-        let Some(current) = history.last_mut() else { bail!("nothing is known of earlier versions of `{}`", self.plugin) };
-        current.failed = failed.map(str::to_owned);
-        let current = current.id.clone();
+        let Some(last) = history.last_mut() else { bail!("nothing is known of earlier versions of `{}`", self.plugin) };
+        last.failed = failed.map(str::to_owned);
+        let last = last.id.clone();
+        // What lies there may have gone live a moment ago, or not at all: the history does not have it yet.
+        let current = if failed.is_some() { last } else { self.keep(&self.live()).unwrap_or(last) };
         let before = history.iter().rev().find(|entry| entry.id != current && entry.failed.is_none() && self.path(&entry.id).is_dir());
         let Some(before) = before.cloned() else { bail!("no earlier version of `{}` is kept", self.plugin) };
         self.place(&before.id)?;
@@ -280,6 +283,20 @@ mod tests {
         assert_eq!(versions.roll_back(None).unwrap().to_string(), "1.0.0", "not the one that failed");
         assert!(versions.promote("9.0.0").unwrap_err().to_string().contains("1.2.0-"));
         assert_eq!(versions.history().unwrap().iter().filter(|entry| entry.failed.is_some()).count(), 1);
+    }
+
+    #[test]
+    fn a_version_that_is_not_yet_in_the_history_is_gone_back_from() {
+        let plugins = tempfile::tempdir().unwrap();
+        let (plugins, versions) = (plugins.path(), Versions::of(plugins.path(), "demo"));
+        for version in ["1.0.0", "1.1.0"] {
+            write(plugins, version);
+            versions.went_live().unwrap();
+        }
+        write(plugins, "1.2.0");
+        assert_eq!(versions.roll_back(None).unwrap().to_string(), "1.1.0");
+        assert_eq!(live(plugins), "1.1.0");
+        assert_eq!(versions.promote("1.2.0").unwrap().to_string(), "1.2.0", "it was kept");
     }
 
     #[test]
