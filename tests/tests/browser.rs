@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -13,20 +14,26 @@ use fantoccini::wd::Capabilities;
 use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::{Value, json};
 use souk_tests::{Shop, copy, grant, root, store};
+use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const AXE: &str = include_str!("../browser/axe.min.js");
 
-/// A WebDriver server of its own.
+/// A WebDriver server of its own, with its browsers in its process group and their profiles in its folder.
 struct Driver {
     process: Child,
     url: String,
+    /// Goes with all that a browser leaves in it.
+    _folder: TempDir,
 }
 
 impl Driver {
     fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let mut process = Command::new("chromedriver")
             .arg("--port=0")
+            .env("TMPDIR", folder.path())
+            .process_group(0)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("chromedriver: {error}. Install Chromium and its driver (Debian: chromium chromium-driver)"));
@@ -37,13 +44,15 @@ impl Driver {
             .find_map(|line| line.split_once("successfully on port ").map(|(_, port)| port.trim_end_matches('.').to_owned()))
             .expect("chromedriver tells its port");
         std::thread::spawn(move || lines.for_each(drop));
-        Self { process, url: format!("http://127.0.0.1:{port}") }
+        Self { process, url: format!("http://127.0.0.1:{port}"), _folder: folder }
     }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        let _ = self.process.kill();
+        // Browsers of a test that failed are still there.
+        let group = format!("-{}", self.process.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
         let _ = self.process.wait();
     }
 }
