@@ -40,7 +40,7 @@ use pressure::{Gauge, Pressure};
 
 pub use breaker::Fault;
 pub use clock::{ProcessorTime, processor_time};
-pub use code::Code;
+pub use code::{CODE_CACHE_BYTES, Code, CodeUsage};
 pub use extension::{Provider, Providers};
 pub use graph::Graph;
 pub use link::{Interface, Interfaces, LinkError, is_of_host, line, without_version};
@@ -88,6 +88,8 @@ const TICK: Duration = Duration::from_millis(5);
 pub struct Options {
     /// Where compiled code is kept; none compiles at each start.
     pub code_cache: Option<PathBuf>,
+    /// Of what is kept there.
+    pub code_cache_bytes_max: u64,
     /// Instances of service graphs at one time, over all graphs.
     pub service_instances_max: u32,
     /// Instances of extension providers at one time.
@@ -107,6 +109,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             code_cache: None,
+            code_cache_bytes_max: CODE_CACHE_BYTES,
             service_instances_max: 64,
             provider_instances_max: 128,
             baseline: true,
@@ -139,6 +142,10 @@ pub struct Engine {
 }
 
 impl Engine {
+    pub fn code_usage(&self) -> CodeUsage {
+        self.compilers.usage()
+    }
+
     /// What plugins' shares are of.
     pub fn capacity(&self) -> Capacity {
         self.capacity
@@ -172,7 +179,7 @@ impl Engine {
         let pressure = Arc::new(Pressure::new(options.lends_spare_time));
         tick(&optimising, gauge(processors, pressure.clone()))?;
         Ok(Self {
-            compilers: Arc::new(Compilers::new(optimising, options.metered, options.code_cache, options.baseline)),
+            compilers: Arc::new(Compilers::new(optimising, options.metered, options.code_cache, options.code_cache_bytes_max, options.baseline)),
             services: places(options.service_instances_max),
             providers: places(options.provider_instances_max),
             metered: options.metered,

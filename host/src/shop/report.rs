@@ -9,7 +9,7 @@ use super::manifest::{ExtensionPoint, FailurePolicy};
 use super::plugin::Usage;
 use super::policies::Policies;
 use super::versions::Versions;
-use crate::engine::{Fault, Graph, PluginStats, SHARE_WHOLE, TrialReport, without_version};
+use crate::engine::{CodeUsage, Fault, Graph, PluginStats, SHARE_WHOLE, TrialReport, without_version};
 use crate::work;
 
 /// One line of `souk plugin list`.
@@ -106,6 +106,15 @@ impl Shop {
                 let _ = writeln!(out, "{name}_total{{plugin=\"{}\"}} {}", report.name, value(report));
             }
         }
+        let code = self.code_usage();
+        for (name, help, value) in [
+            ("souk_code_modules", "Compositions and providers whose compiled code is loaded.", code.modules),
+            ("souk_code_loaded_bytes", "Compiled code that is loaded.", code.loaded_bytes),
+            ("souk_code_kept_files", "Files of compiled code in cache/.", code.files),
+            ("souk_code_kept_bytes", "Compiled code in cache/.", code.kept_bytes),
+        ] {
+            let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+        }
         let _ = writeln!(out, "# TYPE souk_plugin_live gauge");
         for report in &reports {
             let _ = writeln!(out, "souk_plugin_live{{plugin=\"{}\"}} {}", report.name, u8::from(report.problem.is_none()));
@@ -140,6 +149,10 @@ impl Shop {
         let [.., failed, now] = &history[..] else { return None };
         let reason = failed.failed.as_ref()?;
         Some(format!("{} was taken back for {}: {reason}", failed.version, now.version))
+    }
+
+    pub fn code_usage(&self) -> CodeUsage {
+        self.engine.code_usage()
     }
 
     /// What `souk plugin list` shows.
