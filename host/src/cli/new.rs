@@ -14,6 +14,8 @@ static WIT: Dir = include_dir!("$CARGO_MANIFEST_DIR/../wit");
 static SDK: Dir = include_dir!("$CARGO_MANIFEST_DIR/../sdk/src");
 static TEMPLATES: Dir = include_dir!("$CARGO_MANIFEST_DIR/templates");
 const SDK_MANIFEST: &str = include_str!("../../../sdk/Cargo.toml");
+/// Of `Cargo.toml`, for plugins with pages.
+const HTML: &str = "# HTML that is escaped by construction.\nmaud = { version = \"0.27\", default-features = false }\n";
 const SDK_BUILD: &str = include_str!("../../../sdk/build.rs");
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -37,18 +39,21 @@ pub fn new(folder: &Path, kind: Kind) -> Result<()> {
         "`{name}` is no name for a plugin: use 1 to 40 lower-case letters, digits and single hyphens, a letter first"
     );
     ensure!(!folder.exists(), "{} is there already", folder.display());
+    let kind = kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let of_kind = TEMPLATES.get_dir(&kind).with_context(|| format!("no templates for {kind}"))?;
+    let writes_html = of_kind.files().any(|file| file.contents_utf8().is_some_and(|text| text.contains("maud::")));
     let filled = |file: &File| -> Result<String> {
         let text = file.contents_utf8().with_context(|| format!("{} is not text", file.path().display()))?;
-        Ok(text.replace("{name}", name).replace("{Type}", &camel(name)).replace("{CODE}", &name.replace('-', "").to_uppercase()))
+        let text = text.replace("{name}", name).replace("{Type}", &camel(name)).replace("{CODE}", &name.replace('-', "").to_uppercase());
+        // What a plugin does not use need not be fetched and compiled.
+        Ok(if writes_html { text } else { text.replace(HTML, "") })
     };
-    let kind = kind.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
 
     let hidden = folder.join(".souk");
     write_tree(&WIT, &hidden.join("wit"))?;
     write_tree(&SDK, &hidden.join("sdk/src"))?;
     fs::write(hidden.join("sdk/build.rs"), SDK_BUILD)?;
     fs::write(hidden.join("sdk/Cargo.toml"), outside_of_workspace(SDK_MANIFEST))?;
-    let of_kind = TEMPLATES.get_dir(&kind).with_context(|| format!("no templates for {kind}"))?;
     for file in TEMPLATES.files().chain(of_kind.files()) {
         let name = Path::new(file.path().file_name().unwrap_or_default());
         let place = match name.extension().and_then(OsStr::to_str) {
@@ -69,7 +74,11 @@ pub fn new(folder: &Path, kind: Kind) -> Result<()> {
     say!("  cargo test --manifest-path {at}/Cargo.toml     its test, natively");
     say!("  souk plugin build {at}                         the component, into {at}/target/souk");
     say!("  souk plugin test {at}                          its scenarios, as a shop runs it");
-    say!("  souk plugin pack {at}/target/souk/{name}   one file for a shop");
+    say!("");
+    say!("One file for a shop, signed with a key that you make once and keep:");
+    say!("");
+    say!("  souk plugin key publisher.key");
+    say!("  souk plugin pack {at}/target/souk/{name} --key publisher.key");
     Ok(())
 }
 
