@@ -2,8 +2,11 @@
 //! report of it.
 //!
 //! A report is a JSON object. Its numbers are counts, by the name of what
-//! happened; each of its lists has a row for what was looked at: `line`, an
-//! `outcome`, and `faults` (or `field`, `problem` and `remedy`) and `notes`.
+//! happened, or, where it has a `summary`, that list: counts by kind of thing
+//! (`of`), in the order in which they are shown. Each of its other lists has a
+//! row for what was looked at: `line`, an `outcome`, and `faults` (or `field`,
+//! `problem` and `remedy`) and `notes`. `picture-origins` counts pictures that lie
+//! elsewhere, by the origin that the shop has to allow.
 //! `rejects` is the file of what was refused. What a row is of, only plugins know.
 
 use std::fmt::Write as _;
@@ -15,6 +18,7 @@ use serde_json::{Map, Value};
 use super::StoreArgument;
 use super::store::commands;
 use crate::files::write_whole;
+use crate::shop::settings::Settings;
 
 /// Of each report, unless all are asked for.
 const ROWS_SHOWN_MAX: usize = 50;
@@ -79,7 +83,11 @@ pub async fn run(order: Import) -> Result<()> {
         _ => reports(ask(false).await?),
     };
     for report in &reports {
-        super::print_lines(&if order.json { report.json() } else { report.text(order.verbose) });
+        super::print_lines(&if order.json { report.json() } else { report.text(order.dry_run, order.verbose) });
+    }
+    if !order.json {
+        let allowed = Settings::read(&folder.0)?.server.image_origins;
+        reports.iter().filter_map(|report| report.pictures_not_shown(&allowed)).for_each(|told| super::print_lines(&told));
     }
     let rejects = match &order.rejects {
         Some(file) => write_rejects(file, &reports)?,
@@ -134,13 +142,26 @@ impl Report {
         format!("{}: {}", self.command, self.text)
     }
 
+    /// What shoppers will not see before the shop allows where it lies.
+    fn pictures_not_shown(&self, allowed: &[String]) -> Option<String> {
+        let origins = self.value()?.get("picture-origins")?.as_object()?;
+        let missing: Vec<(&String, u64)> = origins.iter().filter(|(origin, _)| !allowed.contains(origin)).filter_map(|(origin, count)| Some((origin, count.as_u64()?))).collect();
+        let count: u64 = missing.iter().map(|(_, count)| count).sum();
+        let listed = missing.iter().map(|(origin, _)| format!("\"{origin}\"")).collect::<Vec<_>>().join(", ");
+        let pictures = if count == 1 { "1 picture is" } else { &format!("{count} pictures are") };
+        (count > 0).then(|| format!("! {pictures} not shown: the shop does not allow where they lie. Add {listed} to image-origins under [server] in souk.toml"))
+    }
+
     /// The counts first, then the rows that need a look.
-    fn text(&self, verbose: bool) -> String {
+    fn text(&self, is_dry: bool, verbose: bool) -> String {
         let Some(value) = self.value() else { return self.json() };
-        let is_dry = value.get("dry-run").and_then(Value::as_bool).unwrap_or(false);
-        let counts: Vec<String> = value.iter().filter_map(|(name, count)| Some(format!("{} {name}", count.as_u64()?))).collect();
-        let mut text = format!("{}{}: {}", self.command, if is_dry { " (dry run)" } else { "" }, counts.join(", "));
-        for (list, rows) in value.iter().filter_map(|(name, rows)| Some((name, rows.as_array()?))) {
+        let mut text = format!("{}{}: ", self.command, if is_dry { " (dry run)" } else { "" });
+        match value.get("summary").and_then(Value::as_array) {
+            Some(summary) => summary.iter().for_each(|counts| _ = write!(text, "\n  {}", summary_line(counts))),
+            None => text.push_str(&value.iter().filter_map(|(name, count)| Some(format!("{} {name}", count.as_u64()?))).collect::<Vec<_>>().join(", ")),
+        }
+        text.truncate(text.trim_end().len());
+        for (list, rows) in value.iter().filter(|(name, _)| *name != "summary").filter_map(|(name, rows)| Some((name, rows.as_array()?))) {
             let wanted: Vec<&Value> = rows.iter().filter(|row| verbose || needs_a_look(row)).collect();
             let shown = if verbose { wanted.len() } else { wanted.len().min(ROWS_SHOWN_MAX) };
             for row in &wanted[..shown] {
@@ -152,6 +173,12 @@ impl Report {
         }
         text
     }
+}
+
+/// `products    3 new, 1 changed, 20 unchanged, 0 rejected`
+fn summary_line(counts: &Value) -> String {
+    let shown = ["new", "changed", "unchanged", "rejected"].map(|name| format!("{} {name}", counts[name].as_u64().unwrap_or(0)));
+    format!("{:<11} {}", counts["of"].as_str().unwrap_or_default(), shown.join(", "))
 }
 
 /// What was refused or done otherwise than it is written.
@@ -182,7 +209,7 @@ mod tests {
     use super::*;
 
     fn text(report: &str, verbose: bool) -> String {
-        reports(vec![("import-products".into(), report.into())]).remove(0).text(verbose)
+        reports(vec![("import-products".into(), report.into())]).remove(0).text(false, verbose)
     }
 
     #[test]
@@ -195,6 +222,17 @@ mod tests {
         let wanted = "import-products: 1 created, 1 refused, 1 unchanged\n  line 2: cup: created\n    its sku is CUP-1\n  line 3: jar: refused\n    Price: there is none; write one";
         assert_eq!(short, wanted);
         assert_eq!(text(report, true), format!("{wanted}\n  line 4: pot: unchanged"));
+    }
+
+    #[test]
+    fn counts_are_told_apart_in_the_order_of_the_summary() {
+        let report = r#"{"created": 2, "summary": [{"of": "products", "new": 1, "changed": 0, "unchanged": 4, "rejected": 2}, {"of": "categories", "new": 1}],
+            "picture-origins": {"https://cdn.example": 3, "https://ours.example": 1}}"#;
+        assert_eq!(text(report, false), "import-products:\n  products    1 new, 0 changed, 4 unchanged, 2 rejected\n  categories  1 new, 0 changed, 0 unchanged, 0 rejected");
+        let report = reports(vec![("import-products".into(), report.into())]).remove(0);
+        let told = report.pictures_not_shown(&["https://ours.example".into()]).unwrap();
+        assert!(told.starts_with("! 3 pictures are not shown") && told.contains("\"https://cdn.example\" to image-origins"), "{told}");
+        assert_eq!(report.pictures_not_shown(&["https://ours.example".into(), "https://cdn.example".into()]), None);
     }
 
     #[test]

@@ -331,7 +331,10 @@ impl Product {
         }
         if self.options.len() != old.options.len() {
             let skus = missing.variants.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
-            let problem = format!("it has {} variants with other options, which are not in this import: {skus}", missing.variants.len());
+            let problem = match missing.variants.len() {
+                1 => format!("it has a variant with other options, which is not in this import: {skus}"),
+                count => format!("it has {count} variants with other options, which are not in this import: {skus}"),
+            };
             return Err(Fault::new("options", problem, "add them with their options, or give --prune, which takes them out of the shop"));
         }
         for variant in old.variants.iter().filter(|variant| missing.variants.contains(&variant.sku)) {

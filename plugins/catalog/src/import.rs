@@ -57,11 +57,48 @@ pub struct Report {
     pub updated: u32,
     pub unchanged: u32,
     pub refused: u32,
+    /// The same, apart for each kind of thing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub summary: Vec<Counts>,
+    /// Pictures that lie elsewhere, by the origin that `image-origins` has to allow.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub picture_origins: BTreeMap<String, u32>,
     pub categories: Vec<Row>,
     pub products: Vec<Row>,
     /// Of a table: the rows that were refused, as a file to put right and import.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rejects: Option<String>,
+}
+
+/// What became of things of one kind.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Serialize)]
+pub struct Counts {
+    pub of: &'static str,
+    pub new: u32,
+    pub changed: u32,
+    pub unchanged: u32,
+    pub rejected: u32,
+}
+
+impl Counts {
+    fn new(of: &'static str) -> Self {
+        Self { of, ..Self::default() }
+    }
+
+    fn add(&mut self, outcome: Outcome, count: u32) {
+        *match outcome {
+            Outcome::Created => &mut self.new,
+            Outcome::Updated => &mut self.changed,
+            Outcome::Unchanged => &mut self.unchanged,
+            Outcome::Refused => &mut self.rejected,
+        } += count;
+    }
+
+    fn of_rows(of: &'static str, rows: &[Row]) -> Self {
+        let mut counts = Self::new(of);
+        rows.iter().for_each(|row| counts.add(row.outcome, 1));
+        counts
+    }
 }
 
 /// A product as a file has it, with what could not be read of it.
@@ -152,15 +189,37 @@ pub fn apply(categories: Vec<(String, Result<Category, Vec<Fault>>)>, products: 
     let before = store::tree();
     let (rows, tree) = check_categories(&categories, &before);
     let mut report = Report { dry_run: options.dry_run, categories: rows, ..Report::default() };
+    let sizes: BTreeMap<u64, u32> = products.iter().map(|candidate| (candidate.line, candidate.product.as_ref().map_or(candidate.lines.len(), |product| product.variants.len()) as u32)).collect();
     let (rows, writes) = check(products, &tree, options, stock);
     report.products = rows;
     report.count();
+    let mut variants = Counts::new("variants");
+    for row in report.products.iter().filter(|row| row.outcome == Outcome::Refused) {
+        variants.add(Outcome::Refused, sizes.get(&row.line).copied().unwrap_or(1));
+    }
+    for Write { old, product, .. } in &writes {
+        for variant in &product.variants {
+            let before = old.as_ref().and_then(|old| old.product.variants.iter().find(|before| before.sku == variant.sku));
+            variants.add(before.map_or(Outcome::Created, |before| if before == variant { Outcome::Unchanged } else { Outcome::Updated }), 1);
+        }
+        for origin in product.images.iter().filter_map(|image| origin(image)) {
+            *report.picture_origins.entry(origin).or_default() += 1;
+        }
+    }
+    report.summary = vec![Counts::of_rows("products", &report.products), Counts::of_rows("categories", &report.categories), variants];
     if options.dry_run || (report.refused > 0 && !options.partial) {
         return report;
     }
     write(&report, before, tree, writes, stock);
     report.applied = true;
     report
+}
+
+/// `https://cdn.example` of a picture's whole address.
+fn origin(image: &str) -> Option<String> {
+    let (scheme, rest) = image.split_once("://")?;
+    let host = rest.split(['/', '?', '#']).next().filter(|host| !host.is_empty())?;
+    Some(format!("{}://{}", scheme.to_lowercase(), host.to_lowercase()))
 }
 
 /// The tree as it will be. A category that is refused is not in it, nor what would be below it.
@@ -283,11 +342,17 @@ fn prepared(mut product: Product, old: Option<&Stored>, prune: bool, notes: &mut
     let missing = product.missing_of(&old.product);
     let named = |what: &str, all: &[String]| {
         let few = all.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
-        format!("{} {what} ({few}{})", all.len(), if all.len() > 5 { ", …" } else { "" })
+        format!("{} {what}{} ({few}{})", all.len(), if all.len() == 1 { "" } else { "s" }, if all.len() > 5 { ", …" } else { "" })
     };
-    let parts = [("variants", &missing.variants), ("pictures", &missing.images)];
+    let parts = [("variant", &missing.variants), ("picture", &missing.images)];
     for (what, all) in parts.into_iter().filter(|(_, all)| !all.is_empty()) {
-        notes.push(if prune { format!("{} go", named(what, all)) } else { format!("{} are not in the file and stay; --prune takes them out", named(what, all)) });
+        let named = named(what, all);
+        notes.push(match (prune, all.len()) {
+            (true, 1) => format!("{named} goes"),
+            (true, _) => format!("{named} go"),
+            (false, 1) => format!("{named} is not in the file and stays; --prune takes it out"),
+            (false, _) => format!("{named} are not in the file and stay; --prune takes them out"),
+        });
     }
     for variant in &product.variants {
         let before = old.product.variants.iter().find(|before| before.sku != variant.sku && before.options == variant.options && product.options.len() == old.product.options.len());
@@ -355,12 +420,16 @@ fn write(report: &Report, before: Tree, tree: Tree, writes: Vec<Write>, stock: &
     // Ranks and ancestors are part of what is derived from every product.
     let moved = !before.same_shape(&tree);
     let written: BTreeSet<String> = writes.iter().map(|write| write.product.handle.clone()).collect();
+    let is_renamed = |handle: &str| before.get(handle).zip(tree.get(handle)).is_some_and(|(before, now)| before.name != now.name);
+    // Where all products are written anew, all are told of anyway.
+    let renamed: Vec<String> = changed.iter().filter(|row| !moved && is_renamed(&row.handle)).map(|row| row.handle.clone()).collect();
     let mut writer = Writer::new(before, tree.clone());
     for row in changed {
         if let Some(category) = tree.get(&row.handle) {
             writer.category(category);
         }
     }
+    renamed.iter().for_each(|handle| writer.renamed(handle));
     for Write { old, product, status, .. } in writes {
         writer.product(old.as_ref(), product, status);
     }

@@ -7,6 +7,7 @@ mod current;
 mod document;
 mod html;
 mod import;
+mod list;
 mod locations;
 mod price;
 mod project;
@@ -69,6 +70,8 @@ impl command_handler::Guest for Catalog {
             "import-catalogue" => answer(&import::catalogue(&input, options)?, options),
             "import-products" => answer(&import::products(&input, options, &|counts, dry_run| stock_counts::set(counts, dry_run))?, options),
             "export-products" => Ok(export()),
+            "list-products" => list::products(&arguments),
+            "list-stock" => list::stock(&arguments, &stock_counts::get),
             "set-price" => price::set(&arguments).map(String::into_bytes),
             other => Err(format!("catalog has no command `{other}`")),
         }

@@ -101,6 +101,12 @@ pub fn owner_of(sku: &str) -> Option<String> {
     must(storage::get("skus", sku)).map(|handle| String::from_utf8_lossy(&handle).into_owned())
 }
 
+/// In their order, each with the handle of its product.
+pub fn skus(after: Option<&str>, limit: u32) -> Vec<(String, String)> {
+    let entries = must(storage::scan("skus", &storage::after(after), limit.min(SCAN_MAX), false));
+    entries.into_iter().map(|entry| (entry.key, String::from_utf8_lossy(&entry.value).into_owned())).collect()
+}
+
 /// Locales come from requests: what is none finds no projection.
 fn key(locale: &str, rest: &str) -> String {
     let locale = if locale.len() <= 35 && locale.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') { locale } else { "" };
@@ -274,6 +280,25 @@ impl Writer {
     pub fn category(&mut self, category: &Category) {
         put("categories", &category.handle, category);
         self.tags.push(format!("category:{}", category.handle));
+    }
+
+    /// Tells of the products of a category that has got another name: whoever keeps it, as
+    /// search does, hears of each.
+    pub fn renamed(&self, handle: &str) {
+        let start = format!("{handle}/a/");
+        let mut range = storage::Range { start: Some(start.clone()), end: Some(format!("{handle}/a0")) };
+        loop {
+            let entries = must(storage::scan("listing", &range, SCAN_MAX, false));
+            for product in entries.iter().filter_map(|entry| entry.key.rsplit('/').next()) {
+                let revision = stored(product).map_or(0, |stored| stored.revision);
+                let payload = serde_json::json!({ "handle": product, "revision": revision });
+                must(events::publish_json("catalog.product-changed", product, &payload).map_err(|error| format!("{error:?}")));
+            }
+            match entries.last() {
+                Some(last) if entries.len() == SCAN_MAX as usize => range.start = Some(format!("{}\u{1}", last.key)),
+                _ => return,
+            }
+        }
     }
 
     /// Adds or replaces a product. Whoever calls has checked it.

@@ -13,7 +13,7 @@ use souk_sdk::money::{Money, exponent};
 use souk_sdk::table::{self, Row, Table, guarded};
 
 use crate::document::{
-    Category, Fault, OptionValue, Product, ProductOption, Status, Text, Tree, Variant, category_of, handle_of, is_handle, sku_beside, sku_of, sku_of_variant, words,
+    Attribute, Category, Fault, OptionValue, Product, ProductOption, Status, Text, Tree, Variant, category_of, handle_of, is_handle, sku_beside, sku_of, sku_of_variant, words,
 };
 use crate::html;
 use crate::import::Candidate;
@@ -39,6 +39,9 @@ const TYPE: &[&str] = &["Type", "Custom product type"];
 const TAGS: &[&str] = &["Tags"];
 const STATUS: &[&str] = &["Status"];
 const PUBLISHED: &[&str] = &["Published on online store", "Published"];
+/// Our own: a line for each in the cell, `name: value`.
+const ATTRIBUTES: &[&str] = &["Attributes"];
+const TAX_CLASS: &[&str] = &["Tax class"];
 const SKU: &[&str] = &["SKU", "Variant SKU"];
 const PRICE: &[&str] = &["Price", "Variant Price"];
 const COMPARE_AT: &[&str] = &["Compare-at price", "Variant Compare At Price"];
@@ -88,13 +91,20 @@ impl Columns<'_> {
         self.cell(row, names).filter(|cell| !cell.is_empty())
     }
 
-    /// Texts of a column and of its further languages; those without a column are kept.
-    fn text(&self, row: &Row, names: &[&str], shop: &Shop, kept: &Text) -> Text {
-        let mut text = kept.clone();
-        for (place, locale) in shop.locales.iter().enumerate() {
+    /// Of a column and of its further languages, in their order; nothing where there is no column.
+    fn texts<'r>(&self, row: &'r Row, names: &[&str], shop: &Shop) -> Vec<Option<&'r str>> {
+        let text = |(place, locale): (usize, &String)| {
             let in_language: Vec<String> = names.iter().map(|name| localized(name, locale)).collect();
             let plain = if place == 0 { self.cell(row, names) } else { None };
-            let cell = self.cell(row, &in_language.iter().map(String::as_str).collect::<Vec<_>>()).or(plain);
+            self.cell(row, &in_language.iter().map(String::as_str).collect::<Vec<_>>()).or(plain)
+        };
+        shop.locales.iter().enumerate().map(text).collect()
+    }
+
+    /// Those without a column are kept.
+    fn text(&self, row: &Row, names: &[&str], shop: &Shop, kept: &Text) -> Text {
+        let mut text = kept.clone();
+        for (locale, cell) in shop.locales.iter().zip(self.texts(row, names, shop)) {
             if let Some(cell) = cell {
                 text.0.insert(locale.clone(), cell.to_owned());
             }
@@ -207,6 +217,13 @@ impl Reader<'_, '_> {
         }
         if let Some(tags) = columns.cell(first, TAGS) {
             product.tags = tags.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect();
+        }
+        product.attributes = attributes(first, columns, shop, &product.attributes).unwrap_or_else(|fault| {
+            faults.push(fault);
+            Vec::new()
+        });
+        if let Some(class) = columns.filled(first, TAX_CLASS) {
+            product.tax_class = class.into();
         }
         let images = images(group, columns);
         if !images.is_empty() {
@@ -407,6 +424,46 @@ fn is_variant(row: &Row, columns: &Columns) -> bool {
     has_values(row, columns) || [SKU, PRICE, QUANTITY].iter().any(|names| columns.filled(row, names).is_some())
 }
 
+/// The same lines in each language, in the same order; a language without a column keeps its own.
+fn attributes(row: &Row, columns: &Columns, shop: &Shop, kept: &[Attribute]) -> Result<Vec<Attribute>, Fault> {
+    let texts = columns.texts(row, ATTRIBUTES, shop);
+    if texts.iter().all(Option::is_none) {
+        return Ok(kept.to_vec());
+    }
+    let lines: Vec<Option<Vec<&str>>> = texts.iter().map(|text| text.map(|text| text.lines().filter(|line| !line.trim().is_empty()).collect())).collect();
+    let count = lines.iter().flatten().map(Vec::len).max().unwrap_or(0);
+    if let Some(fewer) = lines.iter().flatten().map(Vec::len).find(|lines| *lines != count && *lines != 0) {
+        let problem = format!("there are {count} in one language and {fewer} in another");
+        return Err(fault(row, "Attributes", problem, "write the same lines in the same order in each language, `:` alone for one that has no text"));
+    }
+    let mut all = if kept.len() == count { kept.to_vec() } else { vec![Attribute { name: Text::default(), value: Text::default() }; count] };
+    for (locale, lines) in shop.locales.iter().zip(&lines).filter_map(|(locale, lines)| Some((locale, lines.as_ref()?))) {
+        for (place, attribute) in all.iter_mut().enumerate() {
+            let line = lines.get(place).copied().unwrap_or(":");
+            let Some((name, value)) = line.split_once(':') else {
+                return Err(fault(row, "Attributes", format!("`{line:.60}` has no colon"), "write a line for each, `name: value`"));
+            };
+            for (text, told) in [(&mut attribute.name, name), (&mut attribute.value, value)] {
+                text.0.insert(locale.clone(), told.trim().replace(COLON, ":").replace(BREAK, "\n"));
+                text.0.retain(|_, text| !text.is_empty());
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Within a name or a value of an attribute, for what would end it.
+const COLON: char = '\u{a789}';
+const BREAK: &str = " ⏎ ";
+
+fn attribute_lines(attributes: &[Attribute], locale: &str) -> String {
+    let part = |text: &Text| text.0.get(locale).map_or("", String::as_str).replace('\n', BREAK);
+    let lines = attributes.iter().map(|attribute| format!("{}: {}", part(&attribute.name).replace(':', &COLON.to_string()), part(&attribute.value)));
+    let lines: Vec<String> = lines.map(|line| line.trim_end().to_owned()).collect();
+    // One that has nothing to say in this language.
+    if lines.iter().all(|line| line == ":") { String::new() } else { lines.join("\n") }
+}
+
 /// `None` leaves it as it is.
 fn status(row: &Row, columns: &Columns) -> Result<Option<Status>, Fault> {
     let told = match columns.filled(row, STATUS) {
@@ -548,7 +605,8 @@ pub fn write(products: impl Iterator<Item = (Product, Status)>, shop: &Shop) -> 
     for name in [TITLE[0], SUBTITLE[0], PLAIN_DESCRIPTION[0]] {
         header.extend(in_languages(name));
     }
-    header.extend([VENDOR[0], CATEGORY[0], TAGS[0], STATUS[0]].map(str::to_owned));
+    header.extend([VENDOR[0], CATEGORY[0], TAGS[0], STATUS[0], TAX_CLASS[0]].map(str::to_owned));
+    header.extend(in_languages(ATTRIBUTES[0]));
     for number in 1..=OPTIONS_MAX {
         header.extend(in_languages(&of_option(number, "name")));
         header.extend(in_languages(&of_option(number, "value")));
@@ -579,6 +637,8 @@ fn rows(product: &Product, status: Status, shop: &Shop) -> Vec<Vec<String>> {
         record.push(guarded(head.map_or("", |it| &it.category)));
         record.push(guarded(&head.map_or(String::new(), |it| it.tags.join(", "))));
         record.push(head.map_or("", |_| status.name()).to_owned());
+        record.push(guarded(head.map_or("", |it| &it.tax_class)));
+        record.extend(shop.locales.iter().map(|locale| guarded(&head.map_or(String::new(), |it| attribute_lines(&it.attributes, locale)))));
         for option in 0..OPTIONS_MAX {
             record.extend(texts(head.and_then(|it| it.options.get(option)).map(|option| &option.name)));
             let id = variant.and_then(|variant| variant.options.get(option));
@@ -825,8 +885,8 @@ mod tests {
         ];
         let numbers = (0_i64..1_000_000, prop::option::of(1_i64..1_000_000), 0_u32..10_000, prop::option::of("'?[0-9]{1,14}|=1"));
         let images = prop::collection::vec("[a-z=-]{1,6}\\.webp", 0..4);
-        (("[a-z0-9_茶-]{1,20}", text(), text(), text(), "[ -~]{0,8}", prop::collection::vec("[ -~]{0,6}", 0..3)), options, numbers, images).prop_map(
-            |((handle, name, subtitle, description, brand, tags), options, (price, compare_at_price, weight_g, barcode), images)| {
+        (("[a-z0-9_茶-]{1,20}", text(), text(), text(), "[ -~]{0,8}", prop::collection::vec("[ -~]{0,6}", 0..3)), prop::collection::vec((text(), text()), 0..3), options, numbers, images).prop_map(
+            |((handle, name, subtitle, description, brand, tags), attributes, options, (price, compare_at_price, weight_g, barcode), images)| {
                 let mut combinations: Vec<Vec<String>> = vec![Vec::new()];
                 for option in &options {
                     let with = |combination: &Vec<String>| option.values.iter().map(|value| [combination.clone(), vec![value.id.clone()]].concat()).collect::<Vec<_>>();
@@ -834,6 +894,8 @@ mod tests {
                 }
                 let variant = |(number, options): (usize, Vec<String>)| Variant { sku: format!("=S{number}"), options, price: price + number as i64, compare_at_price, weight_g, barcode: barcode.clone() };
                 let mut product = Product { category: "tea".into(), name, subtitle, description, brand, tags, options, images, ..Product::new(&handle) };
+                product.attributes = attributes.into_iter().map(|(name, value)| Attribute { name, value }).collect();
+                product.tax_class = if price % 2 == 0 { "reduced" } else { "standard" }.into();
                 product.variants = combinations.into_iter().enumerate().map(variant).collect();
                 product.name.0.insert("en".into(), "Named".into());
                 product.normalise();
