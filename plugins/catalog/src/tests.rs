@@ -291,7 +291,7 @@ fn variants_and_pictures_that_a_file_does_not_name_stay_unless_it_is_asked() {
     assert_eq!(longjing().variants.iter().map(|variant| variant.sku.clone()).collect::<Vec<_>>(), ["T1-50", "T1-100"]);
     assert_eq!(longjing().images.len(), 2);
     let dry = run("import-catalogue", &[("dry-run", "true"), ("prune", "true")], input.to_string().as_bytes()).unwrap();
-    assert!(dry["products"][0]["notes"].to_string().contains("1 variants (T1-50) go"), "{dry}");
+    assert!(dry["products"][0]["notes"].to_string().contains("1 variant (T1-50) goes"), "{dry}");
     run("import-catalogue", &[("prune", "true")], input.to_string().as_bytes()).unwrap();
     assert_eq!((longjing().variants.len(), longjing().images.len()), (1, 1));
 

@@ -7,13 +7,14 @@ mod index;
 use std::collections::BTreeSet;
 
 use index::LastWord;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::catalog::{self, Category};
 use souk_sdk::commerce::product_finder::{self, Error, FacetValue, Query, Results, Sort};
 use souk_sdk::commerce::product_search;
 use souk_sdk::host::command_handler;
 use souk_sdk::search::{self, SearchQuery};
-use souk_sdk::{config, events, log};
+use souk_sdk::storage::Collection;
+use souk_sdk::{config, events, jobs, log};
 
 const INDEX: &str = "products";
 const SUGGESTIONS_MAX: u32 = 20;
@@ -182,6 +183,39 @@ impl command_handler::Guest for Search {
     }
 }
 
+/// What is put into the index, and how. A shop whose index was made by another
+/// one has it made anew, a page at a time, beside shoppers.
+const CONTENT: u32 = 2;
+const MADE_AT_ONCE: u32 = 50;
+
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+struct Made {
+    content: u32,
+    /// Up to this handle by the next one.
+    after: Option<String>,
+}
+
+const MADE: Collection<Made> = Collection::new("made", &[]);
+
+impl jobs::Guest for Search {
+    fn run(_: jobs::Job) -> Result<bool, String> {
+        let made = MADE.get(INDEX).map_err(|error| error.to_string())?.unwrap_or_default();
+        if made.content == CONTENT {
+            return Ok(false);
+        }
+        let handles = catalog::handles(made.after.as_deref(), MADE_AT_ONCE);
+        let tree = tree()?;
+        handles.iter().for_each(|handle| refresh(handle, &tree));
+        let is_done = handles.is_empty();
+        let made = if is_done { Made { content: CONTENT, after: None } } else { Made { after: handles.last().cloned(), ..made } };
+        MADE.put(INDEX, &made).map_err(|error| error.to_string())?;
+        if is_done {
+            log::info!("every product was put into the index again, which this version of search does once");
+        }
+        Ok(!is_done)
+    }
+}
+
 /// Ids of all documents. This unit's own changes are not among them yet.
 fn indexed() -> Result<Vec<String>, String> {
     let mut ids = Vec::new();
@@ -205,4 +239,4 @@ fn indexed() -> Result<Vec<String>, String> {
     }
 }
 
-souk_sdk::export!(Search: commerce::product_finder, commerce::product_search, host::event_handler, host::command_handler);
+souk_sdk::export!(Search: commerce::product_finder, commerce::product_search, host::event_handler, host::job_handler, host::command_handler);
