@@ -1,9 +1,10 @@
 //! One coupon without a file. Works on the coupon as it is written in a file, so
 //! that what a command does not name stays as it is.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use souk_sdk::money::Money;
-use souk_sdk::{config, entry, storage, zone};
+use souk_sdk::{clock, config, entry, storage, zone};
 
 use crate::COUPONS;
 use crate::coupon::Coupon;
@@ -126,25 +127,53 @@ pub fn remove(arguments: &Arguments) -> Result<String, String> {
     Ok(format!("taken away: {}", shown(&coupon)?))
 }
 
-pub fn list() -> Result<String, String> {
-    let mut lines = Vec::new();
-    let mut last: Option<String> = None;
-    loop {
+/// A coupon as `souk list coupons` shows it.
+#[derive(Serialize)]
+struct Row {
+    code: String,
+    offer: String,
+    /// `active`, `not yet`, or `ended`.
+    state: &'static str,
+    limit: Option<u64>,
+    per_customer: Option<u64>,
+    starts_ms: Option<i64>,
+    ends_ms: Option<i64>,
+}
+
+pub fn list(arguments: &[(String, String)]) -> Result<Vec<u8>, String> {
+    let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.trim());
+    let limit = argument("limit").map_or(Ok(usize::MAX), str::parse).map_err(|_| "limit: give a number".to_owned())?;
+    let mut rows = Vec::new();
+    let mut last = argument("after").map(str::to_uppercase);
+    while rows.len() < limit {
         let page = COUPONS.scan(&storage::after(last.as_deref()), SCAN_MAX, false).map_err(|error| error.to_string())?;
-        for (_, coupon) in &page {
-            lines.push(shown(coupon)?);
+        for (_, coupon) in page.iter().take(limit - rows.len()) {
+            rows.push(row(coupon)?);
         }
         match page.last() {
             Some((code, _)) if page.len() == SCAN_MAX as usize => last = Some(code.clone()),
             _ => break,
         }
     }
-    Ok(if lines.is_empty() { "there are no coupons".into() } else { lines.join("\n") })
+    serde_json::to_vec_pretty(&rows).map_err(|error| error.to_string())
 }
 
-/// On one line, with times as the shop's clocks show them.
-fn shown(coupon: &Coupon) -> Result<String, String> {
+fn row(coupon: &Coupon) -> Result<Row, String> {
     let json = serde_json::to_value(coupon).map_err(|error| error.to_string())?;
+    let zone = config::shop().time_zone;
+    let instant = |field: &str| json[field].as_str().map(|text| zone::instant_ms(text, &zone)).transpose();
+    let (starts_ms, ends_ms) = (instant("starts-at")?, instant("ends-at")?);
+    let now_ms = clock::now_ms() as i64;
+    let state = match () {
+        () if ends_ms.is_some_and(|ends| ends <= now_ms) => "ended",
+        () if starts_ms.is_some_and(|starts| starts > now_ms) => "not yet",
+        () => "active",
+    };
+    Ok(Row { code: coupon.code.clone(), offer: offer(&json).join(", "), state, limit: json["limit"].as_u64(), per_customer: json["per-customer"].as_u64(), starts_ms, ends_ms })
+}
+
+/// What it takes off, and for what.
+fn offer(json: &serde_json::Value) -> Vec<String> {
     let shop = config::shop();
     let value = json["value"].as_i64().unwrap_or(0);
     let decimal = |amount: i64| Money::new(amount, &shop.currency).to_decimal();
@@ -159,6 +188,14 @@ fn shown(coupon: &Coupon) -> Result<String, String> {
     if let Some(minimum) = json["minimum"].as_i64().filter(|minimum| *minimum > 0) {
         parts.push(format!("from {} {}", decimal(minimum), shop.currency));
     }
+    parts
+}
+
+/// On one line, with times as the shop's clocks show them.
+fn shown(coupon: &Coupon) -> Result<String, String> {
+    let json = serde_json::to_value(coupon).map_err(|error| error.to_string())?;
+    let shop = config::shop();
+    let mut parts = offer(&json);
     for (field, word) in [("starts-at", "since"), ("ends-at", "until")] {
         if let Some(text) = json[field].as_str() {
             parts.push(format!("{word} {}", zone::show(zone::instant_ms(text, &shop.time_zone)?, &shop.time_zone)));
@@ -200,9 +237,22 @@ mod tests {
         // What is shown, saved again, changes nothing.
         let again = run("set-coupon", "code=SINGLES|amount=20.00|starts=2026-11-11T00:00:00+08:00|ends=2026-11-12T00:00:00+08:00").unwrap();
         assert!(again.starts_with("nothing changes"), "{again}");
-        assert!(run("list-coupons", "").unwrap().starts_with("SINGLES  20.00"));
+        assert!(run("list-coupons", "").unwrap().contains("\"offer\": \"20.00 CNY off, for `tea`, from 150.00 CNY\""));
         run("remove-coupon", "code=singles").unwrap();
-        assert_eq!(run("list-coupons", "").unwrap(), "there are no coupons");
+        assert_eq!(run("list-coupons", "").unwrap(), "[]");
+    }
+
+    #[test]
+    fn a_list_has_those_that_ended_and_goes_on_where_it_was_left() {
+        run("set-coupon", "code=OLD|percent=10|starts=2020-01-01|ends=2020-02-01").unwrap();
+        run("set-coupon", "code=NOW|percent=10").unwrap();
+        run("set-coupon", "code=SOON|percent=10|starts=2999-01-01").unwrap();
+        let states = |arguments: &str| {
+            let rows: Vec<serde_json::Value> = serde_json::from_str(&run("list-coupons", arguments).unwrap()).unwrap();
+            rows.iter().map(|row| format!("{}: {}", row["code"].as_str().unwrap(), row["state"].as_str().unwrap())).collect::<Vec<_>>()
+        };
+        assert_eq!(states(""), ["NOW: active", "OLD: ended", "SOON: not yet"]);
+        assert_eq!(states("limit=1|after=now"), ["OLD: ended"]);
     }
 
     #[test]
@@ -224,7 +274,7 @@ mod tests {
             let error = run("set-coupon", arguments).unwrap_err();
             assert!(error.contains(told), "{arguments}: {error}");
         }
-        assert_eq!(run("list-coupons", "").unwrap(), "A  10 % off");
+        assert!(run("list-coupons", "").unwrap().contains("\"offer\": \"10 % off\""));
         assert!(run("remove-coupon", "code=B").unwrap_err().contains("list-coupons"));
     }
 }

@@ -45,7 +45,7 @@ impl command_handler::Guest for Coupons {
             "import-coupons" => {}
             "set-coupon" => return commands::set(&arguments).map(String::into_bytes),
             "remove-coupon" => return commands::remove(&arguments).map(String::into_bytes),
-            "list-coupons" => return commands::list().map(String::into_bytes),
+            "list-coupons" => return commands::list(&arguments),
             other => return Err(format!("discount-coupon has no command `{other}`")),
         }
         let zone = config::shop().time_zone;

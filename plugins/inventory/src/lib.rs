@@ -102,8 +102,11 @@ impl command_handler::Guest for Inventory {
             "set-stock" => {
                 let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.trim());
                 let sku = argument("sku").ok_or("give sku=SKU")?;
-                let before = stock::count(sku);
-                let is_new = before.on_hand == 0 && before.available == 0 && before.reserved == 0 && before.committed == 0;
+                let is_new = !stock::is_known(sku);
+                let is_set = argument("on-hand").or(argument("available")).is_some();
+                if is_new && !(is_set && argument("new").is_some_and(|value| value != "false")) {
+                    return Err(unknown(sku));
+                }
                 let row = match (argument("on-hand"), argument("available")) {
                     (Some(quantity), None) => import::count(sku, Some((import::Counts::Shelf, quantity)), dry_run),
                     (None, Some(quantity)) => import::count(sku, Some((import::Counts::Available, quantity)), dry_run),
@@ -117,9 +120,8 @@ impl command_handler::Guest for Inventory {
                 let mut shown = serde_json::json!({
                     "sku": sku, "on-hand": count.on_hand, "reserved": count.reserved, "committed": count.committed, "available": count.available,
                 });
-                // The catalogue asks for stock, so stock cannot ask the catalogue.
-                if is_new && count.available != 0 {
-                    shown["note"] = "there was none of this sku before; whether a product has it is not checked here: look it up in the shop".into();
+                if is_new {
+                    shown["note"] = "new; whether a product has this sku is not checked here: look it up in the shop".into();
                 }
                 serde_json::to_string_pretty(&shown).map_err(|error| error.to_string())?
             }
@@ -128,6 +130,12 @@ impl command_handler::Guest for Inventory {
         };
         Ok(answer.into_bytes())
     }
+}
+
+/// The catalogue asks for stock, so stock cannot ask the catalogue: what counts is whether anything was ever counted.
+fn unknown(sku: &str) -> String {
+    let meant = stock::nearest(sku).map_or_else(String::new, |near| format!(", did you mean `{near}`"));
+    format!("nothing was ever counted of the sku `{sku}`{meant}? `souk list stock` shows all; new=true sets it all the same")
 }
 
 souk_sdk::export!(Inventory: commerce::inventory, commerce::commitments, commerce::stock_counts, host::job_handler, host::command_handler, host::data_migrate);

@@ -24,6 +24,8 @@ const COMMITTED: Counter = Counter::new("committed");
 const FORM_WITH_COMMITMENTS: u32 = 2;
 const HOLDS: Collection<Hold> = Collection::new("holds", &[]);
 const CORRECTIONS: Collection<Correction> = Collection::new("corrections", &[]);
+/// Skus whose count was none from the start.
+const COUNTED: Collection<bool> = Collection::new("counted", &[]);
 const EXPIRE: &str = "expire";
 const SCAN_MAX: u32 = 1_000;
 /// Pages show a count below it, as `wit/commerce/selling.wit` says.
@@ -358,6 +360,7 @@ pub fn set_available(sku: &str, quantity: i64) -> Result<(), i64> {
 
 fn correct(sku: &str, delta: i64) -> Result<(), i64> {
     if delta == 0 {
+        note_counted(sku);
         return Ok(());
     }
     match AVAILABLE.add_not_below(sku, delta, 0) {
@@ -366,6 +369,52 @@ fn correct(sku: &str, delta: i64) -> Result<(), i64> {
         Err(error) => must(Err(error)),
     }
     Ok(())
+}
+
+/// Of what was counted as none, nothing else is left.
+fn note_counted(sku: &str) {
+    if must(AVAILABLE.get(sku)) == 0 && must(COUNTED.get(sku)).is_none() {
+        must(COUNTED.put(sku, &true));
+    }
+}
+
+/// Whether anything of it was ever counted, held or sold here.
+pub fn is_known(sku: &str) -> bool {
+    if !is_sku(sku) {
+        return false;
+    }
+    let count = count(sku);
+    let any = count.on_hand != 0 || count.available != 0 || count.reserved != 0 || count.committed != 0;
+    let mut known = any || must(COUNTED.get(sku)).is_some() || crate::policy::sells_beyond(sku);
+    if !known {
+        each(&CORRECTIONS, |correction| known |= correction.sku == sku);
+    }
+    known
+}
+
+const TYPOS_MAX: usize = 3;
+
+/// What may have been meant.
+pub fn nearest(sku: &str) -> Option<String> {
+    let mut known = BTreeSet::new();
+    each(&CORRECTIONS, |correction| _ = known.insert(correction.sku));
+    let near = known.into_iter().map(|known| (distance(&known, sku), known)).filter(|(typos, _)| *typos <= TYPOS_MAX);
+    near.min().map(|(_, known)| known)
+}
+
+/// Letters to be put in, taken out or exchanged; upper and lower case are the same.
+fn distance(a: &str, b: &str) -> usize {
+    let b = b.as_bytes();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, of_a) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, of_b) in b.iter().enumerate() {
+            let exchanged = diagonal + usize::from(!of_a.eq_ignore_ascii_case(of_b));
+            diagonal = row[j + 1];
+            row[j + 1] = exchanged.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
 }
 
 /// So many more or fewer, whatever is held: the caller has looked.

@@ -338,12 +338,19 @@ fn stock_may_be_negative_uncounted_or_sold_beyond() {
 }
 
 #[test]
-fn stock_of_a_sku_that_had_none_says_that_no_product_was_asked() {
-    let set = |quantity: &str| {
-        let arguments = vec![("sku".to_owned(), "NOPE".to_owned()), ("available".to_owned(), quantity.to_owned())];
-        let answer = testing::unit(|| <Inventory as souk_sdk::host::command_handler::Guest>::run("set-stock".into(), arguments, Vec::new())).unwrap();
-        String::from_utf8(answer).unwrap()
+fn a_sku_that_nothing_was_counted_of_is_refused_with_what_was_meant() {
+    let set = |arguments: &str| {
+        let arguments = arguments.split(' ').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let answer = testing::unit(|| <Inventory as souk_sdk::host::command_handler::Guest>::run("set-stock".into(), arguments, Vec::new()));
+        answer.map(|answer| String::from_utf8(answer).unwrap())
     };
-    assert!(set("5").contains("whether a product has it is not checked"));
-    assert!(!set("6").contains("note"));
+    assert!(set("sku=TEE-BLACK available=5 new=true").unwrap().contains("whether a product has this sku is not checked"));
+    assert!(!set("sku=TEE-BLACK available=6").unwrap().contains("note"));
+    let refused = set("sku=tee-blak available=6").unwrap_err();
+    assert!(refused.contains("did you mean `TEE-BLACK`") && refused.contains("new=true"), "{refused}");
+    assert!(!set("sku=KETTLE available=6 dry-run=true").unwrap_err().contains("did you mean"));
+    assert!(set("sku=KETTLE").unwrap_err().contains("`KETTLE`"), "looked at, too");
+    // What was counted as none is known.
+    assert!(set("sku=KETTLE available=0 new=true").is_ok());
+    assert!(set("sku=KETTLE available=3").is_ok());
 }

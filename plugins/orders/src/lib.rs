@@ -39,7 +39,8 @@ const EXPIRE: &str = "expire";
 /// How much longer than the order its stock is held, so that the order's own
 /// end gives it back.
 const HOLD_LONGER_MS: u64 = 10 * 60 * 1_000;
-const LIST_MAX: u32 = 200;
+/// One more than `souk list` shows at most.
+const LIST_MAX: u32 = 501;
 /// Who runs a command.
 const STAFF: &str = "staff";
 /// Of one shopper, given up to make room.
@@ -213,7 +214,7 @@ impl command_handler::Guest for Orders {
         let json = match name.as_str() {
             "list-orders" => {
                 let limit = argument("limit").map_or(Ok(50), str::parse).map_err(|_| "limit is not a number".to_owned())?;
-                serde_json::to_vec_pretty(&newest(argument("before"), limit).map_err(|error| error.to_string())?)
+                serde_json::to_vec_pretty(&newest(argument("after").or(argument("before")), limit).map_err(|error| error.to_string())?)
             }
             "show-order" => serde_json::to_vec_pretty(&by_number()?),
             "fulfil-order" => {

@@ -308,7 +308,8 @@ impl command_handler::Guest for Plugin {
         let json = match name.as_str() {
             "list-payment-tasks" => {
                 let due = must(PAYMENTS.scan_index("task", &Range { start: None, end: None }, TASKS_MAX, false));
-                let records: Vec<Record> = due.iter().filter_map(|(_, id)| load(id)).collect();
+                let seen = argument("after").and_then(|after| due.iter().position(|(_, id)| id == after)).map_or(0, |seen| seen + 1);
+                let records: Vec<Record> = due[seen..].iter().filter_map(|(_, id)| load(id)).collect();
                 serde_json::to_vec_pretty(&records.iter().map(waiting).collect::<Vec<_>>())
             }
             "retry-refund" => {

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use souk_sdk::commerce::promotions::{self, Line, Outcome};
 use souk_sdk::extend::discount::{self, Answer, Cart};
+use souk_sdk::host::command_handler;
 use souk_sdk::money::{Money, MoneyError};
 use souk_sdk::{clock, log, metrics};
 
@@ -111,4 +112,16 @@ fn leave_out_used_up(sorted: &mut Sorted, customer: Option<&str>, locale: &str) 
     sorted.offers = kept;
 }
 
-souk_sdk::export!(Promotions: commerce::promotions);
+impl command_handler::Guest for Promotions {
+    fn run(name: String, arguments: Vec<(String, String)>, _: Vec<u8>) -> Result<Vec<u8>, String> {
+        let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.trim());
+        if name != "list-uses" {
+            return Err(format!("promotions has no command `{name}`"));
+        }
+        let limit = argument("limit").map_or(Ok(100), str::parse).map_err(|_| "limit: give a number".to_owned())?;
+        let rows = uses::list(argument("after"), limit).map_err(|error| error.to_string())?;
+        serde_json::to_vec_pretty(&rows).map_err(|error| error.to_string())
+    }
+}
+
+souk_sdk::export!(Promotions: commerce::promotions, host::command_handler);

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use souk_sdk::{crypto, entry};
 use souk_sdk::extend::discount::UsageLimit;
-use souk_sdk::storage::{Collection, CollectionError, Counter, Error};
+use souk_sdk::storage::{self, Collection, CollectionError, Counter, Error};
 
 /// By discount's id. Written when a limit is first seen or has changed, and
 /// when the last use is taken.
@@ -40,6 +40,25 @@ pub enum Left {
     Some,
     None,
     NoneForCustomer,
+}
+
+/// A limited discount, as `souk list uses` shows it.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Row {
+    discount: String,
+    used: i64,
+    limit: Option<u32>,
+    per_customer: Option<u32>,
+}
+
+/// Those with a limit: of others nothing is counted.
+pub fn list(after: Option<&str>, limit: u32) -> Result<Vec<Row>> {
+    let page = LIMITS.scan(&storage::after(after), limit.clamp(1, 1_000), false)?;
+    let row = |(discount, limit): (String, Limit)| {
+        let used = -USES.peek(&discount)?;
+        Ok(Row { discount, used, limit: limit.total, per_customer: limit.per_customer })
+    };
+    page.into_iter().map(row).collect()
 }
 
 type Result<T> = std::result::Result<T, CollectionError>;
