@@ -6,6 +6,7 @@
 //! plugins, [`engine`] runs them, [`capability`] is what they may call, and
 //! [`store`] keeps documents.
 
+mod alert;
 mod audit;
 pub mod capability;
 pub mod chance;
@@ -13,6 +14,7 @@ pub mod cli;
 pub mod engine;
 mod files;
 pub mod front;
+mod money;
 mod printable;
 pub mod runtime;
 pub mod shop;

@@ -8,16 +8,19 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 
 use crate::capability::Services;
-use crate::engine::{self, Code, Engine};
+use crate::engine::{self, Code, CodeUsage, Engine};
 use crate::files::{self, create_private_folder};
 use crate::front::page_cache::PageCache;
 use crate::front::{Admission, Answer, Application, Call, Failure, FrontOptions, Origin, Site};
+use crate::printable;
 use crate::shop::Shop;
 use crate::shop::settings::{Settings, StoreFolder};
 use crate::store::Store;
 use crate::work::runner::Clock;
+use crate::work::trouble::Warning;
 use crate::work::{Options, RunError, Runner, keys};
 
 pub struct Runtime {
@@ -37,6 +40,7 @@ impl Runtime {
         let limits = &settings.server.limits;
         let options = engine::Options {
             code_cache: Some(folder.code_cache()),
+            code_cache_bytes_max: settings.storage.code_cache_bytes_max,
             baseline: settings.plugins.baseline_code,
             service_instances_max: (limits.requests_max + limits.requests_outside_max + BACKGROUND_INSTANCES).min(INSTANCES_MAX) as u32,
             ..engine::Options::default()
@@ -71,7 +75,7 @@ impl Runtime {
                 let pages = pages.clone();
                 Box::new(move |tags| pages.invalidate(tags))
             },
-            ..Options::default()
+            retry: settings.retries.retry(),
         };
         let runner = Runner::new(store.clone(), shop.clone(), options);
         Ok(Arc::new(Self { settings, folder, store, services, shop, runner, pages }))
@@ -90,6 +94,28 @@ impl Runtime {
         }
     }
 
+    /// What an operator should hear of.
+    pub fn warnings(&self) -> Vec<Warning> {
+        self.runner.warnings(self.settings.alerts.after_ms())
+    }
+
+    pub fn status(&self) -> Result<Status> {
+        // Found in the store, where nothing runs.
+        let failing = self.runner.count_troubles(None)?;
+        let report = self.shop.report();
+        let refused = report.iter().filter_map(|plugin| Some(format!("`{}` is not as it should be: {}", plugin.name, plugin.problem.as_ref()?)));
+        let store_failed = self.ready().err();
+        let warnings = store_failed.into_iter().chain(refused).chain(self.warnings().into_iter().map(|warning| warning.text));
+        Ok(Status {
+            shop: self.settings.shop.name.clone(),
+            base_url: self.services.shop.load().base_url.clone(),
+            plugins_live: report.iter().filter(|plugin| plugin.problem.is_none()).count() as u64,
+            failing,
+            code: self.shop.code_usage(),
+            warnings: warnings.collect(),
+        })
+    }
+
     pub fn front_options(&self) -> FrontOptions {
         FrontOptions {
             config: self.settings.server.clone(),
@@ -99,6 +125,20 @@ impl Runtime {
             pages: self.pages.clone(),
         }
     }
+}
+
+/// For `souk status`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    pub shop: String,
+    pub base_url: String,
+    pub plugins_live: u64,
+    /// Dead letters, and work that is tried again.
+    pub failing: u64,
+    pub code: CodeUsage,
+    /// What needs a look.
+    pub warnings: Vec<String>,
 }
 
 /// For events, effects and jobs, beside each request that works or waits outside.
@@ -195,6 +235,10 @@ impl Application for Runtime {
             Some(reason) => Err(format!("a write to the disk failed: {reason}")),
             None => Ok(()),
         }
+    }
+
+    fn degraded(&self) -> Vec<String> {
+        self.warnings().into_iter().map(|warning| printable::line(&warning.text).into_owned()).collect()
     }
 
     fn metrics(&self, out: &mut String) {

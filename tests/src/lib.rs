@@ -139,7 +139,9 @@ pub fn configure(store: &TempDir, plugin: &str, settings: &str) {
 /// The shop's own, on free ports.
 fn settings() -> String {
     let settings = fs::read_to_string(root().join("store-data/souk.toml")).unwrap();
-    settings.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:9090", "127.0.0.1:0")
+    // All tests keep their code in one place.
+    let storage = "[storage]\ncode-cache-bytes-max = 8589934592";
+    settings.replace("127.0.0.1:8080", "127.0.0.1:0").replace("127.0.0.1:9090", "127.0.0.1:0").replace("[storage]", storage)
 }
 
 /// Compiled once for all tests.
@@ -160,6 +162,13 @@ pub fn bare_store(guests: &[&str]) -> TempDir {
         copy(&root().join("target/guests").join(guest), &store.join("plugins").join(guest));
     }
     folder
+}
+
+/// Adds tables to the settings of a store.
+pub fn add_settings(store: &TempDir, tables: &str) {
+    let path = store.path().join("store/souk.toml");
+    let settings = fs::read_to_string(&path).unwrap();
+    fs::write(&path, format!("{settings}\n{tables}\n")).unwrap();
 }
 
 /// Adds settings of `[server.limits]` to a store made by [`store`].

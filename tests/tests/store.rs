@@ -90,3 +90,24 @@ async fn a_store_without_plugins_gets_those_that_came_with_the_binary() {
     let report = shop.report("storefront");
     assert_eq!(report["publisher"], "souk", "{report}");
 }
+
+/// A backup is looked at and left as it is: no plugin comes to life in it.
+#[tokio::test]
+async fn verifying_a_backup_leaves_nothing_behind() {
+    let shop = Shop::open();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let backup = elsewhere.path().join("backup");
+    let (taken, said) = shop.says(&["store", "backup", backup.to_str().unwrap()]);
+    assert!(taken, "{said}");
+    // With a component that nobody could load.
+    std::fs::write(backup.join("plugins/catalog/plugin.wasm"), "nonsense").unwrap();
+    let names = || {
+        let mut names: Vec<_> = std::fs::read_dir(&backup).unwrap().flatten().map(|entry| entry.file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    let (whole, said) = souk_tests::souk_says(&["store", "verify", "--store", backup.to_str().unwrap()]);
+    assert!(whole && said.contains("whole: ") && !said.contains("catalog"), "{said}");
+    assert_eq!(names(), before);
+}

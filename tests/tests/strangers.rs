@@ -101,13 +101,18 @@ async fn a_shoppers_words_reach_the_terminal_as_letters_and_other_users_read_non
 /// What a plugin could not do lies there in its own words: kind, key, payload, answer and error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_letters_are_listed_as_letters() {
-    let shop = Shop::serve(souk_tests::bare_store(&["errand"]));
+    let store = souk_tests::bare_store(&["errand"]);
+    souk_tests::add_settings(&store, "[retries]\ngive-up-after-minutes = 0");
+    let shop = Shop::serve(store);
     let asked = client().post(format!("{}/errand/errand", shop.url)).body("\u{1b}[1A\u{1b}[2K\rnone\u{2066}").send().await.unwrap();
     assert_eq!(asked.status(), 200);
     let dead = || shop.says(&["dead", "list"]).1;
     souk_tests::until(|| dead().trim() != "none").await;
     let said = dead();
-    assert!(is_plain(&said) && said.trim().lines().count() == 1, "{said:?}");
+    assert!(is_plain(&said) && said.trim().lines().count() == 2, "a heading and the letter: {said:?}");
+    let id = said.lines().nth(1).and_then(|line| line.split_whitespace().next()).unwrap();
+    let (shown, said) = shop.says(&["dead", "show", id]);
+    assert!(shown && is_plain(&said), "{said:?}");
     for words in ["errand", "\\u{1b}[2J\\u{1b}[H\\nnone\\u{202e}", "\\u{1b}[1A", "\\u{2066}"] {
         assert!(said.contains(words), "{words}: {said:?}");
     }

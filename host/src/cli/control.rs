@@ -15,13 +15,13 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::engine::Code;
 use crate::files::create_private_file;
-use crate::printable;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Status};
 use crate::shop::PluginReport;
 use crate::shop::settings::{Settings, StoreFolder};
 use crate::store::Store;
 use crate::work::Plugins as _;
 use crate::work::data::{self, DataError};
+use crate::work::trouble::{Listed, Which};
 
 const MESSAGE_BYTES_MAX: u64 = 1 << 30;
 
@@ -38,9 +38,14 @@ pub enum Question {
     ImportData { plugin: String, file: std::path::PathBuf },
     DeleteData { plugin: String },
     Migrate { plugin: String, to: Option<u32> },
-    DeadLetters,
-    Replay(String),
-    Discard(String),
+    DeadLetters { plugin: Option<String>, after: String, limit: u32 },
+    DeadLetter(String),
+    Retry(Which),
+    Drop(Which),
+    /// What plugins list: name, plugin, description.
+    Lists,
+    List { name: String, arguments: Vec<(String, String)> },
+    Status,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -49,6 +54,23 @@ pub enum Answer {
     /// Outputs of the command and of those that ran after it, by name.
     Outputs(Vec<(String, Vec<u8>)>),
     Text(String),
+    DeadLetters(Vec<Listed>),
+    DeadLetter(Listed, Vec<u8>),
+    /// What came of each, by its id.
+    Done(Vec<(String, Result<String, String>)>),
+    Lists(Vec<[String; 3]>),
+    Rows(Vec<Rows>),
+    Status(Status),
+}
+
+/// What a command has listed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Rows {
+    pub command: String,
+    pub columns: Vec<String>,
+    pub output: Vec<u8>,
+    /// Of the shop.
+    pub time_zone: String,
 }
 
 /// Asks the running server, or opens the store for this one question.
@@ -147,18 +169,34 @@ async fn answer(runtime: &Runtime, question: Question) -> Result<Answer> {
             let units = runtime.runner.migrate(&plugin, to).await?;
             Answer::Text(if units == 0 { "its documents have that form".into() } else { format!("rewritten, in {units} units") })
         }
-        Question::DeadLetters => Answer::Text(dead_letters(runtime)?),
-        Question::Replay(id) => {
-            runtime.runner.replay_dead_letter(&id).await?;
-            Answer::Text(String::new())
+        Question::DeadLetters { plugin, after, limit } => Answer::DeadLetters(runtime.runner.list_troubles(plugin.as_deref(), &after, limit as usize)?),
+        Question::DeadLetter(id) => {
+            let (listed, payload) = runtime.runner.show_trouble(&id)?;
+            Answer::DeadLetter(listed, payload)
         }
-        Question::Discard(id) => {
-            if !runtime.runner.discard_dead_letter(&id).await? {
-                bail!("there is no dead letter `{id}`");
-            }
-            Answer::Text(String::new())
+        Question::Retry(which) => done(runtime.runner.retry_troubles(&which).await?),
+        Question::Drop(which) => done(runtime.runner.drop_troubles(&which).await?),
+        Question::Lists => Answer::Lists(lists(runtime)),
+        Question::List { name, arguments } => {
+            let columns = |command: &str| runtime.shop.columns_of(command);
+            anyhow::ensure!(!columns(&name).is_empty(), "no live plugin lists that as `{name}`; `souk list` shows what there is");
+            let time_zone = &runtime.settings.shop.time_zone;
+            let rows = |(command, output): (String, Vec<u8>)| Rows { columns: columns(&command), command, output, time_zone: time_zone.clone() };
+            Answer::Rows(run_commands(runtime, name, arguments, Vec::new()).await?.into_iter().map(rows).collect())
         }
+        Question::Status => Answer::Status(runtime.status()?),
     })
+}
+
+fn done(done: Vec<(String, Result<&'static str, String>)>) -> Answer {
+    Answer::Done(done.into_iter().map(|(id, outcome)| (id, outcome.map(str::to_owned))).collect())
+}
+
+fn lists(runtime: &Runtime) -> Vec<[String; 3]> {
+    let live = runtime.shop.live().borrow().clone();
+    let commands = live.values().flat_map(|plugin| plugin.manifest.commands.iter().map(|command| (plugin.name(), command)));
+    let lists = commands.filter(|(_, command)| !command.columns.is_empty() && command.after.is_none());
+    lists.filter_map(|(plugin, command)| Some([command.name.strip_prefix("list-")?.to_owned(), plugin.to_owned(), command.description.clone()])).collect()
 }
 
 /// A plugin that is live would go on writing.
@@ -192,17 +230,6 @@ async fn run_commands(runtime: &Runtime, name: String, arguments: Vec<(String, S
         outputs.push((command, output));
     }
     Ok(outputs)
-}
-
-const DEAD_LETTERS_SHOWN_MAX: usize = 1_000;
-
-fn dead_letters(runtime: &Runtime) -> Result<String> {
-    let letters = runtime.runner.dead_letters("", DEAD_LETTERS_SHOWN_MAX)?;
-    if letters.is_empty() {
-        return Ok("none".into());
-    }
-    let line = |l: &crate::work::dead::DeadLetter| printable::line(&format!("{}  {}  {:?}: {}", l.id, l.plugin, l.work, l.error)).into_owned();
-    Ok(letters.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
 async fn send(stream: &mut UnixStream, message: &impl Serialize) -> Result<()> {

@@ -18,11 +18,15 @@ macro_rules! complain {
 mod call;
 mod control;
 mod data;
+mod dead;
 mod import;
+mod list;
 mod new;
 mod plugin;
 mod serve;
+mod status;
 mod store;
+mod table;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::PathBuf;
@@ -39,7 +43,6 @@ use crate::engine::worker;
 use crate::files;
 use crate::printable;
 use crate::shop::settings::StoreFolder;
-use control::{Answer, Question};
 pub use store::feed;
 
 #[derive(Parser)]
@@ -70,9 +73,18 @@ enum Command {
     /// Make, fill, check and copy stores.
     #[command(subcommand)]
     Store(store::StoreCommand),
-    /// Work that failed for good: look at it, run it again, drop it.
+    /// What plugins list (orders, products, stock, coupons, …), one line for each.
+    List(list::List),
+    /// How a shop is: its plugins, work that fails, compiled code. Fails where something needs a look.
+    Status {
+        #[command(flatten)]
+        store: StoreArgument,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Work that fails, is tried again, or was given up: look at it, try it again now, drop it.
     #[command(subcommand)]
-    Dead(DeadCommand),
+    Dead(dead::DeadCommand),
     /// Who changed what in this shop: commands given here, and versions that the shop itself took up or back.
     ///
     /// Fails if a line of `audit.jsonl` was changed, taken out, or damaged.
@@ -102,24 +114,6 @@ impl StoreArgument {
     fn folder(&self) -> StoreFolder {
         StoreFolder(self.folder.clone())
     }
-}
-
-#[derive(Subcommand)]
-enum DeadCommand {
-    List {
-        #[command(flatten)]
-        store: StoreArgument,
-    },
-    Replay {
-        #[command(flatten)]
-        store: StoreArgument,
-        id: String,
-    },
-    Discard {
-        #[command(flatten)]
-        store: StoreArgument,
-        id: String,
-    },
 }
 
 pub fn main() -> ExitCode {
@@ -252,9 +246,8 @@ fn audited(command: &Command) -> Option<(StoreFolder, Entry)> {
     let (store, what, plugin, detail) = match command {
         Command::Plugin(command) => command.audited()?,
         Command::Store(command) => command.audited()?,
-        Command::Dead(DeadCommand::Replay { store, id }) => (store, "dead replay", None, id.clone()),
-        Command::Dead(DeadCommand::Discard { store, id }) => (store, "dead discard", None, id.clone()),
-        Command::Serve { .. } | Command::Dev { .. } | Command::Audit { .. } | Command::Dead(DeadCommand::List { .. }) => return None,
+        Command::Dead(command) => command.audited()?,
+        Command::Serve { .. } | Command::Dev { .. } | Command::Audit { .. } | Command::List(_) | Command::Status { .. } => return None,
     };
     Some((store.folder(), Entry::by_operator(what, plugin.map(String::as_str), detail)))
 }
@@ -265,13 +258,9 @@ async fn carry_out(command: Command) -> Result<()> {
         Command::Dev { store, plugins } => serve::serve(store.folder(), &plugins).await,
         Command::Plugin(command) => plugin::run(command).await,
         Command::Store(command) => store::run(command).await,
-        Command::Dead(DeadCommand::List { store }) => {
-            let Answer::Text(text) = control::ask(&store.folder(), Question::DeadLetters).await? else { return Err(out_of_place()) };
-            print_lines(&text);
-            Ok(())
-        }
-        Command::Dead(DeadCommand::Replay { store, id }) => control::ask(&store.folder(), Question::Replay(id)).await.map(drop),
-        Command::Dead(DeadCommand::Discard { store, id }) => control::ask(&store.folder(), Question::Discard(id)).await.map(drop),
+        Command::List(list) => list::run(list).await,
+        Command::Status { store, json } => status::run(&store.folder(), json).await,
+        Command::Dead(command) => dead::run(command).await,
         Command::Audit { store, plugin, json } => show_audit(&store.folder(), plugin.as_deref(), json),
     }
 }

@@ -12,6 +12,7 @@ use clap::{Subcommand, ValueEnum};
 use souk_build::Build;
 
 use super::control::{self, Answer, Question};
+use super::table::{self, Table};
 use super::{Audited, StoreArgument, call, confirm, data, new, out_of_place, print_document, print_json, store};
 use crate::engine::{Mode, TrialReport, without_version};
 use crate::files::write_whole;
@@ -391,10 +392,7 @@ async fn top(folder: &StoreFolder, every: Duration, times: Option<u64>) -> Resul
 }
 
 async fn run_command(folder: &StoreFolder, command: String, input: Option<PathBuf>, arguments: &[String]) -> Result<()> {
-    let arguments = arguments
-        .iter()
-        .map(|argument| argument.split_once('=').map(|(n, v)| (n.to_owned(), v.to_owned())).with_context(|| format!("`{argument}`: write name=value")))
-        .collect::<Result<Vec<_>>>()?;
+    let arguments = arguments.iter().map(|argument| super::list::named(argument)).collect::<Result<Vec<_>>>()?;
     let input = match input {
         Some(path) if path.as_os_str() == "-" => std::io::read_to_string(std::io::stdin())?.into_bytes(),
         Some(path) => std::fs::read(&path).with_context(|| path.display().to_string())?,
@@ -666,20 +664,22 @@ fn pack(folder: &Path, out: Option<PathBuf>, key: Option<&Path>) -> Result<()> {
 }
 
 fn print_plugins(plugins: &[PluginReport]) {
-    say!(
-        "{:<18} {:<9} {:<8} {:<9} {:<10} {:>6} {:>9} {:>9} {:>5} {:>8}  links",
-        "plugin", "version", "state", "kind", "publisher", "routes", "calls", "ms", "MiB", "failures"
-    );
+    let mut table = Table::new(["plugin", "version", "state", "kind", "publisher", "routes", "calls", "ms", "MiB", "failures", "links"]);
     for p in plugins {
         let state = match (&p.problem, p.version.is_empty()) {
             (None, _) => "live",
             (Some(_), false) => "older",
             (Some(_), true) => "refused",
         };
-        say!(
-            "{:<18} {:<9} {:<8} {:<9} {:<10} {:>6} {:>9} {:>9} {:>5} {:>8}  {}",
-            p.name, p.version, state, p.kind, p.publisher, p.routes, p.calls, p.wall_ms, p.memory_mib_peak, p.failures, p.links.join(", ")
-        );
+        let counts = [p.routes as u64, p.calls, p.wall_ms, p.memory_mib_peak, p.failures].map(|count| count.to_string());
+        let words = [p.name.clone(), p.version.clone(), state.into(), p.kind.clone(), p.publisher.clone()];
+        table.row(words.into_iter().chain(counts).chain([p.links.join(", ")]));
+    }
+    let lines = table.lines(table::terminal_width());
+    let mut lines = lines.iter();
+    lines.next().into_iter().for_each(|heading| say!("{heading}"));
+    for (p, line) in plugins.iter().zip(lines) {
+        say!("{line}");
         if let Some(trial) = &p.trial {
             say!("  ? {}", trial_line(trial));
         }

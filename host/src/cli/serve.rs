@@ -11,6 +11,7 @@ use souk_build::Build;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::control;
+use crate::alert;
 use crate::engine::Code;
 use crate::engine::bindings::souk::host::config::ShopFacts;
 use crate::front::server::Server;
@@ -43,6 +44,7 @@ pub async fn serve(folder: StoreFolder, sources: &[PathBuf]) -> Result<()> {
     let base_url = runtime.services.shop.load().base_url.clone();
     let control = control::listen(runtime.clone())?;
     let watcher = runtime.shop.watch()?;
+    let alerts = alert::watch(runtime.clone());
     let building = if sources.is_empty() { None } else { Some(build_on_change(sources, &runtime.folder.plugins())?) };
     for plugin in runtime.shop.report().iter().filter(|plugin| plugin.problem.is_some()) {
         complain!("! {}: {}", plugin.name, plugin.problem.as_deref().unwrap_or_default());
@@ -60,6 +62,7 @@ pub async fn serve(folder: StoreFolder, sources: &[PathBuf]) -> Result<()> {
     };
     complain!("finishing what is in hand; once more to stop at once");
     let finish = async {
+        alerts.abort();
         drop((watcher, building, control));
         if !server.drain().await {
             complain!("some requests did not end in time (server.limits.drain-timeout-ms)");

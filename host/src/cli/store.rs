@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
 use serde::Deserialize;
 
-use super::control::{Answer, Question, ask};
+use super::control::{Answer, Question, ask, is_served};
 use super::import::{self, Import};
 use super::{Audited, StoreArgument, out_of_place};
 use crate::engine::Code;
@@ -14,6 +14,7 @@ use crate::files::{copy_large_folder, copy_private, create_private_folder, write
 use crate::runtime::Runtime;
 use crate::shop::grants::{self, FIRST_PARTY, Grants};
 use crate::shop::settings::{Settings, StoreFolder};
+use crate::store::Store;
 
 #[derive(Subcommand)]
 pub enum StoreCommand {
@@ -91,13 +92,24 @@ pub async fn run(command: StoreCommand) -> Result<()> {
             }
         }
         StoreCommand::Verify { store } => {
-            let Answer::Text(report) = ask(&store.folder(), Question::Verify).await? else { return Err(out_of_place()) };
-            super::print_lines(&report);
+            super::print_lines(&verify(&store.folder()).await?);
             Ok(())
         }
         StoreCommand::Backup { store, destination } => backup(&store.folder(), &destination).await,
         StoreCommand::Restore { store, backup } => restore(&store.folder(), &backup),
     }
+}
+
+/// What is not served is only read: no plugin comes to life, and nothing is left behind in a backup.
+async fn verify(folder: &StoreFolder) -> Result<String> {
+    if is_served(folder).await {
+        let Answer::Text(report) = ask(folder, Question::Verify).await? else { return Err(out_of_place()) };
+        return Ok(report);
+    }
+    let storage = Settings::read(&folder.0)?.storage;
+    ensure!(folder.documents().is_dir(), "{}: no documents are here", folder.documents().display());
+    let store = Store::open_with_cache(&folder.documents(), storage.engine.into(), storage.cache_bytes_max)?;
+    Ok(tokio::task::spawn_blocking(move || store.verify()).await??.to_string())
 }
 
 /// The output of a plugin's command alone.

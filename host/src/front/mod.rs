@@ -71,6 +71,11 @@ pub trait Application: Send + Sync + 'static {
     /// Why no requests should be sent here now, if so.
     fn ready(&self) -> Result<(), String>;
 
+    /// What needs a look although requests are served.
+    fn degraded(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Appends the runtime's own metrics in the OpenMetrics text format,
     /// without the final `# EOF`.
     fn metrics(&self, out: &mut String);

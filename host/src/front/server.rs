@@ -439,7 +439,10 @@ fn ops_reply<A: Application>(front: &Front<A>, path: &str, draining: bool) -> Re
         "/health" => (StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/ready" => match front.app().ready() {
             _ if draining => (StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining\n".to_owned()),
-            Ok(()) => (StatusCode::OK, TEXT, "ready\n".to_owned()),
+            Ok(()) => {
+                let degraded = front.app().degraded().into_iter().map(|what| format!("degraded: {what}\n"));
+                (StatusCode::OK, TEXT, std::iter::once("ready\n".to_owned()).chain(degraded).collect())
+            }
             Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
         },
         "/metrics" => {

@@ -218,6 +218,11 @@ pub struct Command {
     /// products file that holds stock is read by catalogue and inventory.
     #[serde(default)]
     pub after: Option<String>,
+    /// What `souk list` shows of each row, if its name is `list-…` and it answers with a JSON list of objects: names of
+    /// members, `totals.grand_total` for one within another. Times end with `_ms`; sums of money are objects of `amount`, in
+    /// the smallest unit, and `currency`. It takes `limit=N`, and `after=` the first of them in the last row seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
 }
 
 /// A full-text index of the plugin's own.

@@ -222,6 +222,13 @@ impl Shop {
         commands.filter(|c| c.after.as_deref() == Some(command)).map(|c| c.name.clone()).collect()
     }
 
+    /// What of its rows a list shows; empty where it is none.
+    pub fn columns_of(&self, command: &str) -> Vec<String> {
+        let plugins = self.plugins.borrow().clone();
+        let columns = plugins.values().flat_map(|p| &p.manifest.commands).find(|c| c.name == command).map(|c| c.columns.clone());
+        columns.unwrap_or_default()
+    }
+
     /// Brings the live set in line with the folder, as far as that can be done.
     pub async fn reload(&self) -> Reload {
         let _one = self.changing.lock().await;

@@ -7,9 +7,12 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use super::manifest::{ExtensionPoint, Limits};
+use crate::alert::AlertSettings;
+use crate::engine::CODE_CACHE_BYTES;
 use crate::engine::bindings::souk::host::config::ShopFacts;
 use crate::front::config::ServerConfig;
 use crate::store::{CACHE_BYTES, EngineKind};
+use crate::work::retry::{self, Retry};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -21,6 +24,10 @@ pub struct Settings {
     pub storage: StorageSettings,
     #[serde(default)]
     pub plugins: PluginSettings,
+    #[serde(default)]
+    pub retries: RetrySettings,
+    #[serde(default)]
+    pub alerts: AlertSettings,
     /// Settings of plugins, by plugin.
     #[serde(default)]
     pub config: BTreeMap<String, toml::Table>,
@@ -50,17 +57,59 @@ pub struct StorageSettings {
     pub engine: EngineSetting,
     /// Of what was read from disk: fills as the shop is used. What was written last is kept beside it, some 100 MB.
     pub cache_bytes_max: u64,
+    /// Of compiled code that is kept in `cache/`: what was not used for the longest goes first, never what is live.
+    pub code_cache_bytes_max: u64,
 }
 
 impl Default for StorageSettings {
     fn default() -> Self {
-        Self { engine: EngineSetting::default(), cache_bytes_max: CACHE_BYTES }
+        Self { engine: EngineSetting::default(), cache_bytes_max: CACHE_BYTES, code_cache_bytes_max: CODE_CACHE_BYTES }
     }
 }
 
 /// Below that, engines do nothing but read.
 const CACHE_BYTES_LEAST: u64 = 4 << 20;
 const CACHE_BYTES_MOST: u64 = 1 << 40;
+
+/// How events, effects and jobs that fail are tried again.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RetrySettings {
+    /// The wait after the first failure; it doubles with each more …
+    pub first_wait_ms: u64,
+    /// … up to this one.
+    pub wait_ms_max: u64,
+    /// After which all waits together it is given up, and a dead letter.
+    pub give_up_after_minutes: u64,
+}
+
+impl Default for RetrySettings {
+    fn default() -> Self {
+        Self { first_wait_ms: retry::FIRST_MS, wait_ms_max: retry::MOST_MS, give_up_after_minutes: retry::HORIZON_MS / 60_000 }
+    }
+}
+
+const MINUTES_MOST: u64 = 30 * 24 * 60;
+
+impl RetrySettings {
+    pub fn retry(&self) -> Retry {
+        Retry::within(self.first_wait_ms, self.wait_ms_max, self.give_up_after_minutes * 60_000)
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if !(1..=60_000).contains(&self.first_wait_ms) {
+            problems.push(format!("retries.first-wait-ms is {}: give 1 to 60000", self.first_wait_ms));
+        }
+        if !(self.first_wait_ms..=24 * 3_600_000).contains(&self.wait_ms_max) {
+            problems.push(format!("retries.wait-ms-max is {}: give first-wait-ms to 86400000, a day", self.wait_ms_max));
+        }
+        if self.give_up_after_minutes > MINUTES_MOST {
+            problems.push(format!("retries.give-up-after-minutes is {}: give 0 to {MINUTES_MOST}, thirty days", self.give_up_after_minutes));
+        }
+        problems
+    }
+}
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -82,6 +131,8 @@ pub struct PluginSettings {
     /// 25 ms unless given.
     pub latency_ms: BTreeMap<String, u32>,
 }
+
+const CODE_CACHE_BYTES_LEAST: u64 = 1 << 20;
 
 impl Default for PluginSettings {
     fn default() -> Self {
@@ -137,6 +188,11 @@ impl Settings {
 
     fn problems(&self) -> Vec<String> {
         let mut problems = self.server.problems();
+        problems.extend(self.retries.problems());
+        problems.extend(self.alerts.problems());
+        if self.storage.code_cache_bytes_max < CODE_CACHE_BYTES_LEAST {
+            problems.push(format!("storage.code-cache-bytes-max is {}: give at least {CODE_CACHE_BYTES_LEAST}", self.storage.code_cache_bytes_max));
+        }
         let shop = &self.shop;
         if shop.name.trim().is_empty() {
             problems.push("shop.name is empty: give the shop's name".into());

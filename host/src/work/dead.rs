@@ -1,13 +1,13 @@
-//! Dead letters: events, completions and jobs that failed too often. They stay
-//! until an operator replays or discards them.
+//! Dead letters: events, completions and jobs that failed for longer than they
+//! are tried again. They stay until an operator replays or discards them.
 
 use std::ops::Bound;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::metrics::count;
 use super::runner::{RunError, Runner, Verdict, out_of_place};
+use super::trouble::{self, Listed, Trouble};
 use super::unit::{Kind, encode};
 use super::{PluginAnswer, PluginCall, Plugins, keys};
 use crate::chance::Chance;
@@ -25,7 +25,12 @@ pub struct DeadLetter {
     pub work: DeadWork,
     /// Of the last try.
     pub error: String,
+    /// The last try.
     pub at_ms: u64,
+    /// How often it was tried. 0 in letters of versions that did not write it down, as `since_ms`.
+    pub tries: u32,
+    /// The first failure.
+    pub since_ms: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,6 +52,40 @@ impl DeadWork {
             DeadWork::Job { name, key, due_ms, payload } => PluginCall::Job(Job { name, key, due_ms, payload }),
         }
     }
+
+    pub fn payload(&self) -> &[u8] {
+        match self {
+            DeadWork::Event { payload, .. } | DeadWork::Completion { payload, .. } | DeadWork::Job { payload, .. } => payload,
+        }
+    }
+}
+
+impl DeadLetter {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, RunError> {
+        decode_grown(bytes, 2)
+    }
+
+    pub(super) fn listed(&self) -> Listed {
+        let (kind, what, key, other) = match &self.work {
+            DeadWork::Event { topic, key, publisher, .. } => (trouble::Kind::Event, topic, key, publisher.as_str()),
+            DeadWork::Completion { target, kind, key, .. } => (trouble::Kind::Answer, kind, key, target.as_str()),
+            DeadWork::Job { name, key, .. } => (trouble::Kind::Job, name, key, ""),
+        };
+        let trouble = Trouble {
+            kind,
+            plugin: self.plugin.clone(),
+            what: what.clone(),
+            key: key.clone(),
+            other: other.to_owned(),
+            tries: self.tries,
+            since_ms: self.since_ms,
+            at_ms: self.at_ms,
+            next_ms: None,
+            behind: 0,
+            error: self.error.clone(),
+        };
+        Listed { id: self.id.clone(), trouble }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +106,13 @@ impl<P: Plugins> Runner<P> {
         let start = keys::dead(after);
         let found = self.store.begin().scan(Bound::Excluded(&start), Bound::Excluded(&end), limit, false)?;
         let damaged = |key: &[u8], error: RunError| tracing::error!(target: "work", key = %key.escape_ascii(), %error, "a damaged dead letter is left out");
-        Ok(found.iter().filter_map(|(key, bytes)| decode(bytes).map_err(|error| damaged(key, error)).ok()).collect())
+        Ok(found.iter().filter_map(|(key, bytes)| DeadLetter::read(bytes).map_err(|error| damaged(key, error)).ok()).collect())
+    }
+
+    pub(super) fn dead_letter(&self, id: &str) -> Result<DeadLetter, ReplayError> {
+        let bytes = self.store.begin().get(&keys::dead(id)).map_err(RunError::from)?;
+        let bytes = bytes.ok_or_else(|| ReplayError::Unknown(id.to_owned()))?;
+        Ok(DeadLetter::read(&bytes)?)
     }
 
     /// Runs it once more, now, a job to its end; it is gone exactly if that
@@ -75,8 +120,7 @@ impl<P: Plugins> Runner<P> {
     pub async fn replay_dead_letter(self: &Arc<Self>, id: &str) -> Result<(), ReplayError> {
         let key = keys::dead(id);
         let unknown = || ReplayError::Unknown(id.to_owned());
-        let bytes = self.store.begin().get(&key).map_err(RunError::from)?.ok_or_else(unknown)?;
-        let DeadLetter { plugin, work, .. } = decode(&bytes)?;
+        let DeadLetter { plugin, work, .. } = self.dead_letter(id)?;
         let kind = match work {
             DeadWork::Event { .. } => Kind::Event,
             DeadWork::Completion { .. } => Kind::Effect,
@@ -104,6 +148,7 @@ impl<P: Plugins> Runner<P> {
                 },
             );
             if !outcome.await?.value.ok_or_else(unknown)?.map_err(ReplayError::Failed)? {
+                self.troubles.is_gone(&plugin);
                 return Ok(());
             }
         }
@@ -112,26 +157,44 @@ impl<P: Plugins> Runner<P> {
     /// False if there was none.
     pub async fn discard_dead_letter(&self, id: &str) -> Result<bool, RunError> {
         let key = keys::dead(id);
-        self.host(|txn| {
-            let known = txn.get(&key)?.is_some();
-            if known {
-                txn.delete(&key);
-            }
-            Ok(known)
-        })
-        .await
+        let discarded = self
+            .host(|txn| {
+                let known = txn.get(&key)?;
+                if known.is_some() {
+                    txn.delete(&key);
+                }
+                Ok(known.map(|bytes| DeadLetter::read(&bytes)))
+            })
+            .await?;
+        if let Some(Ok(letter)) = &discarded {
+            self.troubles.is_gone(&letter.plugin);
+        }
+        Ok(discarded.is_some())
     }
 
-    /// Lays it aside, in the transaction that gives up the work.
-    pub(super) fn bury(&self, txn: &mut Txn, plugin: &str, work: DeadWork, error: String) {
-        count(&self.metrics.dead_letters);
-        tracing::error!(target: "work", plugin, error, "given up: see the dead letters");
+    /// Lays it aside, in the transaction that gives up the work. Once that is
+    /// committed, [`Self::gave_up`] is to be told.
+    pub(super) fn bury(&self, txn: &mut Txn, plugin: &str, work: DeadWork, error: String, tries: u32, since_ms: u64) {
         let at_ms = self.now_ms();
-        let letter = DeadLetter { id: format!("{at_ms:012x}{}", &Chance::default().id()[..8]), plugin: plugin.to_owned(), work, error, at_ms };
+        let id = format!("{at_ms:012x}{}", &Chance::default().id()[..8]);
+        let letter = DeadLetter { id, plugin: plugin.to_owned(), work, error, at_ms, tries, since_ms };
         txn.put(&keys::dead(&letter.id), encode(&letter));
     }
 }
 
 pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, RunError> {
-    postcard::from_bytes(bytes).map_err(|e| RunError::Unavailable(format!("a record of the host cannot be read: {e}")))
+    postcard::from_bytes(bytes).map_err(unreadable)
+}
+
+/// A record that has got `fields` more at its end since it was first written down: in
+/// an older one they are 0 or empty.
+pub(super) fn decode_grown<T: for<'a> Deserialize<'a>>(bytes: &[u8], fields: usize) -> Result<T, RunError> {
+    match postcard::from_bytes(bytes) {
+        Err(postcard::Error::DeserializeUnexpectedEnd) => postcard::from_bytes(&[bytes, &vec![0; fields]].concat()).map_err(unreadable),
+        decoded => decoded.map_err(unreadable),
+    }
+}
+
+fn unreadable(error: postcard::Error) -> RunError {
+    RunError::Unavailable(format!("a record of the host cannot be read: {error}"))
 }

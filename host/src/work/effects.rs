@@ -15,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::dead::{DeadWork, decode};
+use super::dead::{DeadWork, decode_grown};
 use super::keys::{self, Key};
 use super::metrics::count;
 use super::runner::{RunError, Runner, Verdict, out_of_place};
+use super::trouble::{self, Trouble};
 use super::unit::{Kind, StagedEffect, Unit, UnitError, encode};
 use super::{PluginAnswer, PluginCall, Plugins};
 use crate::engine::bindings::exports::souk::host::effect_handler::{Completion, Effect, Failure};
@@ -42,6 +43,51 @@ struct Record {
     failures: u32,
     /// None: to be performed. Else the requester is to be told.
     outcome: Option<Result<Vec<u8>, String>>,
+    /// Of the last try, if it failed; and when the first one did.
+    error: String,
+    since_ms: u64,
+}
+
+impl Record {
+    fn read(bytes: &[u8]) -> Result<Self, RunError> {
+        decode_grown(bytes, 2)
+    }
+
+    fn failed(&mut self, now_ms: u64, wait_ms: u64, error: &str) {
+        if self.failures == 0 {
+            self.since_ms = now_ms;
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.due_ms = now_ms + wait_ms;
+        error.clone_into(&mut self.error);
+    }
+
+    fn trouble(&self, at_ms: u64) -> Trouble {
+        let is_asked = self.outcome.is_none();
+        Trouble {
+            kind: if is_asked { trouble::Kind::Effect } else { trouble::Kind::Answer },
+            plugin: self.plugin().to_owned(),
+            what: self.kind.clone(),
+            key: self.key.clone(),
+            other: if is_asked { self.requester.clone() } else { self.target.clone() },
+            tries: self.failures,
+            since_ms: self.since_ms,
+            at_ms,
+            next_ms: Some(self.due_ms),
+            behind: 0,
+            error: self.error.clone(),
+        }
+    }
+}
+
+/// What is to be told of a record that was read from the store.
+pub(super) fn failing(bytes: &[u8]) -> Option<Trouble> {
+    let record = Record::read(bytes).ok().filter(|record| record.failures > 0)?;
+    Some(record.trouble(record.since_ms))
+}
+
+pub(super) fn payload(txn: &mut Txn, key: &Key) -> Result<Vec<u8>, RunError> {
+    Ok(read(txn, key)?.map(|record| record.payload).unwrap_or_default())
 }
 
 impl Record {
@@ -71,7 +117,7 @@ pub(crate) fn request(unit: &mut Unit, requester: &str, effect: Request) -> Resu
     let now_ms = unit.now_ms;
     let txn = unit.write()?;
     let key = keys::effect(requester, &effect.key);
-    let stored = txn.get(&key)?.and_then(|bytes| postcard::from_bytes::<Record>(&bytes).ok());
+    let stored = txn.get(&key)?.and_then(|bytes| Record::read(&bytes).ok());
     let record = stored.unwrap_or_else(|| {
         let record = Record {
             requester: requester.to_owned(),
@@ -82,6 +128,8 @@ pub(crate) fn request(unit: &mut Unit, requester: &str, effect: Request) -> Resu
             due_ms: effect.not_before_ms.max(now_ms),
             failures: 0,
             outcome: None,
+            error: String::new(),
+            since_ms: 0,
         };
         txn.put(&key, encode(&record));
         record
@@ -96,7 +144,7 @@ pub(crate) fn withdraw(unit: &mut Unit, requester: &str, key: &str) -> Result<bo
     unit.charge_effect()?;
     let key = keys::effect(requester, key);
     let txn = unit.write()?;
-    let stored = txn.get(&key)?.and_then(|bytes| postcard::from_bytes::<Record>(&bytes).ok());
+    let stored = txn.get(&key)?.and_then(|bytes| Record::read(&bytes).ok());
     let is_open = stored.is_some_and(|record| record.outcome.is_none());
     if is_open {
         txn.delete(&key);
@@ -108,7 +156,7 @@ pub(crate) fn withdraw(unit: &mut Unit, requester: &str, key: &str) -> Result<bo
 
 /// What a unit has asked for, read from what it will commit.
 pub(super) fn asked(record: &[u8]) -> Option<Request> {
-    let Record { target, kind, key, payload, due_ms, .. } = postcard::from_bytes(record).ok()?;
+    let Record { target, kind, key, payload, due_ms, .. } = Record::read(record).ok()?;
     Some(Request { target, kind, key, payload, not_before_ms: due_ms })
 }
 
@@ -138,6 +186,10 @@ impl Queue {
     fn add(&mut self, effect: StagedEffect) {
         if self.known.insert(effect.key.clone()) {
             self.timed.insert((effect.due_ms, effect.key, effect.target));
+        } else if let Some(timed) = self.timed.iter().find(|(_, key, _)| *key == effect.key).cloned() {
+            // An operator has it tried sooner.
+            self.timed.remove(&timed);
+            self.timed.insert((effect.due_ms.min(timed.0), effect.key, effect.target));
         } else {
             self.again.insert(effect.key.clone(), effect);
         }
@@ -198,7 +250,7 @@ impl<P: Plugins> Runner<P> {
             let Some((last, _)) = page.last() else { break };
             start = Key::from_slice(last);
             for (key, bytes) in &page {
-                match decode::<Record>(bytes) {
+                match Record::read(bytes) {
                     Ok(record) => queue.add(record.staged(Key::from_slice(key))),
                     Err(error) => tracing::error!(target: "work", key = %key.escape_ascii(), %error, "a damaged effect is left alone"),
                 }
@@ -276,6 +328,7 @@ impl<P: Plugins> Runner<P> {
     async fn advance(self: &Arc<Self>, key: &Key) -> Result<Turn, RunError> {
         loop {
             let Some(record) = read(&mut self.store.begin(), key)? else {
+                self.troubles.clear(key);
                 self.effect_is_done(key);
                 return Ok(Turn::Done);
             };
@@ -309,7 +362,7 @@ impl<P: Plugins> Runner<P> {
             |unit| Ok(read(unit.host_txn()?, key)?.is_some_and(|r| r.outcome.is_none())),
             |unit, answer| match answer {
                 PluginAnswer::Perform(Ok(bytes)) => {
-                    let answered = Record { outcome: Some(Ok(bytes)), failures: 0, ..record.clone() };
+                    let answered = Record { outcome: Some(Ok(bytes)), failures: 0, error: String::new(), ..record.clone() };
                     unit.host_txn()?.put(key, encode(&answered));
                     Ok(Verdict::Commit(Ok(())))
                 }
@@ -321,6 +374,7 @@ impl<P: Plugins> Runner<P> {
             Ok(outcome) => match outcome.value {
                 Some(Ok(())) => {
                     count(&self.metrics.effects_performed);
+                    self.troubles.clear(key);
                     return Ok(());
                 }
                 None => return Ok(()),
@@ -334,21 +388,60 @@ impl<P: Plugins> Runner<P> {
             count(&self.metrics.effects_failed);
             tracing::warn!(target: "work", plugin = target, kind = record.kind, failures = record.failures + 1, error, "an effect failed");
         }
-        let given_up = is_final || record.failures + 1 >= self.options.retry.effect_attempts_max;
+        if !is_final && !self.options.retry.is_spent(record.failures + 1) {
+            return self.put_off_effect(key, &error).await;
+        }
+        self.troubles.clear(key);
         self.change(key, |record| {
-            if given_up {
-                record.outcome = Some(Err(error.clone()));
-                record.failures = 0;
-            } else {
-                record.failures += 1;
-                record.due_ms = self.now_ms() + self.options.retry.wait_ms(record.failures);
-            }
+            record.outcome = Some(Err(error.clone()));
+            record.failures = 0;
         })
         .await
     }
 
+    async fn put_off_effect(&self, key: &Key, error: &str) -> Result<(), RunError> {
+        self.change(key, |record| record.failed(self.now_ms(), self.options.retry.wait_ms(record.failures + 1), error)).await?;
+        match read(&mut self.store.begin(), key)? {
+            Some(record) => self.troubles.set(key, record.trouble(self.now_ms())),
+            None => self.troubles.clear(key),
+        }
+        Ok(())
+    }
+
+    /// For an operator: it is due now.
+    pub(super) async fn hasten_effect(&self, key: &Key) -> Result<(), RunError> {
+        self.change(key, |record| record.due_ms = record.due_ms.min(self.now_ms())).await?;
+        match read(&mut self.store.begin(), key)? {
+            Some(record) => _ = self.wake.effects.send(record.staged(key.clone())),
+            None => self.troubles.clear(key),
+        }
+        Ok(())
+    }
+
+    /// For an operator: whoever asked is told that it failed; an answer is told to nobody.
+    pub(super) async fn drop_effect(&self, key: &Key) -> Result<(), RunError> {
+        self.host(|txn| {
+            match read(txn, key)? {
+                Some(record) if record.outcome.is_none() => {
+                    let outcome = Some(Err(format!("given up by the operator after {} tries: {}", record.failures, record.error)));
+                    txn.put(key, encode(&Record { outcome, failures: 0, due_ms: self.now_ms(), ..record }));
+                }
+                Some(_) => txn.delete(key),
+                None => {}
+            }
+            Ok(())
+        })
+        .await?;
+        self.troubles.clear(key);
+        match read(&mut self.store.begin(), key)? {
+            Some(record) => _ = self.wake.effects.send(record.staged(key.clone())),
+            None => self.effect_is_done(key),
+        }
+        Ok(())
+    }
+
     async fn complete(self: &Arc<Self>, key: &Key, record: Record) -> Result<(), RunError> {
-        let Record { requester, target, kind, key: name, payload, failures, outcome, .. } = record;
+        let Record { requester, target, kind, key: name, payload, failures, outcome, since_ms, .. } = record;
         let Some(outcome) = outcome else { return Ok(()) };
         let call = PluginCall::Completed(Completion { target, kind, key: name, payload, outcome });
         let run = self.run(
@@ -370,6 +463,7 @@ impl<P: Plugins> Runner<P> {
                 Some(Err(message)) => message,
                 Some(Ok(())) => {
                     count(&self.metrics.effects_completed);
+                    self.troubles.clear(key);
                     return Ok(());
                 }
                 None => return Ok(()),
@@ -378,24 +472,22 @@ impl<P: Plugins> Runner<P> {
             Err(e) => e.to_string(),
         };
         tracing::warn!(target: "work", plugin = requester, failures = failures + 1, error, "an effect's answer was not taken");
-        if failures + 1 < self.options.retry.attempts_max {
-            return self
-                .change(key, |record| {
-                    record.failures += 1;
-                    record.due_ms = self.now_ms() + self.options.retry.wait_ms(record.failures);
-                })
-                .await;
+        if !self.gives_up(failures + 1) {
+            return self.put_off_effect(key, &error).await;
         }
         let PluginCall::Completed(completion) = call else { return Ok(()) };
         self.host(|txn| {
             if read(txn, key)?.is_some() {
                 let Completion { target, kind, key: name, payload, outcome } = completion.clone();
-                self.bury(txn, &requester, DeadWork::Completion { target, kind, key: name, payload, outcome }, error.clone());
+                self.bury(txn, &requester, DeadWork::Completion { target, kind, key: name, payload, outcome }, error.clone(), failures + 1, since_ms);
                 txn.delete(key);
             }
             Ok(())
         })
-        .await
+        .await?;
+        self.troubles.clear(key);
+        self.gave_up(&requester, &error);
+        Ok(())
     }
 
     async fn change(&self, key: &Key, change: impl Fn(&mut Record)) -> Result<(), RunError> {
@@ -411,5 +503,5 @@ impl<P: Plugins> Runner<P> {
 }
 
 fn read(txn: &mut Txn, key: &Key) -> Result<Option<Record>, RunError> {
-    txn.get(key)?.map(|bytes| decode(&bytes)).transpose()
+    txn.get(key)?.map(|bytes| Record::read(&bytes)).transpose()
 }

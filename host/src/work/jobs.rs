@@ -17,10 +17,11 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
-use super::dead::{DeadWork, decode};
+use super::dead::{DeadWork, decode_grown};
 use super::keys::{self, Key};
 use super::metrics::count;
 use super::runner::{RunError, Runner, Verdict, out_of_place};
+use super::trouble::{self, Trouble};
 use super::unit::{Kind, Unit, UnitError, encode};
 use super::{LivePlugins, PluginAnswer, PluginCall, Plugins};
 use crate::engine::bindings::exports::souk::host::job_handler::Job;
@@ -43,6 +44,42 @@ struct Record {
     /// Where it is in the index: moved on by failures.
     next_ms: u64,
     failures: u32,
+    /// Of the last try, if it failed; and when the first one did.
+    error: String,
+    since_ms: u64,
+}
+
+impl Record {
+    fn read(bytes: &[u8]) -> Result<Self, RunError> {
+        decode_grown(bytes, 2)
+    }
+
+    fn trouble(&self, at_ms: u64) -> Trouble {
+        Trouble {
+            kind: trouble::Kind::Job,
+            plugin: self.plugin.clone(),
+            what: self.name.clone(),
+            key: self.key.clone(),
+            other: String::new(),
+            tries: self.failures,
+            since_ms: self.since_ms,
+            at_ms,
+            next_ms: Some(self.next_ms),
+            behind: 0,
+            error: self.error.clone(),
+        }
+    }
+}
+
+/// What is to be told of a record that was read from the store.
+pub(super) fn failing(bytes: &[u8]) -> Option<Trouble> {
+    let record = Record::read(bytes).ok().filter(|record| record.failures > 0)?;
+    Some(record.trouble(record.since_ms))
+}
+
+pub(super) fn payload(txn: &mut Txn, id: &Key) -> Result<Vec<u8>, RunError> {
+    let record = if keys::is_single_job(id) { read_whole(txn, id)? } else { None };
+    Ok(record.map(|record| record.payload).unwrap_or_default())
 }
 
 /// Adds a job to what the unit will commit; one already scheduled is moved.
@@ -52,7 +89,7 @@ pub(crate) fn schedule(unit: &mut Unit, plugin: &str, name: String, key: String,
     let id = keys::job(plugin, &name, &key);
     let txn = unit.write()?;
     unschedule(txn, &id)?;
-    let record = Record { plugin: plugin.to_owned(), name, key, payload, due_ms: at_ms, next_ms: at_ms, failures: 0 };
+    let record = Record { plugin: plugin.to_owned(), name, key, payload, due_ms: at_ms, next_ms: at_ms, failures: 0, error: String::new(), since_ms: 0 };
     store(txn, &id, &record);
     unit.staged.jobs.push((id, Some(at_ms)));
     Ok(())
@@ -68,7 +105,7 @@ pub(crate) fn cancel(unit: &mut Unit, plugin: &str, name: &str, key: &str) -> Re
 
 /// Time and payload of what a unit has scheduled, read from what it will commit.
 pub(super) fn scheduled(record: &[u8]) -> Option<(u64, Vec<u8>)> {
-    let Record { due_ms, payload, .. } = postcard::from_bytes(record).ok()?;
+    let Record { due_ms, payload, .. } = Record::read(record).ok()?;
     Some((due_ms, payload))
 }
 
@@ -78,7 +115,7 @@ fn store(txn: &mut Txn, id: &Key, record: &Record) {
 }
 
 fn unschedule(txn: &mut Txn, id: &Key) -> Result<(), crate::store::StoreError> {
-    if let Some(record) = txn.get(id)?.and_then(|bytes| postcard::from_bytes::<Record>(&bytes).ok()) {
+    if let Some(record) = txn.get(id)?.and_then(|bytes| Record::read(&bytes).ok()) {
         txn.delete(&keys::job_due(record.next_ms, id));
         txn.delete(id);
     }
@@ -86,12 +123,12 @@ fn unschedule(txn: &mut Txn, id: &Key) -> Result<(), crate::store::StoreError> {
 }
 
 fn read(txn: &mut Txn, id: &[u8]) -> Result<Option<Record>, RunError> {
-    txn.get(id)?.map(|bytes| decode(&bytes)).transpose()
+    txn.get(id)?.map(|bytes| Record::read(&bytes)).transpose()
 }
 
 fn read_whole(txn: &mut Txn, id: &[u8]) -> Result<Option<Record>, RunError> {
     let damaged = |error: RunError| tracing::error!(target: "work", id = %id.escape_ascii(), %error, "a damaged job is left alone");
-    Ok(txn.get(id)?.and_then(|bytes| decode(&bytes).map_err(damaged).ok()))
+    Ok(txn.get(id)?.and_then(|bytes| Record::read(&bytes).map_err(damaged).ok()))
 }
 
 const CRON_BYTES_MAX: usize = 128;
@@ -180,6 +217,23 @@ struct Repeating {
     schedule: Schedule,
     last_ms: u64,
     next_ms: Option<u64>,
+}
+
+/// A repeating job whose last run has failed. Not written down: after a start
+/// it is due anyway.
+#[derive(Debug, Clone)]
+pub(super) struct FailingJob {
+    plugin: String,
+    name: String,
+    failures: u32,
+    since_ms: u64,
+    next_ms: u64,
+}
+
+impl FailingJob {
+    fn key(&self) -> Key {
+        keys::cron(&self.plugin, &self.name)
+    }
 }
 
 /// What is at work in the scheduler.
@@ -285,7 +339,11 @@ impl<P: Plugins> Runner<P> {
                 Ok(()) = live.changed() => {
                     let now_live = live.borrow_and_update().clone();
                     match self.repeating(&now_live).await {
-                        Ok(all) => repeating = all,
+                        Ok(all) => {
+                            repeating = all;
+                            let gone: Vec<_> = self.failing_jobs.lock().keys().filter(|job| !repeating.contains_key(*job)).cloned().collect();
+                            gone.iter().for_each(|(plugin, name)| self.job_recovered(plugin, name));
+                        }
                         Err(error) => tracing::error!(target: "work", %error, "repeating jobs stay as they were before the swap"),
                     }
                 }
@@ -299,7 +357,12 @@ impl<P: Plugins> Runner<P> {
         if let Ok(Some(last_ms)) = read_last(&mut self.store.begin(), &keys::cron(plugin, name)) {
             job.last_ms = last_ms;
         }
-        job.schedule.next_after(job.last_ms)
+        let failing_ms = self.failing_jobs.lock().get(&(plugin.to_owned(), name.to_owned())).map(|failing| failing.next_ms);
+        match failing_ms {
+            // At its next time, or sooner.
+            Some(again_ms) => job.schedule.next_after(self.now_ms()).into_iter().chain([again_ms]).min(),
+            None => job.schedule.next_after(job.last_ms),
+        }
     }
 
     fn start_repeating(
@@ -310,7 +373,13 @@ impl<P: Plugins> Runner<P> {
         now_ms: u64,
     ) {
         for ((plugin, name), job) in repeating {
-            let Some(due_ms) = job.next_ms.filter(|due_ms| *due_ms <= now_ms) else { continue };
+            if self.failing_jobs.lock().get(&(plugin.clone(), name.clone())).is_some_and(|failing| failing.next_ms == 0) {
+                job.next_ms = Some(now_ms);
+            }
+            if job.next_ms.is_none_or(|next_ms| next_ms > now_ms) {
+                continue;
+            }
+            let Some(due_ms) = job.schedule.next_after(job.last_ms).filter(|due_ms| *due_ms <= now_ms) else { continue };
             let id = Running::Repeating(plugin.clone(), name.clone());
             if turns.len() >= RUNNING_MAX || !running.jobs.insert(id.clone()) {
                 continue;
@@ -368,7 +437,7 @@ impl<P: Plugins> Runner<P> {
         if !self.plugins.live().borrow().contains_key(&record.plugin) {
             return self.move_job(id, next_ms, |record, now_ms| record.next_ms = now_ms + ABSENT_AGAIN_MS).await;
         }
-        let Record { plugin, name, key, payload, due_ms, failures, .. } = record;
+        let Record { plugin, name, key, payload, due_ms, failures, since_ms, .. } = record;
         let call = PluginCall::Job(Job { name, key, due_ms, payload });
         let run = self.run(
             &plugin,
@@ -384,7 +453,7 @@ impl<P: Plugins> Runner<P> {
                         if let Some(record) = read(txn, id)? {
                             txn.delete(&keys::job_due(record.next_ms, id));
                             if again {
-                                store(txn, id, &Record { next_ms: now_ms, failures: 0, ..record });
+                                store(txn, id, &Record { next_ms: now_ms, failures: 0, error: String::new(), ..record });
                             } else {
                                 txn.delete(id);
                             }
@@ -401,6 +470,7 @@ impl<P: Plugins> Runner<P> {
                 Some(Err(message)) => message,
                 Some(Ok(())) => {
                     count(&self.metrics.jobs_run);
+                    self.troubles.clear(id);
                     return Ok(());
                 }
                 None => return Ok(()),
@@ -409,24 +479,64 @@ impl<P: Plugins> Runner<P> {
             Err(e) => e.to_string(),
         };
         self.job_failed(&plugin, &call, failures + 1, &error);
-        if failures + 1 < self.options.retry.attempts_max {
-            return self
-                .move_job(id, next_ms, |record, now_ms| {
-                    record.failures += 1;
-                    record.next_ms = now_ms + self.options.retry.wait_ms(record.failures);
-                })
-                .await;
+        if !self.gives_up(failures + 1) {
+            let put_off = |record: &mut Record, now_ms: u64| {
+                if record.failures == 0 {
+                    record.since_ms = now_ms;
+                }
+                record.failures = record.failures.saturating_add(1);
+                record.next_ms = now_ms + self.options.retry.wait_ms(record.failures);
+                record.error.clone_from(&error);
+            };
+            self.move_job(id, next_ms, put_off).await?;
+            match read_whole(&mut self.store.begin(), id)? {
+                Some(record) if record.failures > 0 => self.troubles.set(id, record.trouble(self.now_ms())),
+                _ => self.troubles.clear(id),
+            }
+            return Ok(());
         }
         let PluginCall::Job(job) = call else { return Ok(()) };
         self.host(|txn| {
             if read(txn, id)?.as_ref().is_some_and(is_same) {
                 let Job { name, key, due_ms, payload } = job.clone();
-                self.bury(txn, &plugin, DeadWork::Job { name, key, due_ms, payload }, error.clone());
+                self.bury(txn, &plugin, DeadWork::Job { name, key, due_ms, payload }, error.clone(), failures + 1, since_ms);
                 unschedule(txn, id)?;
             }
             Ok(())
         })
-        .await
+        .await?;
+        self.troubles.clear(id);
+        self.gave_up(&plugin, &error);
+        Ok(())
+    }
+
+    /// For an operator: it is due now.
+    pub(super) async fn hasten_job(&self, id: &Key) -> Result<(), RunError> {
+        if !keys::is_single_job(id) {
+            self.failing_jobs.lock().values_mut().filter(|failing| failing.key() == *id).for_each(|failing| failing.next_ms = 0);
+        } else if let Some(record) = read_whole(&mut self.store.begin(), id)? {
+            self.move_job(id, record.next_ms, |record, now_ms| record.next_ms = record.next_ms.min(now_ms)).await?;
+        }
+        self.wake.jobs.notify_one();
+        Ok(())
+    }
+
+    /// For an operator: it is not run; one that repeats waits for its next time.
+    pub(super) async fn drop_job(&self, id: &Key) -> Result<(), RunError> {
+        let now_ms = self.now_ms();
+        self.host(|txn| {
+            if keys::is_single_job(id) {
+                unschedule(txn, id)?;
+            } else {
+                txn.put(id, now_ms.to_be_bytes().to_vec());
+            }
+            Ok(())
+        })
+        .await?;
+        self.failing_jobs.lock().retain(|_, failing| failing.key() != *id);
+        self.troubles.clear(id);
+        self.wake.jobs.notify_one();
+        Ok(())
     }
 
     /// Takes an entry out of the index that leads to no job, or a damaged one.
@@ -451,12 +561,12 @@ impl<P: Plugins> Runner<P> {
         .await
     }
 
-    /// All tries of one run, so that the next run cannot overtake it.
+    /// One try of one run, to its end. What fails is tried again before its
+    /// next time, and at it.
     async fn run_repeating(self: &Arc<Self>, plugin: &str, name: &str, due_ms: u64) {
         let last = keys::cron(plugin, name);
         let call = PluginCall::Job(Job { name: name.to_owned(), key: String::new(), due_ms, payload: Vec::new() });
-        let mut failures = 0;
-        loop {
+        let (error, counts) = loop {
             let run = self.run(
                 plugin,
                 &call,
@@ -473,42 +583,84 @@ impl<P: Plugins> Runner<P> {
                     other => Err(out_of_place(plugin, &other)),
                 },
             );
-            let (error, counts) = match run.await {
+            match run.await {
                 Ok(outcome) => match outcome.value {
                     Some(Ok(again)) => {
                         count(&self.metrics.jobs_run);
-                        failures = 0;
+                        self.job_recovered(plugin, name);
                         if again && !self.stop.is_cancelled() {
                             continue;
                         }
                         return;
                     }
-                    Some(Err(message)) => (message, true),
+                    Some(Err(message)) => break (message, true),
                     None => return,
                 },
                 Err(e) if e.is_not_found() && !self.plugins.live().borrow().contains_key(plugin) => return,
-                Err(e) => (e.to_string(), !e.is_passing()),
-            };
-            if counts {
-                failures += 1;
-                self.job_failed(plugin, &call, failures, &error);
+                Err(e) => break (e.to_string(), !e.is_passing()),
             }
-            if failures >= self.options.retry.attempts_max {
-                let given_up = self.host(|txn| {
-                    let work = DeadWork::Job { name: name.to_owned(), key: String::new(), due_ms, payload: Vec::new() };
-                    self.bury(txn, plugin, work, error.clone());
-                    txn.put(&last, due_ms.to_be_bytes().to_vec());
-                    Ok(())
-                });
-                if let Err(error) = given_up.await {
-                    tracing::warn!(target: "work", plugin, name, %error, "cannot give a job up");
-                }
-                return;
-            }
-            if !self.pause_ms(self.options.retry.wait_ms(failures.max(1))).await {
-                return;
-            }
+        };
+        if !counts {
+            tracing::warn!(target: "work", plugin, job = name, error, "cannot run a job now");
+            self.pause_ms(self.options.retry.wait_ms(1)).await;
+            return;
         }
+        let failing = self.note_failing(plugin, name, &error);
+        self.job_failed(plugin, &call, failing.failures, &error);
+        // One that comes often has soon failed often.
+        if failing.since_ms.saturating_add(self.options.retry.horizon_ms) > self.now_ms() || !self.gives_up(failing.failures) {
+            return;
+        }
+        let given_up = self.host(|txn| {
+            let work = DeadWork::Job { name: name.to_owned(), key: String::new(), due_ms, payload: Vec::new() };
+            self.bury(txn, plugin, work, error.clone(), failing.failures, failing.since_ms);
+            txn.put(&last, due_ms.to_be_bytes().to_vec());
+            Ok(())
+        });
+        match given_up.await {
+            Ok(()) => {
+                self.job_recovered(plugin, name);
+                self.gave_up(plugin, &error);
+            }
+            Err(error) => tracing::warn!(target: "work", plugin, name, %error, "cannot give a job up"),
+        }
+    }
+
+    fn note_failing(&self, plugin: &str, name: &str, error: &str) -> FailingJob {
+        let now_ms = self.now_ms();
+        let failing = {
+            let mut all = self.failing_jobs.lock();
+            let failing = all.entry((plugin.to_owned(), name.to_owned())).or_insert_with(|| FailingJob {
+                plugin: plugin.to_owned(),
+                name: name.to_owned(),
+                failures: 0,
+                since_ms: now_ms,
+                next_ms: 0,
+            });
+            failing.failures = failing.failures.saturating_add(1);
+            failing.next_ms = now_ms + self.options.retry.wait_ms(failing.failures);
+            failing.clone()
+        };
+        let trouble = Trouble {
+            kind: trouble::Kind::Job,
+            plugin: plugin.to_owned(),
+            what: name.to_owned(),
+            key: String::new(),
+            other: String::new(),
+            tries: failing.failures,
+            since_ms: failing.since_ms,
+            at_ms: now_ms,
+            next_ms: Some(failing.next_ms),
+            behind: 0,
+            error: error.to_owned(),
+        };
+        self.troubles.set(&keys::cron(plugin, name), trouble);
+        failing
+    }
+
+    fn job_recovered(&self, plugin: &str, name: &str) {
+        self.failing_jobs.lock().remove(&(plugin.to_owned(), name.to_owned()));
+        self.troubles.clear(&keys::cron(plugin, name));
     }
 
     fn job_failed(&self, plugin: &str, call: &PluginCall, failures: u32, error: &str) {

@@ -21,6 +21,8 @@ const JOB_DUE: u8 = b't';
 const CRON: u8 = b'r';
 const DEAD: u8 = b'x';
 const EXPIRY: u8 = b'z';
+const LANE: u8 = b'l';
+const PARKED: u8 = b'w';
 const FORMS: u8 = b'v';
 const IMPORTING: u8 = b'p';
 const SEARCH_DOCUMENT: u8 = b'f';
@@ -124,10 +126,10 @@ fn three_names(names: &[u8]) -> Option<(&str, &str, &str)> {
 }
 
 /// All that is kept for a plugin under keys that begin with its name, and
-/// whether it is documents: jobs, runs by the clock, what it has put into
-/// indexes.
+/// whether it is documents: jobs, runs by the clock, parked events, what it has put
+/// into indexes.
 pub fn all_of(plugin: &str) -> impl Iterator<Item = (bool, (Key, Key))> {
-    let spaces = [DOCUMENT, JOB, CRON, SEARCH_DOCUMENT, SEARCH_APPLIED];
+    let spaces = [DOCUMENT, JOB, CRON, LANE, PARKED, SEARCH_DOCUMENT, SEARCH_APPLIED];
     spaces.map(|space| (space == DOCUMENT, all_named(space, plugin))).into_iter()
 }
 
@@ -158,12 +160,62 @@ pub fn cursors() -> (Key, Key) {
     all(CURSOR)
 }
 
+/// Of an event's key, which may be any text.
+pub type LaneId = [u8; 16];
+
+/// A lane: events of one key that wait for a subscriber.
+pub fn lane(plugin: &str, id: LaneId) -> Key {
+    join(&names(LANE, &[plugin, ""]), &[&id])
+}
+
+pub fn lane_id(event_key: &str) -> LaneId {
+    xxhash_rust::xxh3::xxh3_128(event_key.as_bytes()).to_be_bytes()
+}
+
+pub fn lanes() -> (Key, Key) {
+    all(LANE)
+}
+
+pub fn lanes_of(plugin: &str) -> (Key, Key) {
+    all_named(LANE, plugin)
+}
+
+/// Plugin and id of a lane.
+pub fn lane_of(key: &[u8]) -> Option<(&str, LaneId)> {
+    let (names, id) = key.strip_prefix(&[LANE])?.split_last_chunk()?;
+    Some((std::str::from_utf8(names).ok()?.strip_suffix('\0')?, *id))
+}
+
+/// An event that waits in a lane.
+pub fn parked(plugin: &str, lane: LaneId, position: Position) -> Key {
+    join(&names(PARKED, &[plugin, ""]), &[&lane, &position])
+}
+
+/// The events of a lane, in their order; both keys belong to it.
+pub fn parked_in(plugin: &str, lane: LaneId) -> (Key, Key) {
+    (parked(plugin, lane, [0; 12]), parked(plugin, lane, [0xff; 12]))
+}
+
+/// Place in the log of a parked event.
+pub fn parked_at(key: &[u8]) -> Option<Position> {
+    Some(*key.split_last_chunk()?.1)
+}
+
 pub fn effect(requester: &str, key: &str) -> Key {
     names(EFFECT, &[requester, key])
 }
 
 pub fn effects() -> (Key, Key) {
     all(EFFECT)
+}
+
+/// Not one from a manifest.
+pub fn is_single_job(key: &[u8]) -> bool {
+    key.first() == Some(&JOB)
+}
+
+pub fn all_jobs() -> (Key, Key) {
+    all(JOB)
 }
 
 pub fn job(plugin: &str, name: &str, key: &str) -> Key {

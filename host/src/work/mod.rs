@@ -18,10 +18,13 @@ pub mod jobs;
 pub mod keys;
 mod metrics;
 pub mod outbox;
+mod parked;
 pub mod rehearsal;
+pub mod retry;
 pub mod runner;
 #[cfg(test)]
 mod tests;
+pub mod trouble;
 pub mod unit;
 
 use std::collections::BTreeMap;
@@ -36,6 +39,7 @@ use crate::engine::bindings::exports::souk::host::event_handler::Event;
 use crate::engine::bindings::exports::souk::host::job_handler::Job;
 use crate::engine::bindings::exports::souk::web::handler::{Request, Response};
 use crate::shop::plugin::Plugin;
+pub use retry::Retry;
 pub use runner::{Options, RunError, Runner};
 pub use unit::{SharedUnit, Unit, UnitError};
 

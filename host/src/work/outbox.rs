@@ -2,9 +2,9 @@
 //!
 //! One task a subscribing plugin takes events in the order of commit; its
 //! cursor advances in the unit that handles the event, so that each event takes
-//! effect exactly once. One that fails holds back only its own subscriber, and
-//! after enough tries becomes a dead letter. The log is trimmed behind the last
-//! cursor.
+//! effect exactly once. One that fails is parked, and holds back only later ones
+//! of its key for its own subscriber (see `parked`). The log is trimmed behind
+//! the last cursor.
 
 use std::collections::HashMap;
 use std::ops::Bound;
@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::dead::{DeadWork, decode};
+use super::dead::decode;
 use super::keys::{self, Position};
 use super::metrics::count;
+use super::parked::Parked;
 use super::runner::{RunError, Runner, Verdict, not_committed, out_of_place};
 use super::unit::{Kind, Unit, UnitError, encode};
 use super::{LivePlugins, PluginAnswer, PluginCall, Plugins};
@@ -27,13 +28,13 @@ const TRIM_EVERY: Duration = Duration::from_secs(60);
 /// How long the log is kept for a subscriber that is not installed.
 const ABSENT_MAX_MS: u64 = 7 * 24 * 3_600_000;
 
-#[derive(Serialize, Deserialize)]
-struct Record {
-    topic: String,
-    key: String,
-    publisher: String,
-    at_ms: u64,
-    payload: Vec<u8>,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub topic: String,
+    pub key: String,
+    pub publisher: String,
+    pub at_ms: u64,
+    pub payload: Vec<u8>,
 }
 
 /// Adds an event to what the unit will commit.
@@ -70,11 +71,11 @@ pub async fn subscribe(store: &Store, live: &LivePlugins) -> Result<(), RunError
     .await
 }
 
-fn hears(live: &LivePlugins, plugin: &str, topic: &str) -> bool {
+pub(super) fn hears(live: &LivePlugins, plugin: &str, topic: &str) -> bool {
     live.get(plugin).is_some_and(|p| p.manifest.events.iter().any(|s| s.topic == topic))
 }
 
-fn is_subscriber(live: &LivePlugins, plugin: &str) -> bool {
+pub(super) fn is_subscriber(live: &LivePlugins, plugin: &str) -> bool {
     live.get(plugin).is_some_and(|p| !p.manifest.events.is_empty())
 }
 
@@ -116,7 +117,7 @@ impl<P: Plugins> Runner<P> {
                 let runner = self.clone();
                 running.entry(name.clone()).or_insert_with(|| {
                     self.tasks.spawn(async move {
-                        runner.deliver_all(&name).await;
+                        tokio::join!(biased; runner.deliver_all(&name), runner.retry_parked(&name));
                         runner.reached.lock().remove(&name);
                     })
                 });
@@ -212,61 +213,49 @@ impl<P: Plugins> Runner<P> {
         Ok(())
     }
 
-    /// False if it could not be delivered because the plugin went or the
-    /// background stops.
+    /// Handled, or parked; false if the plugin went.
     async fn deliver(self: &Arc<Self>, plugin: &str, position: Position, record: Record) -> Result<bool, RunError> {
-        let cursor = keys::cursor(plugin);
-        let Record { topic, key, publisher, at_ms, payload } = record;
-        let call = PluginCall::Event(Event { id: hex::encode(position), topic, key, publisher, at_ms, payload });
-        let mut failures = 0;
-        loop {
-            let run = self.run(
-                plugin,
-                &call,
-                self.background_start(Kind::Event),
-                |unit| Ok(read_cursor(unit.host_txn()?, &cursor)?.is_none_or(|stored| stored < position)),
-                |unit, answer| match answer {
-                    PluginAnswer::Event(Ok(())) => {
-                        unit.host_txn()?.put(&cursor, position.to_vec());
-                        Ok(Verdict::Commit(Ok(())))
-                    }
-                    PluginAnswer::Event(Err(message)) => Ok(Verdict::RollBack(Err(message))),
-                    other => Err(out_of_place(plugin, &other)),
-                },
-            );
-            let error = match run.await {
-                Ok(outcome) => match outcome.value {
-                    Some(Err(message)) => message,
-                    Some(Ok(())) => {
-                        count(&self.metrics.events_delivered);
-                        return Ok(true);
-                    }
-                    None => return Ok(true),
-                },
-                // Gone between the swap and now; its cursor stays.
-                Err(e) if e.is_not_found() && !self.plugins.live().borrow().contains_key(plugin) => return Ok(false),
-                Err(e) if e.is_passing() => return Err(e),
-                Err(e) => e.to_string(),
-            };
-            count(&self.metrics.events_failed);
-            failures += 1;
-            tracing::warn!(target: "work", plugin, failures, error, "an event was not handled");
-            if failures >= self.options.retry.attempts_max {
-                let PluginCall::Event(event) = call else { return Ok(true) };
-                self.host(|txn| {
-                    let Event { id, topic, key, publisher, at_ms, payload } = event.clone();
-                    let work = DeadWork::Event { id, topic, key, publisher, at_ms, payload };
-                    self.bury(txn, plugin, work, error.clone());
-                    txn.put(&cursor, position.to_vec());
-                    Ok(())
-                })
-                .await?;
-                return Ok(true);
-            }
-            if !self.pause_ms(self.options.retry.wait_ms(failures)).await {
-                return Ok(false);
-            }
+        let (cursor, lane) = (keys::cursor(plugin), keys::lane_id(&record.key));
+        // Others of its key wait: it waits behind them.
+        if self.lane(&mut self.store.begin(), plugin, lane)?.is_some()
+            && let Parked::Yes = self.park(plugin, position, &record, None).await?
+        {
+            return Ok(true);
         }
+        let Record { topic, key, publisher, at_ms, payload } = record.clone();
+        let call = PluginCall::Event(Event { id: hex::encode(position), topic, key, publisher, at_ms, payload });
+        let run = self.run(
+            plugin,
+            &call,
+            self.background_start(Kind::Event),
+            |unit| Ok(read_cursor(unit.host_txn()?, &cursor)?.is_none_or(|stored| stored < position)),
+            |unit, answer| match answer {
+                PluginAnswer::Event(Ok(())) => {
+                    unit.host_txn()?.put(&cursor, position.to_vec());
+                    Ok(Verdict::Commit(Ok(())))
+                }
+                PluginAnswer::Event(Err(message)) => Ok(Verdict::RollBack(Err(message))),
+                other => Err(out_of_place(plugin, &other)),
+            },
+        );
+        let error = match run.await {
+            Ok(outcome) => match outcome.value {
+                Some(Err(message)) => message,
+                Some(Ok(())) => {
+                    count(&self.metrics.events_delivered);
+                    return Ok(true);
+                }
+                None => return Ok(true),
+            },
+            // Gone between the swap and now; its cursor stays.
+            Err(e) if e.is_not_found() && !self.plugins.live().borrow().contains_key(plugin) => return Ok(false),
+            Err(e) if e.is_passing() => return Err(e),
+            Err(e) => e.to_string(),
+        };
+        count(&self.metrics.events_failed);
+        tracing::warn!(target: "work", plugin, failures = 1, error, "an event was not handled");
+        self.park(plugin, position, &record, Some(&error)).await?;
+        Ok(true)
     }
 
     /// Deletes what every subscriber has behind it.
@@ -318,6 +307,6 @@ impl<P: Plugins> Runner<P> {
     }
 }
 
-fn read_cursor(txn: &mut Txn, key: &keys::Key) -> Result<Option<Position>, RunError> {
+pub(super) fn read_cursor(txn: &mut Txn, key: &keys::Key) -> Result<Option<Position>, RunError> {
     Ok(txn.get(key)?.and_then(|bytes| Position::try_from(&bytes[..]).ok()))
 }

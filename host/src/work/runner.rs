@@ -1,6 +1,7 @@
 //! Runs handlers in units: again where another unit won, then commits, and
 //! only then lets anything out.
 
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::idempotency::InFlight;
+use super::jobs::FailingJob;
 use super::metrics::{Metrics, count};
+use super::retry::Retry;
+use super::trouble::Troubles;
 use super::unit::{Kind, Limits, Shopper, Staged, StagedEffect, Start, Turn};
 use super::{PluginAnswer, PluginCall, Plugins, SharedUnit, Unit, UnitError, keys};
 use crate::chance::{self, Chance};
@@ -43,33 +47,6 @@ pub struct Options {
     pub retry: Retry,
 }
 
-/// How often failing events, effects and jobs are tried, and how far apart.
-#[derive(Debug, Clone)]
-pub struct Retry {
-    /// Tries of an event or job before it becomes a dead letter.
-    pub attempts_max: u32,
-    /// Tries of an effect before its requester is told that it failed.
-    pub effect_attempts_max: u32,
-    /// The wait after the first failure; it doubles with each more.
-    pub first_ms: u64,
-    pub most_ms: u64,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { attempts_max: 8, effect_attempts_max: 16, first_ms: 250, most_ms: 600_000 }
-    }
-}
-
-impl Retry {
-    /// With a quarter of jitter, so that what failed together does not come
-    /// back together.
-    pub(super) fn wait_ms(&self, failures: u32) -> u64 {
-        let ms = self.first_ms.saturating_mul(1 << failures.saturating_sub(1).min(32)).min(self.most_ms);
-        ms - ms / 8 + chance::below(ms / 4 + 1)
-    }
-}
-
 impl Default for Options {
     fn default() -> Self {
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
@@ -88,6 +65,9 @@ pub struct Runner<P> {
     pub(super) metrics: Metrics,
     /// The last event that each subscriber has behind it; its cursor may lag.
     pub(super) reached: Mutex<FxHashMap<String, keys::Position>>,
+    /// What fails now, and is tried again.
+    pub(super) troubles: Troubles,
+    pub(super) failing_jobs: Mutex<BTreeMap<(String, String), FailingJob>>,
     turns: Vec<Arc<tokio::sync::Mutex<()>>>,
     /// Nobody outside knows which keys share a place.
     turns_seed: u64,
@@ -97,6 +77,8 @@ pub struct Runner<P> {
 pub(super) struct Wake {
     /// Sequence of the last commit that published events.
     pub events: watch::Sender<u64>,
+    /// Counts up when an event was parked, or is to be tried again now.
+    pub parked: watch::Sender<u64>,
     pub effects: mpsc::UnboundedSender<StagedEffect>,
     /// Taken by the dispatcher when it starts.
     pub effects_receiver: Mutex<Option<mpsc::UnboundedReceiver<StagedEffect>>>,
@@ -200,6 +182,7 @@ impl<P: Plugins> Runner<P> {
         let (effects, effects_receiver) = mpsc::unbounded_channel();
         let wake = Wake {
             events: watch::Sender::new(0),
+            parked: watch::Sender::new(0),
             effects,
             effects_receiver: Mutex::new(Some(effects_receiver)),
             jobs: Notify::new(),
@@ -216,6 +199,8 @@ impl<P: Plugins> Runner<P> {
             tasks: TaskTracker::new(),
             metrics: Metrics::default(),
             reached: Mutex::default(),
+            troubles: Troubles::default(),
+            failing_jobs: Mutex::default(),
             turns: (0..TURNS).map(|_| Arc::default()).collect(),
             turns_seed: chance::below(u64::MAX),
         })
@@ -224,6 +209,7 @@ impl<P: Plugins> Runner<P> {
     /// Starts the background: events, effects, jobs, expiry. Returns when all
     /// that must be in place before the first request is.
     pub async fn start(self: &Arc<Self>) -> Result<(), RunError> {
+        self.find_troubles()?;
         self.start_outbox().await?;
         self.start_effects()?;
         self.start_jobs().await?;
@@ -241,6 +227,7 @@ impl<P: Plugins> Runner<P> {
 
     pub fn metrics(&self, out: &mut String) {
         self.metrics.write(out, self.store.batches(), self.store.failed().borrow().is_some());
+        self.troubles.write_metrics(out, self.now_ms());
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -472,6 +459,8 @@ impl<P: Plugins> Runner<P> {
             // Without a dispatcher the effect waits in the store.
             _ = self.wake.effects.send(effect);
         }
+        // Called off, or scheduled anew.
+        staged.jobs.iter().for_each(|(job, _)| self.troubles.clear(job));
         let next_ms = self.wake.jobs_looked_for_ms.load(Ordering::SeqCst);
         if staged.jobs.iter().any(|(_, due)| due.is_some_and(|due_ms| due_ms < next_ms)) {
             self.wake.jobs.notify_one();
