@@ -218,6 +218,11 @@ fn begin(folder: &Path, kind: &str, name: &str, out: &Path, change: impl FnOnce(
     let shown = project.display().to_string();
     let (made, said) = souk_says(&["plugin", "new", &shown, "--kind", kind]);
     assert!(made, "{said}");
+    // What it does not use is not fetched: that is most of what a first test took.
+    let has_html = fs::read_to_string(project.join("Cargo.toml")).unwrap().contains("maud");
+    let generates = fs::read_to_string(project.join(".souk/sdk/Cargo.toml")).unwrap().contains("wit-bindgen-rust");
+    let is_generated = root().join("target/sdk/bindings.rs").exists();
+    assert_eq!((has_html, generates), (kind == "page", kind == "service" || !is_generated), "{kind}");
     change(&project);
     // One builds the SDK that `new` has put there, and so does who has contracts for it; the others take it where it is compiled.
     if kind != "discount" && !project.join("wit").exists() {
@@ -279,6 +284,9 @@ async fn a_new_service_is_called_by_another_plugin_that_has_its_contract() {
     let contract = folder.path().join("my-service/wit");
     begin(folder.path(), "page", "my-points", &out, |project| {
         copy(&contract, &project.join("wit"));
+        let (renewed, said) = souk_says(&["plugin", "sdk", &project.display().to_string()]);
+        assert!(renewed && said.contains("generates what its contracts need"), "{said}");
+        assert!(fs::read_to_string(project.join(".souk/sdk/Cargo.toml")).unwrap().contains("wit-bindgen-rust"));
         // With the SDK that was compiled for it just now.
         let manifest = fs::read_to_string(project.join("Cargo.toml")).unwrap();
         fs::write(project.join("Cargo.toml"), manifest.replace(BROUGHT_SDK, "path = \"../my-service/.souk/sdk\"")).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -47,12 +47,33 @@ pub fn up(root: &Path) -> Result<()> {
 pub fn build_workspace(root: &Path, profile: &str, targets: &[&str]) -> Result<()> {
     // The host holds them.
     build_guests(root, &root.join("host/adapters"), "target/adapters")?;
+    write_bindings(root)?;
     let mut cargo = inner("cargo");
     cargo.current_dir(root).args(["build", "--profile", profile, "--workspace"]).args(targets);
     // Any test, and a small one: without, cargo leaves out what tests' dependencies ask of the others.
     cargo.args(["--test", "browse"]);
     ensure!(cargo.status().context("cargo does not start")?.success(), "Souk does not compile");
     Ok(())
+}
+
+/// What the SDK makes of the contracts, for `souk plugin new`: into `target/sdk`, where the host finds it.
+fn write_bindings(root: &Path) -> Result<()> {
+    let mut cargo = inner("cargo");
+    cargo.args(["check", "--message-format", "json", "--package", "souk-sdk", "--manifest-path"]).arg(root.join("plugins/Cargo.toml"));
+    cargo.arg("--target-dir").arg(guests_target(root)).stderr(Stdio::inherit());
+    let checked = cargo.output().context("cargo does not start")?;
+    ensure!(checked.status.success(), "the SDK does not compile");
+    let lines = checked.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok());
+    let mut scripts = lines.filter(|line| line["reason"] == "build-script-executed" && line["package_id"].as_str().is_some_and(|id| id.contains("souk-sdk")));
+    let out = scripts.next().and_then(|line| line["out_dir"].as_str().map(PathBuf::from)).context("cargo does not tell of the SDK's build script")?;
+    let (from, to) = (out.join("bindings.rs"), root.join("target/sdk/bindings.rs"));
+    let bindings = fs::read(&from).with_context(|| from.display().to_string())?;
+    // Only what has changed makes the host compile again.
+    if fs::read(&to).is_ok_and(|before| before == bindings) {
+        return Ok(());
+    }
+    fs::create_dir_all(root.join("target/sdk"))?;
+    fs::write(&to, bindings).with_context(|| to.display().to_string())
 }
 
 /// Builds what runs in a shop.

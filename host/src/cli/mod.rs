@@ -155,8 +155,8 @@ pub fn main() -> ExitCode {
 
 /// Makes nothing in a shop, and things that others may well read: projects, bundles.
 fn is_for_developers(command: &Command) -> bool {
-    use plugin::PluginCommand::{Build, Check, New, Pack, Schema, Test};
-    matches!(command, Command::Plugin(New { .. } | Build { .. } | Check { .. } | Pack { .. } | Schema { .. } | Test(_)))
+    use plugin::PluginCommand::{Build, Check, New, Pack, Schema, Sdk, Test};
+    matches!(command, Command::Plugin(New { .. } | Sdk { .. } | Build { .. } | Check { .. } | Pack { .. } | Schema { .. } | Test(_)))
 }
 
 /// What changes no shop ends with whom it prints for, as other tools do in a pipe (`souk plugin top | head`).

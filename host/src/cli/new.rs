@@ -17,6 +17,11 @@ const SDK_MANIFEST: &str = include_str!("../../../sdk/Cargo.toml");
 /// Of `Cargo.toml`, for plugins with pages.
 const HTML: &str = "# HTML that is escaped by construction.\nmaud = { version = \"0.27\", default-features = false }\n";
 const SDK_BUILD: &str = include_str!("../../../sdk/build.rs");
+const SDK_BUILD_OF_BINDINGS: &str = include_str!("../../sdk/build.rs");
+
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
+}
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum Kind {
@@ -49,11 +54,8 @@ pub fn new(folder: &Path, kind: Kind) -> Result<()> {
         Ok(if writes_html { text } else { text.replace(HTML, "") })
     };
 
-    let hidden = folder.join(".souk");
-    write_tree(&WIT, &hidden.join("wit"))?;
-    write_tree(&SDK, &hidden.join("sdk/src"))?;
-    fs::write(hidden.join("sdk/build.rs"), SDK_BUILD)?;
-    fs::write(hidden.join("sdk/Cargo.toml"), outside_of_workspace(SDK_MANIFEST))?;
+    let has_contracts = of_kind.files().any(|file| file.path().extension() == Some(OsStr::new("wit")));
+    write_sdk(folder, has_contracts)?;
     for file in TEMPLATES.files().chain(of_kind.files()) {
         let name = Path::new(file.path().file_name().unwrap_or_default());
         let place = match name.extension().and_then(OsStr::to_str) {
@@ -79,6 +81,41 @@ pub fn new(folder: &Path, kind: Kind) -> Result<()> {
     say!("");
     say!("  souk plugin key publisher.key");
     say!("  souk plugin pack {at}/target/souk/{name} --key publisher.key");
+    Ok(())
+}
+
+/// The SDK and the contracts of this very host anew, for a project of an older one, or one that has got contracts of its own.
+pub fn renew_sdk(folder: &Path) -> Result<()> {
+    ensure!(folder.join("plugin.toml").is_file(), "{}: no plugin is here; `souk plugin new` begins one", folder.display());
+    let has_contracts = fs::read_dir(folder.join("wit")).is_ok_and(|mut packages| packages.next().is_some());
+    let hidden = folder.join(".souk");
+    if hidden.exists() {
+        fs::remove_dir_all(&hidden).with_context(|| hidden.display().to_string())?;
+    }
+    write_sdk(folder, has_contracts)?;
+    say!("{} has the SDK of souk {}{}", folder.display(), env!("CARGO_PKG_VERSION"), if has_contracts { ", and generates what its contracts need" } else { "" });
+    Ok(())
+}
+
+/// A project with contracts of its own generates all bindings, which takes a dozen crates more.
+fn write_sdk(folder: &Path, has_contracts: bool) -> Result<()> {
+    let hidden = folder.join(".souk");
+    let sdk = hidden.join("sdk");
+    write_tree(&WIT, &hidden.join("wit"))?;
+    write_tree(&SDK, &sdk.join("src"))?;
+    let manifest = outside_of_workspace(SDK_MANIFEST);
+    match generated::BINDINGS.filter(|_| !has_contracts) {
+        Some(bindings) => {
+            fs::write(sdk.join("bindings.rs"), bindings)?;
+            fs::write(sdk.join("build.rs"), SDK_BUILD_OF_BINDINGS)?;
+            let (manifest, _) = manifest.split_once("[build-dependencies]").context("the SDK's manifest has no build-dependencies")?;
+            fs::write(sdk.join("Cargo.toml"), manifest)?;
+        }
+        None => {
+            fs::write(sdk.join("build.rs"), SDK_BUILD)?;
+            fs::write(sdk.join("Cargo.toml"), manifest)?;
+        }
+    }
     Ok(())
 }
 

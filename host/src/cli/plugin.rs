@@ -175,6 +175,11 @@ pub enum PluginCommand {
         #[arg(long)]
         target_dir: Option<PathBuf>,
     },
+    /// Put the SDK and the contracts of this `souk` into a project anew: after an update, or when it has got contracts in `wit/`.
+    Sdk {
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
     /// The JSON Schema of `plugin.toml`, for editors.
     Schema {
         /// As `docs/manifest.md` has it.
@@ -254,7 +259,7 @@ impl PluginCommand {
             Self::Trial { store, plugin, end: true, .. } => (store, "plugin trial", Some(plugin), "--end".into()),
             Self::Rollback { store, plugin } => (store, "plugin rollback", Some(plugin), String::new()),
             Self::List { .. } | Self::Top { .. } | Self::Points { .. } | Self::Versions { .. } | Self::Trial { .. } => return None,
-            Self::New { .. } | Self::Build { .. } | Self::Schema { .. } | Self::Check { .. } | Self::Call(_) | Self::Test(_) | Self::Key { .. } | Self::Pack { .. } => {
+            Self::New { .. } | Self::Sdk { .. } | Self::Build { .. } | Self::Schema { .. } | Self::Check { .. } | Self::Call(_) | Self::Test(_) | Self::Key { .. } | Self::Pack { .. } => {
                 return None;
             }
         })
@@ -319,6 +324,7 @@ pub async fn run(command: PluginCommand) -> Result<()> {
             tell_whether_live(&folder, &plugin).await
         }
         PluginCommand::New { folder, kind } => new::new(&folder, kind),
+        PluginCommand::Sdk { folder } => new::renew_sdk(&folder),
         PluginCommand::Build { folder, out, quick, target_dir } => {
             let out = out.unwrap_or_else(|| folder.join("target/souk"));
             Build { quick, target: target_dir.as_deref(), ..Build::new(&folder, &out) }.run()
