@@ -327,3 +327,25 @@ async fn an_index_of_another_analysis_answers_until_it_is_built_again_by_itself(
     souk_tests::until(|| made_by().is_some_and(|now| Some(now) != before)).await;
     assert_eq!(find(&api, "q=longjing").await["total"], 1);
 }
+
+/// Products are found by the name of their category: by the new one once it has got another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_category_that_was_renamed_is_found_by_its_new_name() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let products = find(&api, "q=tea&limit=1").await["total"].clone();
+    assert!(products.as_u64() > Some(0));
+    assert_eq!(find(&api, "q=brewables").await["total"], 0);
+    let text = std::fs::read_to_string(souk_tests::root().join("store-data/catalogue/categories.json")).unwrap();
+    let categories: Vec<Value> = serde_json::from_str(&text).unwrap();
+    let mut tea = categories.into_iter().find(|category| category["handle"] == "tea").unwrap();
+    tea["name"]["en"] = "Brewables".into();
+    let file = shop.folder().join("renamed.json");
+    std::fs::write(&file, serde_json::json!({ "categories": [tea], "products": [] }).to_string()).unwrap();
+    let (imported, said) = shop.says(&["store", "import", file.to_str().unwrap(), "--kind", "catalogue"]);
+    assert!(imported && said.contains("categories  0 new, 1 changed"), "{said}");
+    let listed: Value = api.send("GET", "/products?category=tea&limit=1", Value::Null).await.1;
+    until_found(&api, "q=brewables", &listed["total"]).await;
+    let page = souk_tests::client().get(format!("{}/en/c/tea", shop.url)).send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("Brewables"), "the page that was kept is gone");
+}

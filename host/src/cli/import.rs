@@ -155,12 +155,11 @@ impl Report {
     /// The counts first, then the rows that need a look.
     fn text(&self, is_dry: bool, verbose: bool) -> String {
         let Some(value) = self.value() else { return self.json() };
-        let mut text = format!("{}{}: ", self.command, if is_dry { " (dry run)" } else { "" });
+        let mut text = format!("{}{}:", self.command, if is_dry { " (dry run)" } else { "" });
         match value.get("summary").and_then(Value::as_array) {
             Some(summary) => summary.iter().for_each(|counts| _ = write!(text, "\n  {}", summary_line(counts))),
-            None => text.push_str(&value.iter().filter_map(|(name, count)| Some(format!("{} {name}", count.as_u64()?))).collect::<Vec<_>>().join(", ")),
+            None => _ = write!(text, " {}", value.iter().filter_map(|(name, count)| Some(format!("{} {name}", count.as_u64()?))).collect::<Vec<_>>().join(", ")),
         }
-        text.truncate(text.trim_end().len());
         for (list, rows) in value.iter().filter(|(name, _)| *name != "summary").filter_map(|(name, rows)| Some((name, rows.as_array()?))) {
             let wanted: Vec<&Value> = rows.iter().filter(|row| verbose || needs_a_look(row)).collect();
             let shown = if verbose { wanted.len() } else { wanted.len().min(ROWS_SHOWN_MAX) };

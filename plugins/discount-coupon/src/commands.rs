@@ -144,7 +144,7 @@ pub fn list(arguments: &[(String, String)]) -> Result<Vec<u8>, String> {
     let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.trim());
     let limit = argument("limit").map_or(Ok(usize::MAX), str::parse).map_err(|_| "limit: give a number".to_owned())?;
     let mut rows = Vec::new();
-    let mut last = argument("after").map(str::to_uppercase);
+    let mut last = argument("after").map(entry::code);
     while rows.len() < limit {
         let page = COUPONS.scan(&storage::after(last.as_deref()), SCAN_MAX, false).map_err(|error| error.to_string())?;
         for (_, coupon) in page.iter().take(limit - rows.len()) {
