@@ -297,7 +297,15 @@ impl<P: Plugins> Runner<P> {
             PluginAnswer::Command(Err(refused)) => Ok(Verdict::RollBack(Err(refused))),
             other => Err(out_of_place(plugin, &other)),
         };
-        let outcome = self.run(plugin, &call, start, |_| Ok(true), finish).await?;
+        let outcome = match self.run(plugin, &call, start, |_| Ok(true), finish).await {
+            Err(RunError::Call(error)) if error.kind == CallErrorKind::Memory => {
+                let by = error.plugin.as_deref().unwrap_or(plugin);
+                return Err(CommandError::Refused(format!(
+                    "this is more at once than `{by}` has memory for, and nothing was changed: split it into several files, for instance of 1,000 products each"
+                )));
+            }
+            ran => ran?,
+        };
         match outcome.value {
             Some(Ok(output)) => Ok(output),
             Some(Err(refused)) => Err(CommandError::Refused(refused)),

@@ -595,3 +595,15 @@ async fn records_of_earlier_versions_are_read() {
     bench.until(|txn| text(txn, "outcomes") == "old=paid ").await;
     bench.runner.stop().await;
 }
+
+#[tokio::test]
+async fn a_command_that_runs_out_of_memory_says_what_to_do() {
+    let fake = Fake::new(plugins([("shop", "")]), |c| async move {
+        bump(&c.unit, "written");
+        Err(failed("shop", CallErrorKind::Memory))
+    });
+    let bench = Bench::new(fake);
+    let refused = bench.runner.command("shop", "import".into(), Vec::new(), Vec::new()).await.unwrap_err().to_string();
+    assert!(refused.contains("nothing was changed") && refused.contains("split it"), "{refused}");
+    assert_eq!(bench.number("written"), 0);
+}
