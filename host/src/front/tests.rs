@@ -686,7 +686,7 @@ async fn personal_pages_are_never_kept() {
         match c.request.query.as_str() {
             "personal" => a.shareable = false,
             "error" => a.response.status = 404,
-            "cookie" => a.response.headers.push(("set-cookie".into(), "shop-x=1".into())),
+            "cookie" => a.response.headers.push(("set-cookie".into(), "shop.x=1".into())),
             "vary" => a.response.headers.push(("vary".into(), "user-agent".into())),
             "no-policy" => a.response.cache = None,
             _ => {}

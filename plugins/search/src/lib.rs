@@ -1,6 +1,7 @@
 //! Search over the catalogue: exports `souk:commerce/product-finder`, and
 //! `product-search` for those who know only that; keeps the index in step by
-//! hearing `catalog.product-changed` and `catalog.prices-changed`. Owns no documents.
+//! hearing `catalog.product-changed` and `catalog.prices-changed`. Owns the names of
+//! categories as the index last saw them, and how far the index was made anew.
 
 mod index;
 
@@ -64,8 +65,8 @@ impl product_finder::Guest for Search {
         let Some(found) = nearest(&query, &locale)? else { return Ok(NOTHING) };
         let handles: Vec<String> = found.hits.into_iter().map(|hit| hit.id).collect();
         let products = if handles.is_empty() { Vec::new() } else { catalog::summaries(&handles, &locale) };
-        let categories = if found.facets.is_empty() { Vec::new() } else { catalog::categories(&locale) };
-        let name = |handle: &str| categories.iter().find(|it| it.handle == handle).map(|category| category.name.clone());
+        let categories = if found.facets.is_empty() { Names::default() } else { names(&locale) };
+        let name = |handle: &str| categories.0.iter().find(|(it, _)| it == handle).map(|(_, name)| name.clone());
         Ok(Results {
             total: found.total,
             // What was deleted a moment ago may still be in the index.
@@ -113,6 +114,33 @@ impl product_search::Guest for Search {
     }
 }
 
+/// Categories by handle, in one language: all that a search needs to know of them.
+#[derive(Default, PartialEq, Serialize, Deserialize)]
+struct Names(Vec<(String, String)>);
+
+impl Names {
+    fn of(categories: &[Category]) -> Self {
+        Self(categories.iter().map(|category| (category.handle.clone(), category.name.clone())).collect())
+    }
+}
+
+const NAMES: Collection<Names> = Collection::new("names", &[]);
+
+fn names(locale: &str) -> Names {
+    NAMES.get(locale).ok().flatten().unwrap_or_else(|| Names::of(&catalog::categories(locale)))
+}
+
+/// With each change of a product, of which a new name of its category is one.
+fn keep_names(tree: &Tree) -> Result<(), String> {
+    for (locale, categories) in tree {
+        let now = Names::of(categories);
+        if NAMES.get(locale).map_err(|error| error.to_string())?.as_ref() != Some(&now) {
+            NAMES.put(locale, &now).map_err(|error| error.to_string())?;
+        }
+    }
+    Ok(())
+}
+
 /// The categories in each of the shop's locales.
 type Tree = Vec<(String, Vec<Category>)>;
 
@@ -151,6 +179,7 @@ impl events::Guest for Search {
             _ => vec![event.key],
         };
         let tree = tree()?;
+        keep_names(&tree)?;
         for handle in &handles {
             refresh(handle, &tree);
         }
@@ -164,6 +193,7 @@ impl command_handler::Guest for Search {
             return Err(format!("search has no command `{name}`"));
         }
         let tree = tree()?;
+        keep_names(&tree)?;
         let mut sold: BTreeSet<String> = BTreeSet::new();
         loop {
             let page = catalog::handles(sold.last().map(String::as_str), PAGE);
@@ -205,6 +235,7 @@ impl jobs::Guest for Search {
         }
         let handles = catalog::handles(made.after.as_deref(), MADE_AT_ONCE);
         let tree = tree()?;
+        keep_names(&tree)?;
         handles.iter().for_each(|handle| refresh(handle, &tree));
         let is_done = handles.is_empty();
         let made = if is_done { Made { content: CONTENT, after: None } } else { Made { after: handles.last().cloned(), ..made } };
