@@ -93,29 +93,3 @@ fn ensure_nextest() -> Result<()> {
     ensure!(installed, "cargo-nextest cannot be installed; see https://nexte.st/docs/installation");
     Ok(())
 }
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    /// Crates, their versions and features.
-    fn made_of(edges: &str, packages: &[&str]) -> BTreeSet<String> {
-        let mut cargo = inner("cargo");
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR")).args(["tree", "--prefix", "none", "--no-dedupe", "--format", "{p} [{f}]", "--edges", edges]).args(packages);
-        let output = cargo.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
-    }
-
-    #[test]
-    fn shares_what_it_is_made_of_with_the_workspace() {
-        // What runs here, and then also what runs in compilers.
-        for (of_xtask, of_all) in [("normal,no-proc-macro", "normal,dev,no-proc-macro"), ("normal,build", "normal,build,dev")] {
-            let (own, all) = (made_of(of_xtask, &["--package", "xtask"]), made_of(of_all, &["--workspace"]));
-            let twice: Vec<_> = own.difference(&all).collect();
-            assert!(twice.is_empty(), "compiled twice: ask in xtask/Cargo.toml for the features that `cargo tree --workspace --edges {of_all}` shows of {twice:#?}");
-        }
-    }
-}
