@@ -15,10 +15,12 @@ pub struct Shoppers {
 }
 
 impl Shoppers {
+    pub const COUNT: u64 = 4;
+
     pub async fn enter(shop: &Shop) -> Self {
         let (done, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (sku, price) = Api::of(shop).buyable(3).await;
-        let loops = (0..4)
+        let loops = (0..Self::COUNT)
             .map(|_| {
                 let (api, client, url, sku) = (Api::of(shop), client(), shop.url.clone(), sku.clone());
                 let (done, served) = (done.clone(), served.clone());

@@ -72,12 +72,13 @@ async fn a_provider_that_takes_too_much_again_and_again_is_switched_off() {
             assert!(carts < 100, "{misdeed}: {}", shop.report("hostile"));
             api.cart(&sku, 1).await.unwrap();
         }
-        let asked = shop.report("hostile")["calls"].clone();
+        let asked = shop.report("hostile")["calls"].as_u64().unwrap();
         let (cart, _) = api.cart(&sku, 1).await.unwrap();
         let (status, placed) = api.order(&cart, INSTANT).await.unwrap();
         assert_eq!(status, 201, "{misdeed}: {placed}");
         let report = shop.report("hostile");
-        assert_eq!(report["calls"], asked, "{misdeed}: it is asked no more: {report}");
+        // But by those who were past the breaker when it opened, one call each.
+        assert!(report["calls"].as_u64().unwrap() <= asked + Shoppers::COUNT, "{misdeed}: it is asked no more: {report}");
         let (_, said) = shop.says(&["plugin", "list"]);
         assert!(why.iter().any(|why| said.lines().any(|line| line.contains("switched off") && line.contains(why))), "{misdeed}: {said}");
         take_out(&shop);
