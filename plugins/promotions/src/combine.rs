@@ -74,7 +74,15 @@ pub fn sort(answers: Vec<Answer>, lines: &[Line], currency: &str, codes: &BTreeS
                 let id = format!("{}/{}", proposal.provider, proposal.id);
                 match fit(proposal, id, lines, currency, codes) {
                     Ok(offer) if ids.insert(offer.id.clone()) => sorted.offers.push(offer),
-                    Ok(offer) => sorted.faults.push(format!("{}: proposed twice", offer.id)),
+                    Ok(offer) => {
+                        sorted.faults.push(format!("{}: proposed twice", offer.id));
+                        // What is had without a code is not lost by entering one.
+                        let for_a_code = sorted.offers.iter().position(|known| known.id == offer.id && known.code.is_some());
+                        if let Some(place) = for_a_code.filter(|_| offer.code.is_none()) {
+                            sorted.offers.remove(place);
+                            sorted.offers.push(offer);
+                        }
+                    }
                     Err(fault) => sorted.faults.push(fault),
                 }
             }
@@ -443,6 +451,21 @@ mod tests {
             let lines: Vec<Line> = goods.iter().enumerate().map(|(id, &(quantity, unit))| line(id, quantity, unit)).collect();
             let automatic = answers.iter().filter(|answer| matches!(answer, Answer::Propose(proposal) if proposal.code.is_none())).cloned().collect();
             prop_assert!(off(&run(&lines, shipping, &["a", "B"], answers)) >= off(&run(&lines, shipping, &[], automatic)));
+        }
+    }
+
+    #[test]
+    fn a_code_does_not_hide_what_is_had_without_one() {
+        let lines = [line(0, 1, 1_000)];
+        let answers = |codes: &[Option<&str>]| {
+            let answer = |code: &Option<&str>| {
+                let Answer::Propose(proposal) = of_all(0, Discount::Percent(if code.is_some() { 10_000 } else { 500_000 }), &lines) else { unreachable!() };
+                Answer::Propose(Proposal { code: code.map(Into::into), ..proposal })
+            };
+            codes.iter().map(answer).collect::<Vec<_>>()
+        };
+        for order in [[Some("A"), None], [None, Some("A")]] {
+            assert_eq!(off(&run(&lines, 0, &["A"], answers(&order))), 500, "under one id");
         }
     }
 
