@@ -250,6 +250,7 @@ impl Graph {
                 })
             })
             .await
+            .map(PluginAnswer::bounded)
     }
 
     /// Calls a function of an extension point that `plugin` provides, at the cost

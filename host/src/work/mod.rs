@@ -90,3 +90,23 @@ pub enum PluginAnswer {
     Migrated(Result<Option<String>, String>),
     SelfCheck(Result<(), String>),
 }
+
+/// Of an error that a plugin answers, in bytes: it is stored, logged and shown with each try.
+const ERROR_BYTES_MAX: usize = 4_000;
+
+impl PluginAnswer {
+    /// Without what its error has too much. What an operator's command says is shown once, and stays whole.
+    pub fn bounded(mut self) -> Self {
+        let error = match &mut self {
+            Self::Event(Err(error)) | Self::Completed(Err(error)) | Self::Job(Err(error)) | Self::Migrated(Err(error)) | Self::SelfCheck(Err(error)) => error,
+            Self::Perform(Err(Failure::Retry(error) | Failure::Refused(error))) => error,
+            _ => return self,
+        };
+        if error.len() > ERROR_BYTES_MAX {
+            let whole = error.len();
+            error.truncate(error.floor_char_boundary(ERROR_BYTES_MAX));
+            error.push_str(&format!("… ({whole} bytes)"));
+        }
+        self
+    }
+}

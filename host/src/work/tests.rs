@@ -288,3 +288,19 @@ fn request_effect(unit: &SharedUnit, target: &str, key: &str) {
 fn schedule(unit: &SharedUnit, key: &str, at_ms: u64) {
     super::jobs::schedule(&mut unit.lock(), "shop", "job".into(), key.into(), at_ms, Vec::new()).unwrap();
 }
+
+#[test]
+fn an_error_that_a_plugin_answers_is_kept_short() {
+    let long = "错".repeat(1_000_000);
+    let answers = [
+        PluginAnswer::Event(Err(long.clone())),
+        PluginAnswer::Completed(Err(long.clone())),
+        PluginAnswer::Job(Err(long.clone())),
+        PluginAnswer::SelfCheck(Err(long)),
+    ];
+    for answer in answers {
+        let shown = format!("{:?}", answer.bounded());
+        assert!(shown.len() < ERROR_BYTES_MAX + 100 && shown.contains("错… (3000000 bytes)"), "{} bytes", shown.len());
+    }
+    assert!(matches!(PluginAnswer::Job(Err("short".into())).bounded(), PluginAnswer::Job(Err(error)) if error == "short"));
+}
