@@ -11,6 +11,15 @@ use souk_sdk::commerce::payment::{Payment, Status};
 use souk_sdk::extend::payment_method::State;
 use souk_sdk::money::Money;
 
+/// Of a reference, a message or a currency that a provider tells, in bytes. A payment
+/// that cannot be stored would be asked about for ever, before all others.
+const TOLD_BYTES_MAX: usize = 500;
+const URL_BYTES_MAX: usize = 4_000;
+
+pub fn short(told: &str) -> String {
+    told[..told.floor_char_boundary(TOLD_BYTES_MAX)].to_owned()
+}
+
 const NOTIFICATIONS_KEPT: usize = 32;
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -162,7 +171,7 @@ impl Record {
         }
         let (status, duty) = match (before, news) {
             (Starting | Unknown, News::ActionRequired { redirect_url }) => {
-                self.payment.redirect_url = redirect_url;
+                self.payment.redirect_url = redirect_url.filter(|url| url.len() <= URL_BYTES_MAX);
                 (ActionRequired, Duty::Nothing)
             }
             // It was given up while the provider was being asked.
@@ -171,7 +180,7 @@ impl Record {
                 (Cancelled, Duty::CancelAtProvider)
             }
             (Starting | ActionRequired | Unknown, News::Declined { message }) => {
-                self.payment.message = message;
+                self.payment.message = short(&message);
                 (Declined, Duty::Nothing)
             }
             (Starting | ActionRequired | Unknown, News::Cancelled) => (Cancelled, Duty::Nothing),
@@ -196,8 +205,10 @@ impl Record {
         if matches!(state, State::Open | State::Unknown) {
             return Duty::Nothing;
         }
-        if !self.fits(reference, amount) {
-            let mismatch = Mismatch { captured: state == State::Captured, reference: reference.into(), amount: amount.clone() };
+        let reference = short(reference);
+        if !self.fits(&reference, amount) {
+            let told = Money::new(amount.amount, &short(&amount.currency));
+            let mismatch = Mismatch { captured: state == State::Captured, reference, amount: told };
             // Said again, it is nothing new; and that money is there is not forgotten for less.
             let is_known = self.mismatch.as_ref().is_some_and(|known| *known == mismatch || known.captured && !mismatch.captured);
             if is_known {
@@ -207,7 +218,7 @@ impl Record {
             return Duty::TellStaff(Task::Mismatch);
         }
         if self.reference.is_empty() {
-            self.reference = reference.into();
+            self.reference = reference;
         }
         self.mismatch = None;
         self.tasks.remove(&Task::Mismatch);

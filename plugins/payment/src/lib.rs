@@ -234,7 +234,7 @@ impl effects::Guest for Plugin {
         let duty = match completion.kind.as_str() {
             CREATE => match completion.answer_json::<Created>()? {
                 Ok(created) => {
-                    record.reference = created.reference.clone();
+                    record.reference = ledger::short(&created.reference);
                     record.ask_soon(now_ms);
                     match created.status {
                         Status::ActionRequired => record.hear(News::ActionRequired { redirect_url: created.redirect_url }),
@@ -464,7 +464,7 @@ fn ask(mut record: Record) -> Record {
         // It can be paid still, though nobody waits for it.
         Ok(status) if status.state == State::Open => {
             if record.unsettled {
-                record.reference = status.reference;
+                record.reference = ledger::short(&status.reference);
                 let duty = record.hear(News::ActionRequired { redirect_url: None });
                 carry_out(&mut record, duty);
             }

@@ -200,6 +200,17 @@ fn another_amount_currency_or_reference_is_another_payment() {
 }
 
 #[test]
+fn what_a_provider_tells_at_any_length_can_be_stored() {
+    let long = "长".repeat(100_000);
+    let mut record = record();
+    record.hear(News::ActionRequired { redirect_url: Some(format!("https://pay.example/{long}")) });
+    assert_eq!(record.told(State::Captured, &long, &Money::new(1, &long), String::new()), Duty::TellStaff(Task::Mismatch));
+    assert_eq!(record.told(State::Captured, &long, &Money::new(1, &long), String::new()), Duty::Nothing, "said again, it is nothing new");
+    record.hear(News::Declined { message: long });
+    assert!(format!("{record:?}").len() < 16_000);
+}
+
+#[test]
 fn another_amount_stays_a_task_until_the_right_one_is_told_or_a_person_settles_it() {
     let mut record = record();
     let told = |record: &mut crate::ledger::Record, amount| record.told(State::Captured, "r", &Money::new(amount, "CNY"), String::new());
