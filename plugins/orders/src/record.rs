@@ -44,6 +44,9 @@ pub struct Record {
     /// Of the parcel.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub tracking: String,
+    /// What the shopper is told with the parcel. Details of the timeline are the staff's.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
 }
 
 const OWED: &str = "payment.owed";
@@ -52,6 +55,7 @@ const FULFILLED: &str = "order.fulfilled";
 /// What of the timeline is told the shopper.
 const TOLD: [&str; 7] = ["order.created", "order.placed", "order.cancelled", FULFILLED, OWED, "payment.mismatch", REFUNDED];
 const TRACKING_CHARS_MAX: usize = 100;
+const MESSAGE_CHARS_MAX: usize = 500;
 
 /// What money that came in means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +87,7 @@ impl Record {
             cancelled_by: None,
             amounts: BTreeMap::new(),
             tracking: String::new(),
+            message: String::new(),
             order: Order {
                 number,
                 token,
@@ -216,6 +221,7 @@ impl Record {
     pub fn send(&mut self, tracking: &str, message: &str, by: &By) {
         self.order.status = Status::Fulfilled;
         self.tracking = tracking.trim().chars().take(TRACKING_CHARS_MAX).collect();
+        self.message = message.trim().chars().take(MESSAGE_CHARS_MAX).collect();
         self.note(by, FULFILLED, message.trim());
     }
 
@@ -230,7 +236,7 @@ impl Record {
                 kind: entry.kind.clone(),
                 amount: payment.and_then(|payment| self.amounts.get(payment).cloned()),
                 tracking: if is_sent { self.tracking.clone() } else { String::new() },
-                message: if is_sent { entry.detail.clone() } else { String::new() },
+                message: if is_sent { self.message.clone() } else { String::new() },
             }
         };
         told.map(step).collect()

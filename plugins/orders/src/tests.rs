@@ -266,6 +266,9 @@ fn the_shopper_reads_amounts_of_refunds_and_the_parcels_number() {
     let [owed, returned] = refunds(Some(1));
     assert_eq!(told, [step("order.created", None), owed, step("order.placed", None), returned, sent, step("payment.owed", Some(TOTAL))]);
 
+    record.message.clear();
+    assert!(record.steps().iter().all(|step| step.message.is_empty()), "a note of staff from before such messages stays inside");
+
     let mut before = self::record();
     before.place("p0", &by(1));
     before.cancel(Canceller::Staff, "", &by(2));
