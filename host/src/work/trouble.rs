@@ -18,8 +18,9 @@ use super::parked::Lane;
 use super::runner::{RunError, Runner};
 use super::{Plugins, effects, jobs};
 
-/// Work that fails now, of all kinds. What fails beyond is tried again as well.
-const NOTED_MAX: usize = 10_000;
+/// Work of one plugin that fails now, of all kinds: one that fails much hides no other.
+/// What fails beyond is tried again as well.
+const NOTED_MAX: usize = 1_000;
 /// With so many dead letters nothing more is given up: it is tried again and again.
 const DEAD_MAX: u64 = 10_000;
 const PAGE: usize = 256;
@@ -77,6 +78,8 @@ pub struct Listed {
 #[derive(Default)]
 pub(super) struct Troubles {
     failing: Mutex<BTreeMap<String, (Key, Trouble)>>,
+    /// How many of them each plugin has. Locked after them.
+    noted: Mutex<BTreeMap<String, usize>>,
     /// Dead letters by plugin.
     dead: Mutex<BTreeMap<String, u64>>,
     /// Found in the store, once.
@@ -95,7 +98,7 @@ impl Troubles {
     pub fn set(&self, key: &[u8], trouble: Trouble) {
         let mut failing = self.failing.lock();
         let id = id_of(key);
-        if failing.len() < NOTED_MAX || failing.contains_key(&id) {
+        if failing.contains_key(&id) || self.has_room(&trouble.plugin) {
             failing.insert(id, (Key::from_slice(key), trouble));
             self.any.store(true, Ordering::Release);
             drop(failing);
@@ -103,10 +106,26 @@ impl Troubles {
         }
     }
 
+    /// Counts one more of this plugin, unless it has as many as are noted.
+    fn has_room(&self, plugin: &str) -> bool {
+        let mut noted = self.noted.lock();
+        let count = match noted.get_mut(plugin) {
+            Some(count) => count,
+            None => noted.entry(plugin.to_owned()).or_default(),
+        };
+        let has_room = *count < NOTED_MAX;
+        *count += usize::from(has_room);
+        has_room
+    }
+
     pub fn clear(&self, key: &[u8]) {
         if self.any.load(Ordering::Acquire) {
             let mut failing = self.failing.lock();
-            failing.remove(&id_of(key));
+            if let Some((_, gone)) = failing.remove(&id_of(key)) {
+                let mut noted = self.noted.lock();
+                noted.entry(gone.plugin).and_modify(|count| *count -= 1);
+                noted.retain(|_, count| *count > 0);
+            }
             self.any.store(!failing.is_empty(), Ordering::Release);
         }
     }
@@ -345,5 +364,41 @@ impl<P: Plugins> Runner<P> {
             Warning { plugin, subject: "failing".into(), count, text }
         });
         dead.chain(failing).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_that_fails_much_hides_no_other() {
+        let troubles = Troubles::default();
+        let trouble = |plugin: &str| Trouble {
+            kind: Kind::Job,
+            plugin: plugin.into(),
+            what: String::new(),
+            key: String::new(),
+            other: String::new(),
+            tries: 1,
+            since_ms: 0,
+            at_ms: 0,
+            next_ms: None,
+            behind: 0,
+            error: String::new(),
+        };
+        for number in 0..=NOTED_MAX {
+            troubles.set(format!("much {number}").as_bytes(), trouble("much"));
+            troubles.set(b"much 0", trouble("much"));
+        }
+        troubles.set(b"other", trouble("other"));
+        let count = |plugin: &str| troubles.failing.lock().values().filter(|(_, trouble)| trouble.plugin == plugin).count();
+        assert_eq!((count("much"), count("other")), (NOTED_MAX, 1));
+        troubles.clear(b"much 0");
+        troubles.set(b"another", trouble("much"));
+        assert_eq!(count("much"), NOTED_MAX);
+        (0..=NOTED_MAX).for_each(|number| troubles.clear(format!("much {number}").as_bytes()));
+        [&b"other"[..], b"another"].iter().for_each(|key| troubles.clear(key));
+        assert!(troubles.noted.lock().is_empty());
     }
 }
