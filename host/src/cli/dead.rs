@@ -47,7 +47,7 @@ pub enum DeadCommand {
         #[command(flatten)]
         which: WhichArgument,
     },
-    /// It is not done; whoever asked for an effect is told that it failed.
+    /// It is not done; the plugin that asked for an effect is told that it failed.
     #[command(alias = "discard")]
     Drop {
         #[command(flatten)]

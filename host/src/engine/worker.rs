@@ -8,7 +8,7 @@
 //! or the compiled code. A child that passes a limit is told as a fault of the
 //! plugin ([`LinkError::TooCostly`]), of several the one that costs most; where the
 //! machine had no child to give, that is nobody's fault ([`LinkError::Machine`]), and is
-//! tried again. It ends with whoever waits for it.
+//! tried again. The child ends when its caller stops waiting.
 //!
 //! A program that is not `souk` (tests, the simulation) has no such child, and
 //! does the same in its own process: see [`use_own_executable`].

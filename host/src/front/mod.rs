@@ -170,7 +170,7 @@ pub enum FailureKind {
     Deadline,
     /// No instance came free in time: 503 with `Retry-After`.
     Overloaded,
-    /// The plugin, or whoever the request counts for, has used its share: 503 with `Retry-After`.
+    /// The plugin, or the one that the request is charged to, has used its share: 503 with `Retry-After`.
     Share,
     /// Other units won at every attempt: 503 with `Retry-After`.
     Conflict,

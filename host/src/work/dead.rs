@@ -174,7 +174,7 @@ impl<P: Plugins> Runner<P> {
 
     /// Lays it aside, in the transaction that gives up the work. Once that is
     /// committed, [`Self::gave_up`] is to be told.
-    pub(super) fn bury(&self, txn: &mut Txn, plugin: &str, work: DeadWork, error: String, tries: u32, since_ms: u64) {
+    pub(super) fn put_dead_letter(&self, txn: &mut Txn, plugin: &str, work: DeadWork, error: String, tries: u32, since_ms: u64) {
         let at_ms = self.now_ms();
         let id = format!("{at_ms:012x}{}", &Chance::default().id()[..8]);
         let letter = DeadLetter { id, plugin: plugin.to_owned(), work, error, at_ms, tries, since_ms };

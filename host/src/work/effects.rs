@@ -418,7 +418,7 @@ impl<P: Plugins> Runner<P> {
         Ok(())
     }
 
-    /// For an operator: whoever asked is told that it failed; an answer is told to nobody.
+    /// For an operator: the requester is told that it failed; of an answer nobody is told.
     pub(super) async fn drop_effect(&self, key: &Key) -> Result<(), RunError> {
         self.host(|txn| {
             match read(txn, key)? {
@@ -479,7 +479,7 @@ impl<P: Plugins> Runner<P> {
         self.host(|txn| {
             if read(txn, key)?.is_some() {
                 let Completion { target, kind, key: name, payload, outcome } = completion.clone();
-                self.bury(txn, &requester, DeadWork::Completion { target, kind, key: name, payload, outcome }, error.clone(), failures + 1, since_ms);
+                self.put_dead_letter(txn, &requester, DeadWork::Completion { target, kind, key: name, payload, outcome }, error.clone(), failures + 1, since_ms);
                 txn.delete(key);
             }
             Ok(())

@@ -499,7 +499,7 @@ impl<P: Plugins> Runner<P> {
         self.host(|txn| {
             if read(txn, id)?.as_ref().is_some_and(is_same) {
                 let Job { name, key, due_ms, payload } = job.clone();
-                self.bury(txn, &plugin, DeadWork::Job { name, key, due_ms, payload }, error.clone(), failures + 1, since_ms);
+                self.put_dead_letter(txn, &plugin, DeadWork::Job { name, key, due_ms, payload }, error.clone(), failures + 1, since_ms);
                 unschedule(txn, id)?;
             }
             Ok(())
@@ -613,7 +613,7 @@ impl<P: Plugins> Runner<P> {
         }
         let given_up = self.host(|txn| {
             let work = DeadWork::Job { name: name.to_owned(), key: String::new(), due_ms, payload: Vec::new() };
-            self.bury(txn, plugin, work, error.clone(), failing.failures, failing.since_ms);
+            self.put_dead_letter(txn, plugin, work, error.clone(), failing.failures, failing.since_ms);
             txn.put(&last, due_ms.to_be_bytes().to_vec());
             Ok(())
         });

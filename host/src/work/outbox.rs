@@ -37,6 +37,21 @@ pub(super) struct Record {
     pub payload: Vec<u8>,
 }
 
+impl Record {
+    pub fn event(self, position: Position) -> Event {
+        let Self { topic, key, publisher, at_ms, payload } = self;
+        Event { id: hex::encode(position), topic, key, publisher, at_ms, payload }
+    }
+}
+
+/// How one try of an event went.
+pub(super) enum Handled {
+    Yes,
+    CalledOff,
+    PluginGone,
+    Failed(String),
+}
+
 /// Adds an event to what the unit will commit.
 pub(crate) fn publish(unit: &mut Unit, publisher: &str, topic: String, key: String, payload: Vec<u8>) -> Result<(), UnitError> {
     let at_ms = unit.now_ms;
@@ -222,40 +237,58 @@ impl<P: Plugins> Runner<P> {
         {
             return Ok(true);
         }
-        let Record { topic, key, publisher, at_ms, payload } = record.clone();
-        let call = PluginCall::Event(Event { id: hex::encode(position), topic, key, publisher, at_ms, payload });
-        let run = self.run(
-            plugin,
-            &call,
-            self.background_start(Kind::Event),
-            |unit| Ok(read_cursor(unit.host_txn()?, &cursor)?.is_none_or(|stored| stored < position)),
-            |unit, answer| match answer {
-                PluginAnswer::Event(Ok(())) => {
-                    unit.host_txn()?.put(&cursor, position.to_vec());
-                    Ok(Verdict::Commit(Ok(())))
-                }
-                PluginAnswer::Event(Err(message)) => Ok(Verdict::RollBack(Err(message))),
-                other => Err(out_of_place(plugin, &other)),
-            },
-        );
+        let call = PluginCall::Event(record.clone().event(position));
+        let is_due = |unit: &mut Unit| Ok(read_cursor(unit.host_txn()?, &cursor)?.is_none_or(|stored| stored < position));
+        let pass = |txn: &mut Txn| {
+            txn.put(&cursor, position.to_vec());
+            Ok(())
+        };
+        match self.handle(plugin, &call, 1, is_due, pass).await? {
+            Handled::Yes | Handled::CalledOff => Ok(true),
+            // Its cursor stays.
+            Handled::PluginGone => Ok(false),
+            Handled::Failed(error) => {
+                self.park(plugin, position, &record, Some(&error)).await?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// One try of an event, the `tries`th. `is_due` calls off what is no more; `pass`
+    /// takes the event from where it waits, in the unit that handles it.
+    pub(super) async fn handle(
+        self: &Arc<Self>,
+        plugin: &str,
+        call: &PluginCall,
+        tries: u32,
+        is_due: impl FnMut(&mut Unit) -> Result<bool, RunError>,
+        pass: impl Fn(&mut Txn) -> Result<(), RunError>,
+    ) -> Result<Handled, RunError> {
+        let run = self.run(plugin, call, self.background_start(Kind::Event), is_due, |unit, answer| match answer {
+            PluginAnswer::Event(Ok(())) => {
+                pass(unit.host_txn()?)?;
+                Ok(Verdict::Commit(Ok(())))
+            }
+            PluginAnswer::Event(Err(message)) => Ok(Verdict::RollBack(Err(message))),
+            other => Err(out_of_place(plugin, &other)),
+        });
         let error = match run.await {
             Ok(outcome) => match outcome.value {
                 Some(Err(message)) => message,
                 Some(Ok(())) => {
                     count(&self.metrics.events_delivered);
-                    return Ok(true);
+                    return Ok(Handled::Yes);
                 }
-                None => return Ok(true),
+                None => return Ok(Handled::CalledOff),
             },
-            // Gone between the swap and now; its cursor stays.
-            Err(e) if e.is_not_found() && !self.plugins.live().borrow().contains_key(plugin) => return Ok(false),
+            // Gone between the swap and now.
+            Err(e) if e.is_not_found() && !self.plugins.live().borrow().contains_key(plugin) => return Ok(Handled::PluginGone),
             Err(e) if e.is_passing() => return Err(e),
             Err(e) => e.to_string(),
         };
         count(&self.metrics.events_failed);
-        tracing::warn!(target: "work", plugin, failures = 1, error, "an event was not handled");
-        self.park(plugin, position, &record, Some(&error)).await?;
-        Ok(true)
+        tracing::warn!(target: "work", plugin, failures = tries, error, "an event was not handled");
+        Ok(Handled::Failed(error))
     }
 
     /// Deletes what every subscriber has behind it.

@@ -16,11 +16,11 @@ use serde::{Deserialize, Serialize};
 use super::dead::{DeadWork, decode};
 use super::keys::{self, LaneId, Position};
 use super::metrics::count;
-use super::outbox::{Record, hears, is_subscriber};
-use super::runner::{RunError, Runner, Verdict, out_of_place};
+use super::outbox::{Handled, Record, hears, is_subscriber};
+use super::runner::{RunError, Runner};
 use super::trouble::{Kind as TroubleKind, Trouble};
-use super::unit::{Kind, encode};
-use super::{PluginAnswer, PluginCall, Plugins};
+use super::unit::{Unit, encode};
+use super::{PluginCall, Plugins};
 use crate::engine::bindings::exports::souk::host::event_handler::Event;
 use crate::store::Txn;
 
@@ -194,41 +194,20 @@ impl<P: Plugins> Runner<P> {
                     continue;
                 }
             };
-            let position = keys::parked_at(&key).map(hex::encode).unwrap_or_default();
-            let Record { topic, key: event_key, publisher, at_ms, payload } = record;
-            let call = PluginCall::Event(Event { id: position, topic, key: event_key, publisher, at_ms, payload });
-            let run = self.run(
-                plugin,
-                &call,
-                self.background_start(Kind::Event),
-                |unit| Ok(unit.host_txn()?.get(&key)?.is_some()),
-                |unit, answer| match answer {
-                    PluginAnswer::Event(Ok(())) => {
-                        self.take_out(unit.host_txn()?, plugin, id, &key)?;
-                        Ok(Verdict::Commit(Ok(())))
-                    }
-                    PluginAnswer::Event(Err(message)) => Ok(Verdict::RollBack(Err(message))),
-                    other => Err(out_of_place(plugin, &other)),
-                },
-            );
-            let error = match run.await {
-                Ok(outcome) => match outcome.value {
-                    Some(Err(message)) => message,
-                    Some(Ok(())) => {
-                        count(&self.metrics.events_delivered);
-                        self.note_lane(plugin, id)?;
-                        continue;
-                    }
-                    // An operator has dropped it.
-                    None => continue,
-                },
-                Err(e) if e.is_not_found() && !self.plugins.live().borrow().contains_key(plugin) => return Ok(None),
-                Err(e) if e.is_passing() => return Err(e),
-                Err(e) => e.to_string(),
-            };
-            count(&self.metrics.events_failed);
+            let call = PluginCall::Event(record.event(keys::parked_at(&key).unwrap_or_default()));
             let failures = lane.failures.saturating_add(1);
-            tracing::warn!(target: "work", plugin, failures, error, "an event was not handled");
+            let is_due = |unit: &mut Unit| Ok(unit.host_txn()?.get(&key)?.is_some());
+            let pass = |txn: &mut Txn| self.take_out(txn, plugin, id, &key);
+            let error = match self.handle(plugin, &call, failures, is_due, pass).await? {
+                Handled::Yes => {
+                    self.note_lane(plugin, id)?;
+                    continue;
+                }
+                // An operator has dropped it.
+                Handled::CalledOff => continue,
+                Handled::PluginGone => return Ok(None),
+                Handled::Failed(error) => error,
+            };
             if self.gives_up(failures) {
                 let PluginCall::Event(Event { id: event, topic, key: event_key, publisher, at_ms, payload }) = call else { return Ok(None) };
                 let work = DeadWork::Event { id: event, topic, key: event_key, publisher, at_ms, payload };
@@ -260,7 +239,7 @@ impl<P: Plugins> Runner<P> {
             if txn.get(key)?.is_some() {
                 self.take_out(txn, plugin, id, key)?;
                 if let Some((work, lane, error)) = &dead {
-                    self.bury(txn, plugin, work.clone(), error.clone(), lane.failures.saturating_add(1), lane.since_ms);
+                    self.put_dead_letter(txn, plugin, work.clone(), error.clone(), lane.failures.saturating_add(1), lane.since_ms);
                 }
             }
             Ok(())

@@ -532,7 +532,7 @@ impl<P: Plugins> Runner<P> {
     }
 }
 
-/// Until the share of whoever pays lets it commit.
+/// Until the share of the plugin that is charged lets it commit.
 async fn wait_to_store(unit: &SharedUnit, payer: &Account, cost: usize) -> Result<(), CallError> {
     let (kind, place) = {
         let unit = unit.lock();

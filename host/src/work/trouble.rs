@@ -288,7 +288,7 @@ impl<P: Plugins> Runner<P> {
         }
     }
 
-    /// Drops dead letters, and gives up what is tried again: whoever asked for an effect is told that it failed.
+    /// Drops dead letters, and gives up what is tried again: the plugin that asked for an effect is told that it failed.
     pub async fn drop_troubles(self: &Arc<Self>, which: &Which) -> Result<Vec<(String, Result<&'static str, String>)>, RunError> {
         self.find_troubles()?;
         let mut done = Vec::new();
@@ -326,7 +326,7 @@ impl<P: Plugins> Runner<P> {
         dead < DEAD_MAX
     }
 
-    /// After the transaction that has buried it.
+    /// After the transaction that wrote the dead letter.
     pub(super) fn gave_up(&self, plugin: &str, error: &str) {
         super::metrics::count(&self.metrics.dead_letters);
         tracing::error!(target: "work", plugin, error, "given up: see `souk dead list`");

@@ -282,8 +282,8 @@ impl Writer {
         self.tags.push(format!("category:{}", category.handle));
     }
 
-    /// Tells of the products of a category that has got another name: whoever keeps it, as
-    /// search does, hears of each.
+    /// Tells of the products of a category that has got another name: plugins that keep it, as
+    /// search does, hear of each.
     pub fn renamed(&self, handle: &str) {
         let start = format!("{handle}/a/");
         let mut range = storage::Range { start: Some(start.clone()), end: Some(format!("{handle}/a0")) };
