@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::TICK;
+use super::clock::processor_time_of_process;
 
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Of all processors, in use.
@@ -48,7 +49,7 @@ pub(super) struct Gauge {
 
 impl Gauge {
     pub fn new(processors: usize) -> Self {
-        Self { processors, since: Instant::now(), processor_time: processor_time(), latest: Duration::ZERO }
+        Self { processors, since: Instant::now(), processor_time: processor_time_of_process(), latest: Duration::ZERO }
     }
 
     /// After each sleep of a tick that has begun then.
@@ -59,20 +60,12 @@ impl Gauge {
         if !pressure.measured || passed < INTERVAL {
             return;
         }
-        let processor_time = processor_time();
+        let processor_time = processor_time_of_process();
         let used = processor_time.saturating_sub(self.processor_time).as_secs_f64();
         let there_was = passed.as_secs_f64() * self.processors as f64;
         pressure.high.store(used >= there_was * BUSY || self.latest >= LATE, Relaxed);
         *self = Self { processors: self.processors, since: now, processor_time, latest: Duration::ZERO };
     }
-}
-
-/// Of the whole process.
-fn processor_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: it writes to the place given, and fails only for clocks that do not exist.
-    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }
 
 #[cfg(test)]
@@ -83,7 +76,7 @@ mod tests {
         let pressure = Pressure::new(true);
         let begun = Instant::now().checked_sub(10 * INTERVAL).unwrap();
         // A thousand processors: what this process itself takes meanwhile is nothing.
-        let mut gauge = Gauge { processors: 1_000, since: begun, processor_time: processor_time().saturating_sub(used), latest };
+        let mut gauge = Gauge { processors: 1_000, since: begun, processor_time: processor_time_of_process().saturating_sub(used), latest };
         gauge.woke(Instant::now(), &pressure);
         pressure.is_high()
     }

@@ -28,6 +28,7 @@ pub mod trouble;
 pub mod unit;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -105,7 +106,7 @@ impl PluginAnswer {
         if error.len() > ERROR_BYTES_MAX {
             let whole = error.len();
             error.truncate(error.floor_char_boundary(ERROR_BYTES_MAX));
-            error.push_str(&format!("… ({whole} bytes)"));
+            _ = write!(error, "… ({whole} bytes)");
         }
         self
     }

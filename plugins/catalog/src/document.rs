@@ -274,11 +274,7 @@ fn in_ascii(text: &str) -> String {
 /// `words`, cut where they are too long, and a mark of the whole text.
 fn marked(words: &str, whole: &str, bytes_max: usize) -> String {
     let mark: String = crypto::digest(whole.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    let mut end = words.len().min(bytes_max - mark.len() - 1);
-    while !words.is_char_boundary(end) {
-        end -= 1;
-    }
-    match words[..end].trim_end_matches('-') {
+    match words[..words.floor_char_boundary(bytes_max - mark.len() - 1)].trim_end_matches('-') {
         "" => mark,
         words => format!("{words}-{mark}"),
     }

@@ -16,10 +16,6 @@ use souk_sdk::money::Money;
 const TOLD_BYTES_MAX: usize = 500;
 const URL_BYTES_MAX: usize = 4_000;
 
-pub fn short(told: &str) -> String {
-    told[..told.floor_char_boundary(TOLD_BYTES_MAX)].to_owned()
-}
-
 const NOTIFICATIONS_KEPT: usize = 32;
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -34,6 +30,11 @@ const REFUND_MS: u64 = 24 * HOUR_MS;
 const REFUND_AGAIN_MS: [u64; 6] = [5 * MINUTE_MS, 30 * MINUTE_MS, 2 * HOUR_MS, 6 * HOUR_MS, 12 * HOUR_MS, 24 * HOUR_MS];
 /// So long a try that was under way when its effect was withdrawn may take to reach the provider.
 const UNDER_WAY_MS: u64 = 2 * MINUTE_MS;
+
+/// As much of a text of the provider's as is kept.
+pub fn short(told: &str) -> String {
+    told[..told.floor_char_boundary(TOLD_BYTES_MAX)].to_owned()
+}
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
