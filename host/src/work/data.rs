@@ -39,8 +39,40 @@ pub struct Forms {
     pub form: u32,
     /// What may still be there: another one while documents are rewritten.
     pub from: u32,
-    /// How far they are rewritten; the plugin's own words.
+    /// Of a migration that a host before this one began; see [`Migration`].
     cursor: String,
+}
+
+/// A rewriting that is under way. How far it is has a record of its own: units of shoppers
+/// read [`Forms`], and would conflict with each step if it were there.
+#[derive(Clone, PartialEq)]
+struct Migration {
+    forms: Forms,
+    /// The plugin's own words.
+    cursor: String,
+}
+
+impl Migration {
+    fn stored(txn: &mut Txn, plugin: &str) -> Result<Self, RunError> {
+        let forms = forms(txn, plugin)?;
+        let cursor = txn.get(&keys::migrated(plugin))?.map(|bytes| decode(&bytes)).transpose()?;
+        Ok(Self { cursor: cursor.unwrap_or_else(|| forms.cursor.clone()), forms })
+    }
+
+    /// After one more step, whose cursor is the last one's where none is left.
+    fn step(self, txn: &mut Txn, plugin: &str, cursor: Option<String>) -> Self {
+        if let Some(cursor) = cursor {
+            txn.put(&keys::migrated(plugin), encode(&cursor));
+            return Self { cursor, ..self };
+        }
+        Self::begun(txn, plugin, Forms::settled(self.forms.form))
+    }
+
+    fn begun(txn: &mut Txn, plugin: &str, forms: Forms) -> Self {
+        store_forms(txn, plugin, &forms);
+        txn.delete(&keys::migrated(plugin));
+        Self { forms, cursor: String::new() }
+    }
 }
 
 impl Forms {
@@ -59,11 +91,8 @@ impl Forms {
 
 /// Where nothing was ever said, they have the first.
 pub fn forms(txn: &mut Txn, plugin: &str) -> Result<Forms, RunError> {
-    Ok(stored(txn, plugin)?.unwrap_or_else(|| Forms::settled(1)))
-}
-
-fn stored(txn: &mut Txn, plugin: &str) -> Result<Option<Forms>, RunError> {
-    txn.get(&keys::forms(plugin))?.map(|bytes| decode(&bytes)).transpose()
+    let stored = txn.get(&keys::forms(plugin))?.map(|bytes| decode(&bytes)).transpose()?;
+    Ok(stored.unwrap_or_else(|| Forms::settled(1)))
 }
 
 fn store_forms(txn: &mut Txn, plugin: &str, forms: &Forms) {
@@ -378,7 +407,7 @@ pub async fn delete(store: &Store, plugin: &str) -> Result<u64, DataError> {
     });
     count += counters.await?;
     host(store, |txn| {
-        [keys::forms(plugin), keys::cursor(plugin), keys::importing(plugin)].iter().for_each(|key| txn.delete(key));
+        [keys::forms(plugin), keys::migrated(plugin), keys::cursor(plugin), keys::importing(plugin)].iter().for_each(|key| txn.delete(key));
         Ok(())
     })
     .await?;
@@ -408,10 +437,10 @@ impl<P: Plugins> Runner<P> {
         if !(data.reads()..=data.form).contains(&to) {
             return Err(DataError::UnknownForm { plugin: plugin.to_owned(), to, oldest: data.reads(), newest: data.form });
         }
-        let mut forms = self.host(|txn| begin(txn, plugin, to)).await??;
+        let mut migration = self.host(|txn| begin(txn, plugin, to)).await??;
         let mut units = 0;
-        while !forms.is_settled() {
-            forms = match self.migrate_some(plugin, &forms).await? {
+        while !migration.forms.is_settled() {
+            migration = match self.migrate_some(plugin, &migration).await? {
                 Some(next) => {
                     units += 1;
                     next
@@ -423,28 +452,24 @@ impl<P: Plugins> Runner<P> {
     }
 
     /// After a crash the shop goes on by itself, and an operator may ask for the same: either takes up what the other has done.
-    fn overtaken(&self, plugin: &str, to: u32) -> Result<Forms, DataError> {
-        let now = forms(&mut self.store.begin(), plugin)?;
-        if now.form == to { Ok(now) } else { Err(DataError::TurnedBack { plugin: plugin.to_owned(), form: now.form }) }
+    fn overtaken(&self, plugin: &str, to: u32) -> Result<Migration, DataError> {
+        let now = Migration::stored(&mut self.store.begin(), plugin)?;
+        if now.forms.form == to { Ok(now) } else { Err(DataError::TurnedBack { plugin: plugin.to_owned(), form: now.forms.form }) }
     }
 
-    /// One unit; none where the documents are further than `forms` says.
-    async fn migrate_some(self: &Arc<Self>, plugin: &str, forms: &Forms) -> Result<Option<Forms>, DataError> {
+    /// One unit; none where the documents are further than `migration` says.
+    async fn migrate_some(self: &Arc<Self>, plugin: &str, migration: &Migration) -> Result<Option<Migration>, DataError> {
         let failed = |reason: String| DataError::Migration { plugin: plugin.to_owned(), reason };
-        let is_same = |unit: &mut Unit| Ok(stored(unit.host_txn()?, plugin)?.as_ref() == Some(forms));
+        let is_same = |unit: &mut Unit| Ok(Migration::stored(unit.host_txn()?, plugin)? == *migration);
         let finish = |unit: &mut Unit, answer| {
-            let next = match answer {
-                PluginAnswer::Migrated(Ok(Some(cursor))) => Forms { cursor, ..forms.clone() },
-                PluginAnswer::Migrated(Ok(None)) => Forms::settled(forms.form),
+            let cursor = match answer {
+                PluginAnswer::Migrated(Ok(cursor)) => cursor,
                 PluginAnswer::Migrated(Err(reason)) => return Ok(Verdict::RollBack(Err(reason))),
                 other => return Err(super::runner::out_of_place(plugin, &other)),
             };
-            store_forms(unit.host_txn()?, plugin, &next);
-            Ok(Verdict::Commit(Ok(next)))
+            Ok(Verdict::Commit(Ok(migration.clone().step(unit.host_txn()?, plugin, cursor))))
         };
-        let call = PluginCall::Migrate { cursor: forms.cursor.clone() };
-        // Each unit that asks for the form has read the record that this one writes.
-        self.after_others(&keys::forms(plugin)).await;
+        let call = PluginCall::Migrate { cursor: migration.cursor.clone() };
         let outcome = self.run(plugin, &call, self.background_start(Kind::Job), is_same, finish).await;
         outcome.map_err(|error| failed(error.to_string()))?.value.transpose().map_err(failed)
     }
@@ -475,14 +500,51 @@ impl<P: Plugins> Runner<P> {
 }
 
 /// From now on the plugin writes `to`.
-fn begin(txn: &mut Txn, plugin: &str, to: u32) -> Result<Result<Forms, DataError>, RunError> {
-    let now = forms(txn, plugin)?;
-    let begun = match &now {
+fn begin(txn: &mut Txn, plugin: &str, to: u32) -> Result<Result<Migration, DataError>, RunError> {
+    let now = Migration::stored(txn, plugin)?;
+    let begun = match &now.forms {
         // Going on, or already there.
-        now if now.form == to => return Ok(Ok(now.clone())),
+        forms if forms.form == to => return Ok(Ok(now)),
         now if now.is_settled() || now.from == to => Forms { form: to, from: now.form, cursor: String::new() },
         Forms { form, from, .. } => return Ok(Err(DataError::OnTheWay { plugin: plugin.to_owned(), form: *form, from: *from })),
     };
-    store_forms(txn, plugin, &begun);
-    Ok(Ok(begun))
+    Ok(Ok(Migration::begun(txn, plugin, begun)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::EngineKind;
+
+    #[tokio::test]
+    async fn units_that_asked_for_the_form_conflict_with_its_change_but_not_with_the_steps_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), EngineKind::Fjall).unwrap();
+        let asked = || {
+            let mut txn = store.begin();
+            forms(&mut txn, "notes").unwrap();
+            txn.put(&keys::document("notes", "notes", "of a shopper"), Bytes::from_static(b"{}"));
+            txn
+        };
+
+        let (before, migration) = (asked(), host(&store, |txn| begin(txn, "notes", 2)).await.unwrap().unwrap());
+        assert!(store.commit(before).await.is_err(), "it would write what is on its way out");
+
+        let (before, step) = (asked(), host(&store, |txn| Ok(migration.clone().step(txn, "notes", Some("half".into())))).await.unwrap());
+        store.commit(before).await.unwrap();
+        assert_eq!(Migration::stored(&mut store.begin(), "notes").unwrap().cursor, "half");
+
+        let (before, done) = (asked(), host(&store, |txn| Ok(step.clone().step(txn, "notes", None))).await.unwrap());
+        assert!(store.commit(before).await.is_err());
+        assert!(done.forms.is_settled() && done == Migration::stored(&mut store.begin(), "notes").unwrap());
+    }
+
+    #[test]
+    fn a_migration_of_a_host_before_goes_on_where_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), EngineKind::Fjall).unwrap();
+        let mut txn = store.begin();
+        store_forms(&mut txn, "notes", &Forms { form: 2, from: 1, cursor: "half".into() });
+        assert_eq!(Migration::stored(&mut txn, "notes").unwrap().cursor, "half");
+    }
 }

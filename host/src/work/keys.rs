@@ -24,6 +24,7 @@ const EXPIRY: u8 = b'z';
 const LANE: u8 = b'l';
 const PARKED: u8 = b'w';
 const FORMS: u8 = b'v';
+const MIGRATED: u8 = b'g';
 const IMPORTING: u8 = b'p';
 const SEARCH_DOCUMENT: u8 = b'f';
 const SEARCH_APPLIED: u8 = b'a';
@@ -136,6 +137,11 @@ pub fn all_of(plugin: &str) -> impl Iterator<Item = (bool, (Key, Key))> {
 /// Form of a plugin's documents.
 pub fn forms(plugin: &str) -> Key {
     names(FORMS, &[plugin])
+}
+
+/// How far a plugin's documents are rewritten.
+pub fn migrated(plugin: &str) -> Key {
+    names(MIGRATED, &[plugin])
 }
 
 /// An import of a plugin's data that is not finished.

@@ -334,12 +334,6 @@ impl<P: Plugins> Runner<P> {
         }
     }
 
-    /// Waits for those who lost on this key and take turns at it. For what goes
-    /// on and on writing it: they would lose each time.
-    pub(super) async fn after_others(&self, key: &[u8]) {
-        drop(self.turns[self.place_of(key)].lock().await);
-    }
-
     fn place_of(&self, key: &[u8]) -> usize {
         xxhash_rust::xxh3::xxh3_64_with_seed(key, self.turns_seed) as usize % TURNS
     }
