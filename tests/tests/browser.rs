@@ -19,6 +19,8 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(30);
 const AXE: &str = include_str!("../browser/axe.min.js");
 
+const STARTS_MAX: usize = 5;
+
 /// A WebDriver server of its own, with its browsers in its process group and their profiles in its folder.
 struct Driver {
     process: Child,
@@ -29,6 +31,11 @@ struct Driver {
 
 impl Driver {
     fn start() -> Self {
+        // It takes a free port of one protocol and wants the same number of the other, which a neighbour may have.
+        (0..STARTS_MAX).find_map(|_| Self::try_start()).expect("chromedriver tells its port")
+    }
+
+    fn try_start() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mut process = Command::new("chromedriver")
             .arg("--port=0")
@@ -38,13 +45,14 @@ impl Driver {
             .spawn()
             .unwrap_or_else(|error| panic!("chromedriver: {error}. Install Chromium and its driver (Debian: chromium chromium-driver)"));
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut driver = Self { process, url: String::new(), _folder: folder };
         let port = lines
             .by_ref()
             .map_while(Result::ok)
-            .find_map(|line| line.split_once("successfully on port ").map(|(_, port)| port.trim_end_matches('.').to_owned()))
-            .expect("chromedriver tells its port");
+            .find_map(|line| line.split_once("successfully on port ").map(|(_, port)| port.trim_end_matches('.').to_owned()))?;
         std::thread::spawn(move || lines.for_each(drop));
-        Self { process, url: format!("http://127.0.0.1:{port}"), _folder: folder }
+        driver.url = format!("http://127.0.0.1:{port}");
+        Some(driver)
     }
 }
 
