@@ -173,6 +173,7 @@ pub fn mistake(field: &str, code: &str, locale: &str) -> FieldError {
     let last = field.rsplit(['.', '/']).next().unwrap_or(field);
     let (en, zh) = match (last, code) {
         ("code", "required") => ("Enter the code as it was given to you.", "请输入您收到的优惠码。"),
+        ("code", "later") => ("Too many codes were tried. Try again later.", "尝试次数过多，请稍后再试。"),
         ("code", _) => ("This is longer than any code. Enter it as it was given to you.", "优惠码过长，请按收到的内容输入。"),
         ("shipping-method", _) => ("Choose one of the delivery methods offered.", "请选择所提供的配送方式之一。"),
         ("country", _) => ("Choose a country from the list.", "请从列表中选择国家或地区。"),

@@ -50,6 +50,7 @@ pub mod config;
 pub mod entry;
 pub mod flow;
 pub mod ids;
+pub mod limits;
 pub mod log;
 pub mod money;
 pub mod storage;

@@ -23,6 +23,11 @@ impl Visitor {
         Self { http: crate::client(), shop: shop.url.clone(), cookie: RefCell::default() }
     }
 
+    /// Through the proxy of [`crate::behind_a_proxy`].
+    pub fn at(shop: &Shop, address: &str) -> Self {
+        Self { http: crate::client_at(address), ..Self::of(shop) }
+    }
+
     /// Whatever the browser kept is gone.
     pub fn forget(&self) {
         self.cookie.take();

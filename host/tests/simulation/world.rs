@@ -56,6 +56,11 @@ impl Ground {
         write_goods(&root.join("store-data"), &goods)?;
         let mut settings = Settings::read(&folder.0)?;
         settings.config.entry("pay-sandbox".to_owned()).or_default().insert("hangs".to_owned(), true.into());
+        // All shoppers have one address, and hours pass in seconds.
+        let of_cart = settings.config.entry("cart".to_owned()).or_default();
+        for limit in ["carts-per-network-max", "codes-per-network-max"] {
+            of_cart.insert(limit.to_owned(), 0.into());
+        }
         settings.plugins.grants = souk_host::shop::settings::GrantSetting::Implied;
         let settings = Arc::new(settings);
         let cache = root.join("target/test-code-cache");

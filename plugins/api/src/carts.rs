@@ -3,9 +3,9 @@
 
 use serde::Deserialize;
 use souk_sdk::commerce::cart::{self, Contact, Error};
-use souk_sdk::commerce::cart_codes;
 use souk_sdk::commerce::cart_review;
 use souk_sdk::commerce::payment;
+use souk_sdk::commerce::shopper_carts::{self, Client, Refusal};
 use souk_sdk::commerce::types::Address;
 use souk_sdk::entry;
 use souk_sdk::web::{self, Problem, Request, Response};
@@ -43,7 +43,10 @@ struct Chosen {
 }
 
 pub fn create(request: &Request) -> Result<Response, Problem> {
-    let id = cart::create();
+    let id = shopper_carts::create(&client(request)).map_err(|wait_s| {
+        let detail = "This network has made very many carts. Use one that it has, or raise `carts-per-network-max` of `cart`.";
+        Problem::new(429, "Too many carts").detail(detail).retry_after(wait_s)
+    })?;
     Ok(view(&id, request)?.with_status(201).with_header("location", format!("/api/v1/carts/{id}")))
 }
 
@@ -84,10 +87,21 @@ pub fn handle(request: &Request) -> Result<Response, Problem> {
     view(id, request)
 }
 
-/// A code that does not apply is told in this answer alone.
+/// Programmes have no session: the cart and the network tell one shopper from the other.
+fn client(request: &Request) -> Client {
+    Client { address: request.client_address.clone(), session: None }
+}
+
+/// A code that does not apply is told in this answer alone, which is no error: one would roll back the count of what was tried.
 fn enter(id: &str, code: &str, request: &Request) -> Result<Response, Problem> {
     let failed = |error: Error| problem(&error, &request.locale);
-    let rejected = cart_codes::enter(id, code, &request.locale).map_err(failed)?;
+    let rejected = shopper_carts::enter_code(id, code, &request.locale, &client(request)).map_err(|refusal| match refusal {
+        Refusal::Cart(error) => failed(error),
+        Refusal::Later(wait_s) => {
+            let detail = "Too many codes that do not apply were tried for this cart or from this network. This one was not looked at.";
+            Problem::new(429, "Too many tries").detail(detail).retry_after(wait_s)
+        }
+    })?;
     let mut view = cart::get(id, &request.locale).map_err(failed)?;
     if let Some(rejected) = rejected {
         view.rejected.retain(|known| known.code != rejected.code);

@@ -2,17 +2,20 @@
 //! skus cost now; [`basket`] is what is stored, [`quote`] the sums.
 
 mod basket;
+mod id;
+mod limits;
 mod quote;
 
 use souk_sdk::commerce::cart::{self, Contact, Error, Method, View};
 use souk_sdk::commerce::cart_codes;
 use souk_sdk::commerce::cart_review::{self, Reviewed};
 use souk_sdk::commerce::promotions::RejectedCode;
+use souk_sdk::commerce::shopper_carts::{self, Client, Refusal};
 use souk_sdk::commerce::types::Address;
 use souk_sdk::commerce::{catalog, catalog_records, inventory, pricing, promotions, shipping, tax};
 use souk_sdk::money::{Money, MoneyError};
 use souk_sdk::storage::Collection;
-use souk_sdk::{clock, config, entry, ids, jobs};
+use souk_sdk::{clock, config, entry, jobs};
 
 use basket::Basket;
 
@@ -27,11 +30,7 @@ struct Cart;
 
 impl cart::Guest for Cart {
     fn create() -> String {
-        let id = ids::unguessable();
-        let now_ms = clock::now_ms();
-        must(CARTS.put(&id, &Basket { changed_ms: now_ms, ..Basket::default() }));
-        must(jobs::schedule_json(EXPIRE, &id, now_ms + LIFETIME_MS, &()));
-        id
+        id::make()
     }
 
     fn get(id: String, locale: String) -> Result<View, Error> {
@@ -73,11 +72,25 @@ impl cart::Guest for Cart {
     }
 
     fn add_code(id: String, code: String) -> Result<(), Error> {
+        let locale = default_locale();
+        let scopes = limits::of_codes(&id, &limits::nobody());
+        if must(limits::CODES.wait_s(&scopes)).is_some() {
+            return Err(basket::invalid("code", "later", &locale));
+        }
+        let mut is_vain = false;
         change(&id, |basket| {
-            let locale = default_locale();
+            let held = basket.codes.len();
             basket.add_code(&code, &locale)?;
-            if basket.lines.is_empty() { Ok(()) } else { offers(basket, &locale).map(drop) }
-        })
+            if !basket.lines.is_empty() {
+                offers(basket, &locale)?;
+            }
+            is_vain = basket.codes.len() > held && !basket.taken_off.contains_key(&entry::code(&code));
+            Ok(())
+        })?;
+        if is_vain {
+            must(limits::CODES.note(&scopes));
+        }
+        Ok(())
     }
 
     fn remove_code(id: String, code: String) -> Result<(), Error> {
@@ -141,26 +154,71 @@ impl cart::Guest for Cart {
 
 impl cart_codes::Guest for Cart {
     fn enter(id: String, code: String, locale: String) -> Result<Option<RejectedCode>, Error> {
-        let mut refused = None;
-        change(&id, |basket| {
-            let before = basket.clone();
-            basket.add_code(&code, &locale)?;
-            if basket.lines.is_empty() {
-                return Ok(());
-            }
-            // As the shopper sees it next, with delivery: which of several codes is better depends on it.
-            let view = view(&id, basket.clone(), &locale)?;
-            let code = entry::code(&code);
-            refused = view.rejected.into_iter().find(|rejected| entry::code(&rejected.code) == code);
-            if refused.is_some() {
-                *basket = before;
-            } else {
-                basket.taken_off.extend(view.applied.into_iter().filter_map(|applied| Some((applied.code?, applied.amount))));
-            }
-            Ok(())
-        })?;
-        Ok(refused)
+        enter(&id, &code, &locale, &limits::nobody()).map_err(|refusal| match refusal {
+            Refusal::Cart(error) => error,
+            // The interface has no error for it.
+            Refusal::Later(_) => basket::invalid("code", "later", &locale),
+        })
     }
+}
+
+impl shopper_carts::Guest for Cart {
+    fn create(client: Client) -> Result<String, u32> {
+        limits::take_cart(&client).map(|()| id::make())
+    }
+
+    fn enter_code(id: String, code: String, locale: String, client: Client) -> Result<Option<RejectedCode>, Refusal> {
+        enter(&id, &code, &locale, &client)
+    }
+}
+
+/// What became of a code that was entered.
+enum Entered {
+    Applies,
+    Rejected(RejectedCode),
+    /// In a cart without lines, where the next look at it says whether there is such a code.
+    NotJudged,
+}
+
+/// Codes are tried like keys: what does not apply is counted, whether there is such a code or not.
+fn enter(id: &str, code: &str, locale: &str, client: &Client) -> Result<Option<RejectedCode>, Refusal> {
+    let scopes = limits::of_codes(id, client);
+    if let Some(wait_s) = must(limits::CODES.wait_s(&scopes)) {
+        return Err(Refusal::Later(wait_s));
+    }
+    let rejected = match judge(id, code, locale).map_err(Refusal::Cart)? {
+        Entered::Applies => return Ok(None),
+        Entered::Rejected(rejected) => Some(rejected),
+        Entered::NotJudged => None,
+    };
+    must(limits::CODES.note(&scopes));
+    Ok(rejected)
+}
+
+fn judge(id: &str, code: &str, locale: &str) -> Result<Entered, Error> {
+    let mut entered = Entered::NotJudged;
+    change(id, |basket| {
+        let before = basket.clone();
+        basket.add_code(code, locale)?;
+        if basket.lines.is_empty() {
+            return Ok(());
+        }
+        // As the shopper sees it next, with delivery: which of several codes is better depends on it.
+        let view = view(id, basket.clone(), locale)?;
+        let code = entry::code(code);
+        entered = match view.rejected.into_iter().find(|rejected| entry::code(&rejected.code) == code) {
+            Some(rejected) => {
+                *basket = before;
+                Entered::Rejected(rejected)
+            }
+            None => {
+                basket.taken_off.extend(view.applied.into_iter().filter_map(|applied| Some((applied.code?, applied.amount))));
+                Entered::Applies
+            }
+        };
+        Ok(())
+    })?;
+    Ok(entered)
 }
 
 impl cart_review::Guest for Cart {
@@ -201,7 +259,9 @@ fn load(id: &str) -> Result<Basket, Error> {
     if id.is_empty() || id.len() > ID_BYTES_MAX || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Err(Error::NotFound);
     }
-    must(CARTS.get(id)).ok_or(Error::NotFound)
+    let is_fresh = || id::made_ms(id).is_some_and(|made_ms| clock::now_ms() < made_ms + LIFETIME_MS);
+    // One that was made and not changed yet is stored by its first change.
+    must(CARTS.get(id)).or_else(|| is_fresh().then(Basket::default)).ok_or(Error::NotFound)
 }
 
 /// Reads, changes and writes one document; what changes nothing writes nothing.
@@ -211,9 +271,13 @@ fn change(id: &str, work: impl FnOnce(&mut Basket) -> Result<(), Error>) -> Resu
     let mut basket = before.clone();
     work(&mut basket)?;
     if basket != before {
+        let is_new = basket.changed_ms == 0;
         basket.revision += 1;
         basket.changed_ms = clock::now_ms();
         must(CARTS.put(id, &basket));
+        if is_new {
+            must(jobs::schedule_json(EXPIRE, id, basket.changed_ms + LIFETIME_MS, &()));
+        }
     }
     Ok(())
 }
@@ -415,7 +479,7 @@ fn summed(id: &str, basket: Basket, locale: &str) -> Result<View, MoneyError> {
     Ok(view)
 }
 
-souk_sdk::export!(Cart: commerce::cart, commerce::cart_codes, commerce::cart_review, host::job_handler);
+souk_sdk::export!(Cart: commerce::cart, commerce::cart_codes, commerce::cart_review, commerce::shopper_carts, host::job_handler);
 
 #[cfg(test)]
 mod tests {
@@ -441,6 +505,69 @@ mod tests {
         testing::set_now_ms(due);
         run(&id);
         assert_eq!(Cart::add_code(id, "twice".into()), Err(Error::NotFound));
+    }
+
+    #[test]
+    fn nothing_is_stored_of_a_cart_before_its_first_change() {
+        let ids: Vec<String> = (0..100).map(|_| Cart::create()).collect();
+        let stored = || CARTS.scan(&souk_sdk::storage::after(None), 1_000, false).unwrap().len();
+        assert_eq!((stored(), testing::jobs().len(), Cart::item_count(ids[0].clone())), (0, 0, 0));
+        Cart::add_code(ids[0].clone(), "once".into()).unwrap();
+        assert_eq!((stored(), testing::jobs().len()), (1, 1));
+        testing::advance_ms(LIFETIME_MS);
+        run(&ids[0]);
+        assert_eq!(stored(), 0);
+        for id in &ids[..2] {
+            assert_eq!(Cart::add_code(id.clone(), "twice".into()), Err(Error::NotFound), "nobody fills it after its end");
+        }
+    }
+
+    fn client(address: &str, session: Option<&str>) -> Client {
+        Client { address: address.into(), session: session.map(Into::into) }
+    }
+
+    #[test]
+    fn codes_are_tried_so_often_by_a_browser_and_by_a_network() {
+        // Without lines no code is judged, and each could be one of many that are.
+        let tried = |client: &Client| enter(&Cart::create(), &souk_sdk::random::token(8), "en", client);
+        let tries = |client: &dyn Fn(u32) -> Client| (0..).take_while(|&at| tried(&client(at)).is_ok()).take(10_000).count();
+        assert_eq!(tries(&|_| client("192.0.2.1", Some("a"))), 20);
+        assert_eq!(tries(&|_| client("192.0.2.1", Some("b"))), 20, "another browser there");
+        assert_eq!(tries(&|at| client("192.0.2.1", Some(&at.to_string()))), 160, "the rest of what its network may");
+        assert_eq!(tries(&|at| client(&format!("2001:db8:0:{at:x}::1"), None)), 800, "all of a /48");
+        assert_eq!(tries(&|at| client("127.0.0.1", Some(&at.to_string()))), 2_000, "where everybody may come from");
+        let Err(Refusal::Later(wait_s)) = tried(&client("192.0.2.1", None)) else { panic!("its network has tried enough") };
+        assert!((1..=30 * 60).contains(&wait_s), "{wait_s}");
+        assert_eq!(tried(&client("198.51.100.7", Some("c"))), Ok(None));
+        testing::advance_ms(30 * 60 * 1_000);
+        assert_eq!(tried(&client("192.0.2.1", Some("a"))), Ok(None));
+    }
+
+    #[test]
+    fn a_cart_of_which_no_client_is_known_has_its_own_limit() {
+        let id = Cart::create();
+        for code in 0..20 {
+            Cart::add_code(id.clone(), code.to_string()).unwrap();
+            Cart::remove_code(id.clone(), code.to_string()).unwrap();
+        }
+        let Err(Error::Invalid(errors)) = Cart::add_code(id.clone(), "one-more".into()) else { panic!("it was tried often enough") };
+        assert_eq!((errors[0].field.as_str(), errors[0].code.as_str()), ("code", "later"));
+        assert_eq!(<Cart as cart_codes::Guest>::enter(id, "one-more".into(), "en".into()), Err(Error::Invalid(errors)));
+    }
+
+    #[test]
+    fn a_network_makes_so_many_carts_an_hour() {
+        let made = |address: &str| <Cart as shopper_carts::Guest>::create(client(address, None));
+        for _ in 0..300 {
+            made("192.0.2.1").unwrap();
+        }
+        assert_eq!(made("192.0.2.1"), Err(3_600));
+        made("192.0.2.2").expect("another network");
+        testing::advance_ms(3_600_000);
+        made("192.0.2.1").unwrap();
+        for _ in 0..1_000 {
+            made("127.0.0.1").expect("all shoppers may come from there");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use souk_sdk::commerce::orders::{self, Draft, Order, Status};
 use souk_sdk::commerce::payment::{self, Start};
 use souk_sdk::commerce::types::{Address, FieldError};
 use souk_sdk::commerce::unpaid_orders::{self, Holder, Limit};
-use souk_sdk::commerce::{inventory, promotions, shipping};
+use souk_sdk::commerce::{counted_holds, inventory, promotions, shipping};
 use souk_sdk::{clock, config, entry, ids};
 
 /// How long an order waits for its payment.
@@ -184,7 +184,7 @@ fn place(holder: &Holder, view: View, payment_method: &str, locale: String) -> R
     let expires_ms = clock::now_ms() + EXPIRES_MS;
     let hold_id = view.id.clone();
     let wanted: Vec<inventory::Line> = view.lines.iter().map(|line| inventory::Line { sku: line.sku.clone(), quantity: line.quantity }).collect();
-    inventory::reserve(&hold_id, &wanted, expires_ms + HOLD_LONGER_MS)
+    counted_holds::reserve(&hold_id, &wanted, expires_ms + HOLD_LONGER_MS)
         .map_err(|short| refused(Error::Shortage(short.into_iter().map(|short| (short.sku, short.available)).collect())))?;
     let applied: Vec<String> = view.applied.iter().map(|applied| applied.id.clone()).collect();
     promotions::claim(&hold_id, &applied, Some(&entered.contact.email)).map_err(|gone| {

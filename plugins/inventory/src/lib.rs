@@ -1,4 +1,4 @@
-//! Stock: exports `souk:commerce/inventory`, `commitments` and `stock-counts`, and the commands that set and
+//! Stock: exports `souk:commerce/inventory`, `counted-holds`, `commitments` and `stock-counts`, and the commands that set and
 //! verify it. Knows skus, and nothing else of what is sold.
 
 mod counts;
@@ -9,16 +9,42 @@ mod stock;
 mod tests;
 
 use souk_sdk::commerce::commitments::{self, Count};
+use souk_sdk::commerce::counted_holds;
 use souk_sdk::commerce::inventory::{self, Line, Shortage};
 use souk_sdk::commerce::stock_counts::Policy;
 use souk_sdk::host::{command_handler, data_migrate};
 use souk_sdk::{config, jobs};
+
+use stock::Counting;
 
 config! {
     /// What the retailer can change.
     struct Settings {
         /// After so long a hold that is not paid ends, however often it is extended.
         hold_minutes_max: u32 = 120, in 30..=10100;
+        /// So many units of all skus may be held by plugins that do not count what they hold; 0 is no limit,
+        uncounted_units_max: u32 = 200;
+        /// and of each sku this part of what is not sold, but always as many as the next setting says.
+        uncounted_percent_per_sku_max: u32 = 50, in 1..=100;
+        uncounted_units_per_sku_min: u32 = 20;
+    }
+}
+
+impl Settings {
+    fn hold_ms_max(&self) -> u64 {
+        u64::from(self.hold_minutes_max) * 60 * 1_000
+    }
+
+    fn uncounted_max(&self) -> i64 {
+        if self.uncounted_units_max == 0 { i64::MAX } else { self.uncounted_units_max.into() }
+    }
+
+    /// Of a sku of which so many are not sold.
+    fn uncounted_of_sku_max(&self, unsold: i64) -> i64 {
+        match self.uncounted_percent_per_sku_max {
+            100 => i64::MAX,
+            percent => (unsold.max(0).saturating_mul(percent.into()) / 100).max(self.uncounted_units_per_sku_min.into()),
+        }
     }
 }
 
@@ -34,7 +60,7 @@ impl inventory::Guest for Inventory {
     }
 
     fn reserve(id: String, lines: Vec<Line>, expires_ms: u64) -> Result<(), Vec<Shortage>> {
-        stock::reserve(&id, &lines, expires_ms)
+        stock::reserve(&id, &lines, expires_ms, Counting::Here)
     }
 
     fn extend(id: String, expires_ms: u64) -> bool {
@@ -51,6 +77,12 @@ impl inventory::Guest for Inventory {
 
     fn restock(id: String) -> bool {
         stock::restock(&id)
+    }
+}
+
+impl counted_holds::Guest for Inventory {
+    fn reserve(id: String, lines: Vec<Line>, expires_ms: u64) -> Result<(), Vec<Shortage>> {
+        stock::reserve(&id, &lines, expires_ms, Counting::ByCaller)
     }
 }
 
@@ -138,4 +170,4 @@ fn unknown(sku: &str) -> String {
     format!("nothing was ever counted of the sku `{sku}`{meant}? `souk list stock` shows all; new=true sets it all the same")
 }
 
-souk_sdk::export!(Inventory: commerce::inventory, commerce::commitments, commerce::stock_counts, host::job_handler, host::command_handler, host::data_migrate);
+souk_sdk::export!(Inventory: commerce::inventory, commerce::counted_holds, commerce::commitments, commerce::stock_counts, host::job_handler, host::command_handler, host::data_migrate);

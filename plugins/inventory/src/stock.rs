@@ -22,6 +22,10 @@ const UNSOLD: Counter = Counter::new("on-hand");
 const COMMITTED: Counter = Counter::new("committed");
 /// Since which form of the documents there are commitments.
 const FORM_WITH_COMMITMENTS: u32 = 2;
+/// What is held and counted here, as negative numbers: in all, and of each sku.
+const UNCOUNTED: Counter = Counter::new("uncounted");
+const UNCOUNTED_SKUS: Counter = Counter::new("uncounted-skus");
+const ALL: &str = "all";
 const HOLDS: Collection<Hold> = Collection::new("holds", &[]);
 const CORRECTIONS: Collection<Correction> = Collection::new("corrections", &[]);
 /// Skus whose count was none from the start.
@@ -57,6 +61,16 @@ struct Movement {
 struct Hold {
     expires_ms: u64,
     movements: Vec<Movement>,
+    /// What of it is in [`UNCOUNTED`], as long as it reserves it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    uncounted: BTreeMap<String, i64>,
+}
+
+/// Who answers for how much is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    ByCaller,
+    Here,
 }
 
 /// What a movement adds to the counters, for each of its goods.
@@ -131,7 +145,7 @@ pub fn available(sku: &str) -> i64 {
     if is_sku(sku) { must(AVAILABLE.peek(sku)) } else { 0 }
 }
 
-pub fn reserve(id: &str, lines: &[Line], expires_ms: u64) -> Result<(), Vec<Shortage>> {
+pub fn reserve(id: &str, lines: &[Line], expires_ms: u64, counting: Counting) -> Result<(), Vec<Shortage>> {
     let mut hold = hold(id).unwrap_or_default();
     if matches!(hold.state(), Some(Kind::Reserved | Kind::Claimed | Kind::Committed | Kind::Shipped)) {
         return Ok(());
@@ -140,11 +154,12 @@ pub fn reserve(id: &str, lines: &[Line], expires_ms: u64) -> Result<(), Vec<Shor
     for line in lines.iter().filter(|line| line.quantity > 0) {
         *wanted.entry(line.sku.clone()).or_default() += i64::from(line.quantity);
     }
+    let settings = Settings::load();
+    let uncounted = if counting == Counting::Here { count_here(&wanted, &settings)? } else { BTreeMap::new() };
     let (mut taken, mut shortages) = (Vec::new(), Vec::new());
     for (sku, &quantity) in &wanted {
-        let short = |available| Shortage { sku: sku.clone(), wanted: quantity.try_into().unwrap_or(u32::MAX), available };
         if !is_sku(sku) {
-            shortages.push(short(0));
+            shortages.push(shortage(sku, quantity, 0));
             continue;
         }
         if crate::policy::sells_beyond(sku) {
@@ -153,7 +168,7 @@ pub fn reserve(id: &str, lines: &[Line], expires_ms: u64) -> Result<(), Vec<Shor
         }
         match AVAILABLE.add_not_below(sku, -quantity, 0) {
             Ok(left) => taken.push((sku, quantity, left)),
-            Err(storage::Error::BelowFloor(available)) => shortages.push(short(available)),
+            Err(storage::Error::BelowFloor(available)) => shortages.push(shortage(sku, quantity, available)),
             Err(error) => must(Err(error)),
         }
     }
@@ -162,20 +177,75 @@ pub fn reserve(id: &str, lines: &[Line], expires_ms: u64) -> Result<(), Vec<Shor
         for (sku, quantity, _) in taken {
             must(AVAILABLE.add(sku, quantity));
         }
+        uncount(&uncounted);
         return Err(shortages);
     }
     drop_pages(taken.iter().map(|(sku, quantity, left)| (sku.as_str(), left + quantity, *left)));
-    hold.expires_ms = expires_ms;
+    hold.expires_ms = expires_ms.min(clock::now_ms() + settings.hold_ms_max());
+    hold.uncounted = uncounted;
     hold.moved(Kind::Reserved, wanted);
     must(HOLDS.put(id, &hold));
-    must_job(jobs::schedule_json(EXPIRE, id, expires_ms, &()));
+    must_job(jobs::schedule_json(EXPIRE, id, hold.expires_ms, &()));
     Ok(())
+}
+
+fn shortage(sku: &str, wanted: i64, available: i64) -> Shortage {
+    Shortage { sku: sku.into(), wanted: wanted.try_into().unwrap_or(u32::MAX), available }
+}
+
+/// All of it but what is sold beyond the stock, or nothing with how many may be held still.
+fn count_here(wanted: &BTreeMap<String, i64>, settings: &Settings) -> Result<BTreeMap<String, i64>, Vec<Shortage>> {
+    let (mut counted, mut over) = (BTreeMap::new(), Vec::new());
+    for (sku, &quantity) in wanted.iter().filter(|(sku, _)| is_sku(sku) && !crate::policy::sells_beyond(sku)) {
+        let of_sku = settings.uncounted_of_sku_max(must(UNSOLD.peek(sku)));
+        let left = match count_up_to(UNCOUNTED_SKUS, sku, quantity, of_sku) {
+            Ok(()) => match count_up_to(UNCOUNTED, ALL, quantity, settings.uncounted_max()) {
+                Ok(()) => {
+                    counted.insert(sku.clone(), quantity);
+                    continue;
+                }
+                Err(left) => {
+                    must(UNCOUNTED_SKUS.add(sku, quantity));
+                    left
+                }
+            },
+            Err(left) => left,
+        };
+        over.push(shortage(sku, quantity, left));
+    }
+    if over.is_empty() {
+        return Ok(counted);
+    }
+    uncount(&counted);
+    Err(over)
+}
+
+/// `Err` holds how many could be counted still.
+fn count_up_to(counter: Counter, key: &str, quantity: i64, most: i64) -> Result<(), i64> {
+    match counter.add_not_below(key, -quantity, -most) {
+        Ok(_) => Ok(()),
+        Err(storage::Error::BelowFloor(value)) => Err(most.saturating_add(value).max(0)),
+        Err(error) => must(Err(error)),
+    }
+}
+
+fn uncount(counted: &BTreeMap<String, i64>) {
+    for (sku, quantity) in counted {
+        must(UNCOUNTED_SKUS.add(sku, *quantity));
+        must(UNCOUNTED.add(ALL, *quantity));
+    }
+}
+
+/// How much is held and counted here, for tests: in all, and of a sku.
+#[cfg(test)]
+pub fn uncounted(sku: &str) -> (i64, i64) {
+    (-must(UNCOUNTED.get(ALL)), -must(UNCOUNTED_SKUS.get(sku)))
 }
 
 pub fn extend(id: &str, expires_ms: u64) -> bool {
     let Some(mut hold) = hold(id).filter(|hold| hold.state() == Some(Kind::Reserved)) else { return false };
     let reserved_ms = hold.movements.last().map_or(0, |movement| movement.at_ms);
-    let end_ms = reserved_ms + u64::from(Settings::load().hold_minutes_max) * 60 * 1_000;
+    let end_ms = reserved_ms + Settings::load().hold_ms_max();
     if end_ms <= clock::now_ms() {
         return false;
     }
@@ -207,15 +277,17 @@ pub fn expire(id: &str) {
 fn give_back(id: &str, mut hold: Hold) {
     let lines = hold.lines();
     add_available(&lines);
+    uncount(&std::mem::take(&mut hold.uncounted));
     hold.moved(Kind::Released, lines);
     must(HOLDS.put(id, &hold));
 }
 
 pub fn claim(id: &str) -> bool {
-    let Some(hold) = hold(id) else { return false };
+    let Some(mut hold) = hold(id) else { return false };
     match hold.state() {
         Some(Kind::Claimed | Kind::Committed | Kind::Shipped) => true,
         Some(Kind::Reserved) => {
+            uncount(&std::mem::take(&mut hold.uncounted));
             move_on(id, hold, if form() >= FORM_WITH_COMMITMENTS { Kind::Committed } else { Kind::Claimed });
             must_job(jobs::cancel(EXPIRE, id));
             true

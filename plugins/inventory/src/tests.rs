@@ -96,6 +96,7 @@ proptest! {
     #[test]
     fn stock_agrees_with_a_model_and_is_never_oversold(steps in prop::collection::vec(step(), 1..80)) {
         testing::reset();
+        testing::set_config(serde_json::json!({ "uncounted-units-max": 0, "uncounted-percent-per-sku-max": 100 }));
         let sku = |number: u8| format!("S{number}");
         let mut on_hand: BTreeMap<String, i64> = (0..3).map(|number| (sku(number), 10)).collect();
         for name in on_hand.keys() {
@@ -215,6 +216,8 @@ proptest! {
                 prop_assert_eq!((count.on_hand, count.reserved, count.committed), (on_hand[sku], held, committed));
                 prop_assert_eq!(count.on_hand, count.reserved + count.committed + count.available);
                 prop_assert_eq!(free(sku), count.available);
+                let all: i64 = on_hand.keys().map(|sku| of(&holds, State::Held, sku)).sum();
+                prop_assert_eq!(stock::uncounted(sku), (all, held));
             }
             prop_assert_eq!(stock::verify().differences, vec![]);
         }
@@ -239,6 +242,33 @@ fn a_hold_is_extended_up_to_its_absolute_end() {
         assert_eq!(free("A") == 1, souk_sdk::clock::now_ms() >= began + minutes(120));
     }
     assert!(!Inventory::extend("h".into(), u64::MAX));
+}
+
+#[test]
+fn what_is_held_by_who_counts_nothing_is_bounded_and_what_orders_count_is_not() {
+    testing::set_config(serde_json::json!({ "uncounted-units-max": 30, "uncounted-units-per-sku-min": 4 }));
+    for sku in ["A", "B", "C"] {
+        stock::set_on_hand(sku, 40).unwrap();
+    }
+    stock::set_on_hand("LAST", 3).unwrap();
+    let hold = |id: &str, wanted: &[(&str, u32)]| {
+        let shortages = Inventory::reserve(id.into(), lines(wanted), u64::MAX).map_err(|short| short.into_iter().map(|short| (short.sku, short.available)).collect::<Vec<_>>());
+        shortages.err().unwrap_or_default()
+    };
+    assert_eq!(hold("half", &[("A", 21), ("B", 1)]), [("A".into(), 20)], "half of a sku");
+    assert_eq!((free("A"), free("B"), stock::uncounted("B")), (40, 40, (0, 0)), "and nothing is held then");
+    assert_eq!(hold("last", &[("LAST", 3)]), [], "the last pieces are held like any others");
+    assert_eq!(hold("a", &[("A", 20)]), []);
+    assert_eq!(hold("b", &[("B", 8)]), [("B".into(), 7)], "so many in all");
+    <Inventory as souk_sdk::commerce::counted_holds::Guest>::reserve("order".into(), lines(&[("B", 40), ("C", 40)]), u64::MAX).expect("orders count what they hold");
+    Inventory::claim("a".into());
+    assert_eq!(stock::uncounted("A"), (3, 0), "what is sold is not held");
+    assert_eq!(hold("again", &[("A", 10)]), [], "half of the twenty that are left");
+    Inventory::release("again".into());
+    Inventory::release("again".into());
+    testing::advance_ms(u64::from(crate::Settings::load().hold_minutes_max) * 60_000);
+    run_jobs();
+    assert_eq!((free("B"), free("LAST"), stock::uncounted("LAST")), (40, 3, (0, 0)), "no hold is for ever, whatever expiry it was given");
 }
 
 #[test]

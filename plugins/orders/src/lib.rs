@@ -12,7 +12,7 @@ use souk_sdk::commerce::order_cancellation::{self, Canceller, Outcome};
 use souk_sdk::commerce::order_history::{self, Step};
 use souk_sdk::commerce::orders::{self, Created, Draft, Order, PaidOutcome, Status};
 use souk_sdk::commerce::unpaid_orders::{self, Holder, Limit};
-use souk_sdk::commerce::{commitments, inventory, order_look_up, promotions};
+use souk_sdk::commerce::{commitments, counted_holds, inventory, order_look_up, promotions};
 use souk_sdk::host::{command_handler, data_migrate};
 use souk_sdk::money::Money;
 use souk_sdk::storage::{self, Collection, CollectionError, Index, Range};
@@ -51,7 +51,10 @@ struct Orders;
 
 impl orders::Guest for Orders {
     fn create(draft: Draft) -> Created {
-        create(draft, None)
+        let nobody = Holder { address: String::new(), session: None };
+        within_limits(draft, &nobody).unwrap_or_else(|Limit { name, most, .. }| {
+            panic!("`{}` has drafted orders that are not paid up to `{name}` ({most}): let it say for whom it drafts them (unpaid-orders.create), or raise the limit", by().actor)
+        })
     }
 
     fn by_token(token: String) -> Option<Order> {
@@ -149,17 +152,11 @@ impl jobs::Guest for Orders {
 
 impl unpaid_orders::Guest for Orders {
     fn create(draft: Draft, holder: Holder) -> Result<Created, Limit> {
-        let mut counted = Counted::of(&holder, &draft.contact.email);
-        let units = limits::units(&draft.lines);
-        let skus: Vec<String> = units.keys().cloned().collect();
-        let counts = commitments::counts(&skus);
-        let stock = |sku: &str| counts.iter().find(|count| count.sku == sku).map_or(0, |count| count.available + count.reserved);
-        limits::take(&mut counted, &units, stock, &Settings::load())?;
-        Ok(create(draft, Some(counted)))
+        within_limits(draft, &holder)
     }
 
     fn give_up(holder: Holder, email: String) -> u32 {
-        let shopper = Counted::of(&holder, &email).shopper();
+        let shopper = Counted::of(&holder, &email, &by().actor).shopper();
         let tokens = must(ORDERS.keys_by("unpaid", &shopper, None, GIVEN_UP_MAX));
         let found: Vec<Record> = tokens.iter().filter_map(|token| load(token)).collect();
         for mut record in found {
@@ -242,8 +239,18 @@ impl command_handler::Guest for Orders {
     }
 }
 
-fn create(draft: Draft, counted: Option<Counted>) -> Created {
-    let mut record = Record { counted, ..Record::new(draft, number(), ids::unguessable(), &by()) };
+fn within_limits(draft: Draft, holder: &Holder) -> Result<Created, Limit> {
+    let mut counted = Counted::of(holder, &draft.contact.email, &by().actor);
+    let units = limits::units(&draft.lines);
+    let skus: Vec<String> = units.keys().cloned().collect();
+    let counts = commitments::counts(&skus);
+    let stock = |sku: &str| counts.iter().find(|count| count.sku == sku).map_or(0, |count| count.available + count.reserved);
+    limits::take(&mut counted, &units, stock, &Settings::load())?;
+    Ok(create(draft, counted))
+}
+
+fn create(draft: Draft, counted: Counted) -> Created {
+    let mut record = Record { counted: Some(counted), ..Record::new(draft, number(), ids::unguessable(), &by()) };
     loop {
         match ORDERS.put(&record.order.token, &record) {
             Err(CollectionError::Duplicate { .. }) => record.order.number = number(),
@@ -276,7 +283,7 @@ fn claim(record: &Record, now_ms: u64) -> Result<(), &'static str> {
         return Ok(());
     }
     let lines = record.order.lines.iter().map(|line| inventory::Line { sku: line.sku.clone(), quantity: line.quantity });
-    if inventory::reserve(hold, &lines.collect::<Vec<_>>(), now_ms + HOLD_LONGER_MS).is_err() {
+    if counted_holds::reserve(hold, &lines.collect::<Vec<_>>(), now_ms + HOLD_LONGER_MS).is_err() {
         return Err("paid too late: the goods are sold out");
     }
     let applied: Vec<String> = record.order.applied.iter().map(|applied| applied.id.clone()).collect();

@@ -4,16 +4,17 @@
 //!
 //! An e-mail address is anybody's to type: it counts together with the network, or
 //! with the session, so that nobody locks another out. A loopback or private
-//! address is a proxy or an office, and no network: nothing is counted by it.
+//! address is a proxy or an office, and no network: nothing is counted by it. What
+//! a plugin drafts without saying for whom is counted for the plugin.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::cart::Line;
 use souk_sdk::commerce::unpaid_orders::{Holder, Limit};
-use souk_sdk::{crypto, entry};
+use souk_sdk::limits::Network;
 use souk_sdk::storage::{self, Counter};
+use souk_sdk::{crypto, entry};
 
 use crate::must;
 use crate::settings::Settings;
@@ -45,6 +46,9 @@ pub struct Counted {
     /// The network, whatever it is: an e-mail alone finds nobody's orders.
     #[serde(default)]
     pub peer: Option<String>,
+    /// The calling plugin, where it knows neither address nor session.
+    #[serde(default)]
+    pub plugin: Option<String>,
     /// How many skus the network holds by this order, and of how many more than its share.
     #[serde(default)]
     pub skus: u32,
@@ -53,17 +57,18 @@ pub struct Counted {
 }
 
 impl Counted {
-    pub fn of(holder: &Holder, email: &str) -> Self {
+    pub fn of(holder: &Holder, email: &str, caller: &str) -> Self {
         let email = entry::mailbox(email);
         let session = holder.session.as_deref().filter(|session| !session.is_empty()).map(|session| name("s", session));
-        let address = holder.address.parse().ok().map(|address: IpAddr| address.to_canonical());
-        let peer = address.map(|address| name("n", &network(address)));
-        let public = address.filter(|address| is_public(*address));
-        let network = peer.clone().filter(|_| public.is_some());
+        let place = Network::of(&holder.address);
+        let peer = place.as_ref().map(|place| name("n", &place.name));
+        let network = peer.clone().filter(|_| place.as_ref().is_some_and(|place| place.is_public));
+        let is_unknown = session.is_none() && peer.is_none();
         Self {
             email_here: network.as_ref().or(session.as_ref()).map(|here| name("e", &format!("{email} {here}"))),
             email: name("e", &email),
-            site: public.and_then(site).map(|site| name("n", &site)),
+            site: place.and_then(|place| place.site).map(|site| name("n", &site)),
+            plugin: is_unknown.then(|| name("p", caller)),
             session,
             network,
             peer,
@@ -73,9 +78,9 @@ impl Counted {
 
     /// By which orders of one shopper are found: what nobody else can say of themselves.
     pub fn shopper(&self) -> String {
-        match (&self.session, self.peer.as_ref().or(self.network.as_ref())) {
+        match (&self.session, self.peer.as_ref().or(self.network.as_ref()).or(self.plugin.as_ref())) {
             (Some(session), _) => session.clone(),
-            (None, network) => format!("{}{}", self.email, network.map_or("", String::as_str)),
+            (None, place) => format!("{}{}", self.email, place.map_or("", String::as_str)),
         }
     }
 
@@ -90,6 +95,7 @@ impl Counted {
             scope(&self.session, ("orders-per-session-max", settings.orders_per_session_max), ("units-per-session-max", settings.units_per_session_max)),
             scope(&self.email_here, ("orders-per-email-max", settings.orders_per_email_max), ("units-per-email-max", settings.units_per_email_max)),
             scope(&self.network, ("orders-per-network-max", settings.orders_per_network_max), ("units-per-network-max", settings.units_per_network_max)),
+            scope(&self.plugin, ("orders-per-plugin-max", settings.orders_per_plugin_max), ("units-per-plugin-max", settings.units_per_plugin_max)),
             scope(&self.site, ("orders-per-network-max", settings.of_site(settings.orders_per_network_max)), ("units-per-network-max", settings.of_site(settings.units_per_network_max))),
         ];
         all.into_iter().flatten().collect()
@@ -112,37 +118,6 @@ struct Scope {
 fn name(kind: &str, value: &str) -> String {
     let digest = crypto::digest(value.as_bytes());
     digest.iter().take(12).fold(format!("{kind}-"), |text, byte| text + &format!("{byte:02x}"))
-}
-
-/// One household or office: an address of version 4, the /64 of one of version 6.
-pub fn network(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => prefix(address, 4),
-    }
-}
-
-fn site(address: IpAddr) -> Option<String> {
-    match address {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(address) => Some(prefix(address, 3)),
-    }
-}
-
-fn prefix(address: Ipv6Addr, parts: usize) -> String {
-    address.segments().iter().take(parts).map(|part| format!("{part:x}:")).collect()
-}
-
-/// Not a proxy's, nor one of the shop's own house or of a carrier's inner network.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => {
-            let [first, second, ..] = address.octets();
-            let is_shared = first == 100 && second & 0xc0 == 64;
-            !(address.is_loopback() || address.is_private() || address.is_link_local() || address.is_unspecified() || is_shared)
-        }
-        IpAddr::V6(address) => !(address.is_loopback() || address.is_unspecified() || address.is_unique_local() || address.is_unicast_link_local()),
-    }
 }
 
 /// By sku.

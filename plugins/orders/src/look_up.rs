@@ -2,51 +2,49 @@
 //! that it was placed with. Nobody learns which of the two was wrong, or whether
 //! there is such a number: the answer is the same, and so is the work for it.
 //!
-//! What was tried in vain is counted for the client's network and for the
-//! number, existing or not, in a bounded set of documents: who fills one by
-//! guessing shuts nobody else out but by a rare coincidence, and cannot choose
-//! whom, because places are given by a keyed hash.
+//! What was tried in vain is counted for each network together with the number,
+//! existing or not, and for the network alone. So nobody locks a number for its
+//! rightful owner, who comes from another network: a number that many networks try
+//! only has fewer tries for each of them.
+//!
+//! A loopback or private address is a proxy that is not configured, or an office:
+//! all shoppers may have it, and one must not lock out the others. From there only
+//! tries at each number are bounded, widely; whoever guesses at numbers has 2^40 of
+//! them before them.
 
-use std::net::IpAddr;
-
-use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::orders::Order;
-use souk_sdk::storage::Collection;
-use souk_sdk::{clock, crypto, entry};
+use souk_sdk::entry;
+use souk_sdk::limits::{Network, Scope, Tries};
 
-use crate::limits;
+use crate::must;
 
-const TRIES: Collection<Tries> = Collection::new("look-ups", &[]);
-const KEY: &str = "look-up";
-/// For each of networks and numbers.
-const PLACES: u32 = 1 << 14;
+const TRIES: Tries = Tries::new("look-up-tries", WINDOW_MS);
 const WINDOW_MS: u64 = 30 * 60 * 1_000;
 /// A household or an office shares one.
 const NETWORK_TRIES_MAX: u32 = 30;
+/// A /48 of version 6 has as much as so many networks.
+const NETWORKS_PER_SITE: u32 = 4;
+/// Of one number.
 const NUMBER_TRIES_MAX: u32 = 10;
+/// After so many tries from anywhere each network has fewer.
+const NUMBER_TRIES_MANY: u32 = 200;
+const NUMBER_TRIES_MAX_THEN: u32 = 2;
+/// Where all shoppers may come from.
+const NUMBER_TRIES_MAX_OF_ALL: u32 = 200;
 const PHONE_DIGITS_MIN: usize = 6;
 const GROUP_CHARS: usize = 4;
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Tries {
-    since_ms: u64,
-    failed: u32,
-}
-
-/// Whose tries are counted, and how many of them are too many.
-struct Counted {
-    place: String,
-    max: u32,
-}
+/// Kinds of what is counted.
+const NETWORK: char = 'n';
+const SITE: char = 's';
+const NUMBER: char = 'o';
+const NUMBER_HERE: char = 'h';
 
 /// `find` gives the order of a number; `other` any order, for an equal amount of
 /// work where there is none.
 pub fn run(number: &str, contact: &str, client: &str, find: impl FnOnce(&str) -> Option<Order>, other: impl FnOnce() -> Option<Order>) -> Result<Option<Order>, u32> {
     let number = readable(number);
-    let counted = [Counted { place: place('c', &network(client)), max: NETWORK_TRIES_MAX }, Counted { place: place('n', &number), max: NUMBER_TRIES_MAX }];
-    let tries = counted.each_ref().map(|counted| current(&counted.place));
-    let waits = counted.iter().zip(&tries).filter(|(counted, tries)| tries.failed >= counted.max).map(|(_, tries)| wait_s(tries));
-    if let Some(wait_s) = waits.max() {
+    let scopes = scopes(&number, client);
+    if let Some(wait_s) = must(TRIES.wait_s(&scopes)) {
         return Err(wait_s);
     }
     let (order, exists) = match find(&number) {
@@ -57,11 +55,23 @@ pub fn run(number: &str, contact: &str, client: &str, find: impl FnOnce(&str) ->
     if exists && belongs {
         return Ok(order);
     }
-    for (counted, mut tries) in counted.iter().zip(tries) {
-        tries.failed += 1;
-        super::must(TRIES.put(&counted.place, &tries));
-    }
+    must(TRIES.note(&scopes));
     Ok(None)
+}
+
+fn scopes(number: &str, client: &str) -> Vec<Scope> {
+    let Some(network) = Network::of(client).filter(|network| network.is_public) else {
+        return vec![Scope::new(NUMBER_HERE, format!("{number} "), NUMBER_TRIES_MAX_OF_ALL)];
+    };
+    let is_tried_much = must(TRIES.count(NUMBER, number)) >= NUMBER_TRIES_MANY;
+    let most = if is_tried_much { NUMBER_TRIES_MAX_THEN } else { NUMBER_TRIES_MAX };
+    let mut scopes = vec![
+        Scope::new(NUMBER, number, u32::MAX),
+        Scope::new(NUMBER_HERE, format!("{number} {}", network.name), most),
+        Scope::new(NETWORK, network.name, NETWORK_TRIES_MAX),
+    ];
+    scopes.extend(network.site.map(|site| Scope::new(SITE, site, NETWORK_TRIES_MAX * NETWORKS_PER_SITE)));
+    scopes
 }
 
 /// As numbers are made: two groups of four, with the letters that Crockford's
@@ -89,28 +99,6 @@ fn is_of(order: &Order, contact: &str) -> bool {
     same_email | same_phone
 }
 
-/// What limits on open orders take for one network.
-fn network(client: &str) -> String {
-    client.parse().map_or_else(|_| client.to_owned(), |address: IpAddr| limits::network(address.to_canonical()))
-}
-
-fn place(kind: char, text: &str) -> String {
-    let mac = super::must(crypto::mac(KEY, text.as_bytes()).map_err(|error| format!("{error:?}")));
-    let place = mac.iter().take(4).fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) % PLACES;
-    format!("{kind}{place}")
-}
-
-fn current(place: &str) -> Tries {
-    let now_ms = clock::now_ms();
-    let kept = super::must(TRIES.get(place)).filter(|tries| now_ms < tries.since_ms + WINDOW_MS);
-    kept.unwrap_or(Tries { since_ms: now_ms, failed: 0 })
-}
-
-fn wait_s(tries: &Tries) -> u32 {
-    let left_ms = (tries.since_ms + WINDOW_MS).saturating_sub(clock::now_ms());
-    left_ms.div_ceil(1_000).max(1).try_into().unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use souk_sdk::testing;
@@ -136,21 +124,65 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_tried_in_vain_is_bounded_by_number_and_by_network() {
-        let number = an_order().number;
-        for client in 0..NUMBER_TRIES_MAX {
-            assert_eq!(asked(&number, "wrong@shop.example", &format!("192.0.2.{client}")), Ok(false));
-        }
-        let wait_s = asked(&number, "a@shop.example", "198.51.100.1").expect_err("even the right contact waits");
-        assert_eq!(u64::from(wait_s) * 1_000, WINDOW_MS);
-        testing::advance_ms(WINDOW_MS);
-        assert_eq!(asked(&number, "a@shop.example", "198.51.100.1"), Ok(true));
+    const WRONG: &str = "wrong@shop.example";
+    const RIGHT: &str = "a@shop.example";
 
+    #[test]
+    fn who_guesses_is_bounded_and_locks_nobody_else_out() {
+        let number = an_order().number;
+        for _ in 0..NUMBER_TRIES_MAX {
+            assert_eq!(asked(&number, WRONG, "192.0.2.1"), Ok(false));
+        }
+        let wait_s = asked(&number, RIGHT, "192.0.2.1").expect_err("nor do they learn that one of them was right");
+        assert_eq!(u64::from(wait_s) * 1_000, WINDOW_MS);
+        assert_eq!(asked("0000-0000", WRONG, "192.0.2.1"), Ok(false));
+        assert_eq!(asked(&number, RIGHT, "198.51.100.1"), Ok(true), "its owner, from elsewhere");
+        testing::advance_ms(WINDOW_MS);
+        assert_eq!(asked(&number, RIGHT, "192.0.2.1"), Ok(true));
+    }
+
+    #[test]
+    fn a_number_that_everybody_tries_has_fewer_tries_for_each_and_some_for_its_owner() {
+        for number in [an_order().number, "AAAA-0000".into()] {
+            for client in 0..NUMBER_TRIES_MANY {
+                assert_eq!(asked(&number, WRONG, &format!("192.0.2.{client}")), Ok(false));
+            }
+            let mut tries = 0;
+            while asked(&number, WRONG, "203.0.113.9").is_ok() {
+                tries += 1;
+            }
+            assert_eq!(tries, NUMBER_TRIES_MAX_THEN, "whether it exists or not");
+        }
+        assert_eq!(asked(&an_order().number, RIGHT, "198.51.100.1"), Ok(true));
+    }
+
+    #[test]
+    fn a_network_and_a_site_guess_at_a_bounded_number_of_orders() {
+        let number = an_order().number;
         for guess in 0..NETWORK_TRIES_MAX {
             assert_eq!(asked(&format!("AAAA-{guess:04}"), "x@shop.example", &format!("2001:db8:0:1::{guess:x}")), Ok(false));
         }
-        assert!(asked(&number, "a@shop.example", "2001:db8:0:1::ffff").is_err(), "the same network");
-        assert_eq!(asked(&number, "a@shop.example", "2001:db8:0:2::1"), Ok(true));
+        assert!(asked(&number, RIGHT, "2001:db8:0:1::ffff").is_err(), "the same network");
+        assert_eq!(asked(&number, RIGHT, "2001:db8:0:2::1"), Ok(true));
+        let mut guesses = NETWORK_TRIES_MAX;
+        while asked(&format!("BBBB-{guesses:04}"), WRONG, &format!("2001:db8:0:{guesses:x}::1")).is_ok() {
+            guesses += 1;
+        }
+        assert_eq!(guesses, NETWORKS_PER_SITE * NETWORK_TRIES_MAX, "from all of a /48");
+        assert_eq!(asked(&number, RIGHT, "2001:db8:1::1"), Ok(true), "all other sites look their orders up");
+    }
+
+    #[test]
+    fn behind_a_proxy_that_is_not_configured_one_guest_locks_out_no_other() {
+        for client in ["127.0.0.1", "10.0.0.7", "::1", ""] {
+            for guess in 0..20 * NETWORK_TRIES_MAX {
+                assert_eq!(asked(&format!("AAAA-{guess:04}"), WRONG, client), Ok(false), "{client}");
+            }
+            assert_eq!(asked(&an_order().number, RIGHT, client), Ok(true), "{client}");
+        }
+        for _ in 0..NUMBER_TRIES_MAX_OF_ALL {
+            assert_eq!(asked("CCCC-0000", WRONG, "127.0.0.1"), Ok(false));
+        }
+        assert!(asked("CCCC-0000", WRONG, "127.0.0.1").is_err(), "there is an end all the same");
     }
 }

@@ -16,6 +16,9 @@ config! {
         units_per_session_max: u32 = 300;
         units_per_email_max: u32 = 300;
         units_per_network_max: u32 = 400;
+        /// What a plugin drafts without saying for whom.
+        orders_per_plugin_max: u32 = 200;
+        units_per_plugin_max: u32 = 1000;
         /// A /48 of version 6 may hold as much as so many networks.
         networks_per_site_max: u32 = 4, in 0..=65536;
         /// So many skus, counted once an order, may unpaid orders of one network hold.

@@ -154,7 +154,7 @@ fn holder(address: &str, session: Option<&str>) -> Holder {
 }
 
 fn take(email: &str, address: &str, goods: &[(&str, i64)], stock: i64, settings: &Settings) -> Result<Counted, (String, u64)> {
-    let mut counted = Counted::of(&holder(address, None), email);
+    let mut counted = Counted::of(&holder(address, None), email, "checkout");
     let taken = limits::take(&mut counted, &goods_of(goods), |_| stock, settings);
     taken.map(|()| counted).map_err(|limit| (limit.name, limit.most))
 }
@@ -205,8 +205,24 @@ fn a_proxy_or_an_office_is_no_network() {
             take("a@shop.example", address, &[("A", 5), ("B", 5)], 5, &settings).expect(address);
         }
     }
-    let shopper = |email| Counted::of(&holder("127.0.0.1", None), email).shopper();
-    assert_ne!(shopper("a@x"), Counted::of(&holder("10.0.0.1", None), "a@x").shopper(), "it still tells shoppers apart");
+    let shopper = |email| Counted::of(&holder("127.0.0.1", None), email, "checkout").shopper();
+    assert_ne!(shopper("a@x"), Counted::of(&holder("10.0.0.1", None), "a@x", "checkout").shopper(), "it still tells shoppers apart");
+}
+
+#[test]
+fn what_a_plugin_drafts_for_nobody_is_counted_for_the_plugin() {
+    let settings = Settings { orders_per_plugin_max: 2, units_per_plugin_max: 10, ..Settings::default() };
+    let draft = |plugin: &str, email: &str, units: i64| {
+        let mut counted = Counted::of(&holder("", Some("")), email, plugin);
+        limits::take(&mut counted, &goods_of(&[("A", units)]), |_| 1_000, &settings).map(|()| counted).map_err(|limit| limit.name)
+    };
+    let first = draft("connector", "a@shop.example", 8).unwrap();
+    assert_eq!(draft("connector", "b@shop.example", 3), Err("units-per-plugin-max".into()), "whatever e-mail it gives");
+    draft("connector", "b@shop.example", 2).unwrap();
+    assert_eq!(draft("connector", "c@shop.example", 1), Err("orders-per-plugin-max".into()));
+    assert_ne!(first.shopper(), draft("other", "a@shop.example", 8).unwrap().shopper(), "one plugin gives up no order of another's");
+    limits::give_back(&first, &goods_of(&[("A", 8)]), &settings);
+    draft("connector", "c@shop.example", 8).unwrap();
 }
 
 #[test]
@@ -218,7 +234,7 @@ fn an_order_counted_before_there_were_more_limits_gives_back_what_was_counted() 
 
 #[test]
 fn only_the_same_browser_or_the_same_programme_is_the_same_shopper() {
-    let shopper = |address: &str, session: Option<&str>, email: &str| Counted::of(&holder(address, session), email).shopper();
+    let shopper = |address: &str, session: Option<&str>, email: &str| Counted::of(&holder(address, session), email, "checkout").shopper();
     assert_eq!(shopper("192.0.2.1", Some("s"), "a@x"), shopper("192.0.2.2", Some("s"), "b@x"));
     assert_ne!(shopper("192.0.2.1", Some("s"), "a@x"), shopper("192.0.2.1", Some("t"), "a@x"));
     assert_eq!(shopper("192.0.2.1", None, "a@x"), shopper("192.0.2.1", None, "A@x"));

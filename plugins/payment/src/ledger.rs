@@ -367,13 +367,17 @@ impl Record {
         self.ask_ms = now_ms + FIRST_QUESTION_MS;
     }
 
-    /// Asks less and less often. True when a person should hear of it.
-    pub fn ask_later(&mut self, now_ms: u64) -> bool {
+    /// Whether a person should hear that the provider does not say what became of it, and has not.
+    pub fn is_late(&self) -> bool {
+        self.asked >= QUESTIONS_MAX && !self.tasks.contains_key(&Task::WithoutNews)
+    }
+
+    /// Asks less and less often.
+    pub fn ask_later(&mut self, now_ms: u64) {
         self.asked = self.asked.saturating_add(1);
         self.ask_ms = now_ms + (FIRST_QUESTION_MS << self.asked.min(16)).min(LAST_QUESTION_MS);
         if let Some(again_ms) = self.refund.as_ref().and_then(|refund| refund.again_ms) {
             self.ask_ms = self.ask_ms.min(again_ms.max(now_ms + FIRST_QUESTION_MS));
         }
-        self.asked == QUESTIONS_MAX
     }
 }

@@ -8,7 +8,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use souk_sdk::commerce::orders::{self, PaidOutcome};
+use souk_sdk::commerce::orders::{self, PaidOutcome, Status as OrderStatus};
 use souk_sdk::commerce::payment::{self, Method, NotifyOutcome, Payment, Start, Status};
 use souk_sdk::extend::payment_method::{self, State};
 use souk_sdk::extend::types::FailureKind;
@@ -36,6 +36,9 @@ const METHODS_PER_PROVIDER_MAX: usize = 20;
 /// How long the order waits for another payment.
 const RETRY_MS: u64 = 30 * 60 * 1_000;
 const TASKS_MAX: u32 = 200;
+/// A job for one payment; and how many are made in one unit.
+const ASK: &str = "ask";
+const ASKED_AT_ONCE: u32 = 100;
 
 const CREATE: &str = "payment.create";
 const CANCEL: &str = "payment.cancel";
@@ -283,19 +286,35 @@ impl effects::Guest for Plugin {
 }
 
 impl events::Guest for Plugin {
+    /// Whoever may publish such an event can say what they like: what has become of
+    /// an order, the order says.
     fn handle(event: events::Event) -> Result<(), String> {
         let ended: Ended = event.json()?;
-        if let Some(record) = latest(&event.key) {
-            <Self as payment::Guest>::cancel(record.payment.id);
+        if let Some(record) = latest(&event.key).filter(Record::is_open) {
+            match orders::by_token(&event.key).map(|order| order.status) {
+                Some(OrderStatus::Cancelled | OrderStatus::Refunding | OrderStatus::Refunded) => _ = <Self as payment::Guest>::cancel(record.payment.id),
+                status => disbelieve(&event, &record, status),
+            }
         }
-        for mut record in ended.owed.iter().filter_map(|id| load(id)) {
-            if record.refund(clock::now_ms()) {
-                carry_out(&mut record, Duty::Refund);
-                save(&record);
+        for mut record in ended.owed.iter().filter_map(|id| load(id)).filter(|record| record.payment.status == Status::Captured) {
+            // No payment has placed an order of this status: all that was captured for it is owed.
+            match orders::by_token(&record.payment.order_token).map(|order| order.status) {
+                Some(OrderStatus::Refunding) => {
+                    if record.refund(clock::now_ms()) {
+                        carry_out(&mut record, Duty::Refund);
+                        save(&record);
+                    }
+                }
+                status => disbelieve(&event, &record, status),
             }
         }
         Ok(())
     }
+}
+
+fn disbelieve(event: &events::Event, record: &Record, status: Option<OrderStatus>) {
+    let of_order = format!("{status:?}");
+    log::warn!("an event says that an order was cancelled, and the order does not: nothing is done"; publisher = event.publisher, payment = record.payment.id, order = record.order_number, status = of_order);
 }
 
 impl command_handler::Guest for Plugin {
@@ -357,14 +376,25 @@ fn waiting(record: &Record) -> Waiting<'_> {
 }
 
 impl jobs::Guest for Plugin {
-    /// One payment a run: a provider may fetch only while nothing is written.
-    fn run(_: jobs::Job) -> Result<bool, String> {
-        let due = Range { start: None, end: Some(storage::ordered(clock::now_ms() as i64)) };
-        let Some((_, id)) = must(PAYMENTS.scan_index("ask", &due, 1, false)).pop() else { return Ok(false) };
-        if let Some(record) = load(&id) {
-            ask(record);
+    /// Each payment is asked after in a unit of its own: one that fails stands in the
+    /// way of no other, for when to ask next was moved on before.
+    fn run(job: jobs::Job) -> Result<bool, String> {
+        if job.name == ASK {
+            // Nothing is written before: the provider may fetch.
+            if let Some(record) = load(&job.key).filter(Record::is_awaited) {
+                question(record);
+            }
+            return Ok(false);
         }
-        Ok(true)
+        let now_ms = clock::now_ms();
+        let due = Range { start: None, end: Some(storage::ordered(now_ms as i64)) };
+        let due = must(PAYMENTS.scan_index("ask", &due, ASKED_AT_ONCE, false));
+        for mut record in due.iter().filter_map(|(_, id)| load(id)) {
+            record.ask_later(now_ms);
+            save(&record);
+            must(jobs::schedule_json(ASK, &record.payment.id, now_ms, &()).map_err(|error| format!("{error:?}")));
+        }
+        Ok(due.len() == ASKED_AT_ONCE as usize)
     }
 }
 
@@ -448,10 +478,16 @@ fn ask_now(record: Record) -> Result<(), String> {
 
 /// Asks the provider and acts on the answer. Nothing may be written before.
 fn ask(mut record: Record) -> Record {
+    record.ask_later(clock::now_ms());
+    question(record)
+}
+
+/// When to ask next is decided already.
+fn question(mut record: Record) -> Record {
     let now_ms = clock::now_ms();
     let was_started = record.payment.status != Status::Starting;
     let answer = payment_method::query(&record.payment.provider, &record.payment.id, &record.reference);
-    let is_late = record.ask_later(now_ms);
+    let is_late = record.is_late();
     let is_silent = answer.as_ref().map_or(true, |status| status.state == State::Unknown);
     match answer {
         // Its effect is over, or will be carried out yet.

@@ -11,7 +11,7 @@ use souk_sdk::commerce::promotions::{self, Line, Outcome};
 use souk_sdk::extend::discount::{self, Answer, Cart};
 use souk_sdk::host::command_handler;
 use souk_sdk::money::{Money, MoneyError};
-use souk_sdk::{clock, log, metrics};
+use souk_sdk::{clock, jobs, log, metrics};
 
 use combine::{Offer, Sorted};
 use uses::Left;
@@ -104,12 +104,22 @@ fn leave_out_used_up(sorted: &mut Sorted, customer: Option<&str>, locale: &str) 
             }
             Left::None => text::used_up(locale),
             Left::NoneForCustomer => text::used_by_customer(locale),
+            Left::TooManyLimits => {
+                log::warn!("a discount is left out: its limit changes from cart to cart, or its provider shows too many; an id stands for one limit"; discount = offer.id);
+                text::not_looked_at(locale)
+            }
         };
         if let Some(code) = offer.code {
             sorted.reasons.insert(code, reason);
         }
     }
     sorted.offers = kept;
+}
+
+impl jobs::Guest for Promotions {
+    fn run(_: jobs::Job) -> Result<bool, String> {
+        uses::forget_unused().map_err(|error| error.to_string())
+    }
 }
 
 impl command_handler::Guest for Promotions {
@@ -124,4 +134,4 @@ impl command_handler::Guest for Promotions {
     }
 }
 
-souk_sdk::export!(Promotions: commerce::promotions, host::command_handler);
+souk_sdk::export!(Promotions: commerce::promotions, host::command_handler, host::job_handler);

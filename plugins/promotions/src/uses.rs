@@ -5,13 +5,27 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use souk_sdk::{crypto, entry};
 use souk_sdk::extend::discount::UsageLimit;
-use souk_sdk::storage::{self, Collection, CollectionError, Counter, Error};
+use souk_sdk::storage::{self, Collection, CollectionError, Counter, Error, Index, Range};
+use souk_sdk::{clock, crypto, entry};
 
-/// By discount's id. Written when a limit is first seen or has changed, and
-/// when the last use is taken.
-const LIMITS: Collection<Limit> = Collection::new("limits", &[]);
+/// By discount's id. Written when a limit is first seen or has changed, at the
+/// first use and when the last one is taken; not at any other pricing.
+const LIMITS: Collection<Limit> = Collection::new(
+    "limits",
+    &[Index::many("unused", |limit| if limit.seen_ms == 0 || limit.used { Vec::new() } else { vec![storage::ordered(limit.seen_ms as i64)] })],
+);
+/// Minus how many limits a provider has shown on a day.
+const LEARNED: Counter = Counter::new("learned");
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+/// A provider that makes up a discount for each cart fills no disk.
+const LEARNED_A_DAY_MAX: i64 = 100_000;
+/// One whose limits go with the cart would have each pricing write, and conflict with all others.
+const CHANGES_MAX: u32 = 10;
+const CHANGES_MS: u64 = 10 * 60 * 1_000;
+/// After so long what was never used is forgotten: who is offered it again, learns it again.
+const UNUSED_MS: u64 = 2 * DAY_MS;
+const FORGOTTEN_AT_ONCE: u32 = 200;
 const CLAIMS: Collection<Claim> = Collection::new("claims", &[]);
 /// Minus the number of uses, so that a limit is a floor.
 const USES: Counter = Counter::new("uses");
@@ -25,6 +39,17 @@ struct Limit {
     /// Whether `spent` was compared with the uses so far: what was written before that was kept was not.
     #[serde(default)]
     compared: bool,
+    /// When it was first seen; 0 where that was before it was kept.
+    #[serde(default)]
+    seen_ms: u64,
+    /// Whether any use was ever taken.
+    #[serde(default)]
+    used: bool,
+    /// How often it changed since then.
+    #[serde(default)]
+    changes: u32,
+    #[serde(default)]
+    changes_since_ms: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,6 +65,8 @@ pub enum Left {
     Some,
     None,
     NoneForCustomer,
+    /// Its provider shows too many limits, or too many different ones of it.
+    TooManyLimits,
 }
 
 /// A limited discount, as `souk list uses` shows it.
@@ -74,26 +101,59 @@ fn customer_key(id: &str, customer: &str) -> String {
 pub fn learn(offers: &[(&str, Option<&UsageLimit>)], customer: Option<&str>) -> Result<Vec<Left>> {
     let ids: Vec<String> = offers.iter().map(|(id, _)| (*id).to_owned()).collect();
     let known = if ids.is_empty() { Vec::new() } else { LIMITS.get_many(&ids)? };
-    offers.iter().zip(known).map(|((id, proposed), known)| left(id, &current(id, *proposed, known)?, customer)).collect()
+    offers.iter().zip(known).map(|((id, proposed), known)| current(id, *proposed, known)?.map_or(Ok(Left::TooManyLimits), |limit| left(id, &limit, customer))).collect()
 }
 
-/// The limit as it is proposed now, stored if it was another one.
-fn current(id: &str, proposed: Option<&UsageLimit>, known: Option<Limit>) -> Result<Limit> {
+/// The limit as it is proposed now, stored if it was another one; none where that is written too often.
+fn current(id: &str, proposed: Option<&UsageLimit>, known: Option<Limit>) -> Result<Option<Limit>> {
     let (total, per_customer) = proposed.map_or((None, None), |limit| (limit.total, limit.per_customer));
+    let is_new = known.is_none();
     let known = known.unwrap_or_else(|| Limit { compared: true, ..Limit::default() });
     if known.compared && (known.total, known.per_customer) == (total, per_customer) {
-        return Ok(known);
+        return Ok(Some(known));
     }
     let spent = match total {
         Some(most) => -USES.get(id)? >= i64::from(most),
         None => false,
     };
-    let limit = Limit { total, per_customer, spent, compared: true };
-    match LIMITS.put(id, &limit) {
+    let mut limit = Limit { total, per_customer, spent, compared: true, ..known };
+    match write(id, &mut limit, is_new) {
+        Ok(is_written) => Ok(is_written.then_some(limit)),
         // Whoever may only look claims nothing in this unit either.
-        Ok(()) | Err(CollectionError::Storage(Error::ReadOnly)) => Ok(limit),
+        Err(CollectionError::Storage(Error::ReadOnly)) => Ok(Some(limit)),
         Err(error) => Err(error),
     }
+}
+
+/// False where there are too many of its provider, or it changes too often.
+fn write(id: &str, limit: &mut Limit, is_new: bool) -> Result<bool> {
+    let now_ms = clock::now_ms();
+    if is_new {
+        let provider = id.split('/').next().unwrap_or(id);
+        match LEARNED.add_not_below(&format!("{provider}/{}", now_ms / DAY_MS), -1, -LEARNED_A_DAY_MAX) {
+            Ok(_) => limit.seen_ms = now_ms,
+            Err(Error::BelowFloor(_)) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+    } else if now_ms >= limit.changes_since_ms.saturating_add(CHANGES_MS) {
+        (limit.changes, limit.changes_since_ms) = (1, now_ms);
+    } else if limit.changes >= CHANGES_MAX {
+        return Ok(false);
+    } else {
+        limit.changes += 1;
+    }
+    LIMITS.put(id, limit)?;
+    Ok(true)
+}
+
+/// True where there is more to forget.
+pub fn forget_unused() -> Result<bool> {
+    let until = clock::now_ms().saturating_sub(UNUSED_MS);
+    let old = LIMITS.scan_index("unused", &Range { start: None, end: Some(storage::ordered(until as i64)) }, FORGOTTEN_AT_ONCE, false)?;
+    for (_, id) in &old {
+        LIMITS.delete(id)?;
+    }
+    Ok(old.len() == FORGOTTEN_AT_ONCE as usize)
 }
 
 fn left(id: &str, limit: &Limit, customer: Option<&str>) -> Result<Left> {
@@ -131,6 +191,7 @@ pub fn claim(claim_id: &str, applied: &[String], customer: Option<&str>) -> Resu
 }
 
 fn take_both(id: &str, limit: &Limit, customer: Option<&str>, taken: &mut Vec<String>) -> Result<bool> {
+    let mut limit = limit.clone();
     if let Some(most) = limit.per_customer {
         // Who it is cannot be counted: then it is not given.
         let Some(customer) = customer.filter(|customer| !entry::mailbox(customer).is_empty()) else { return Ok(false) };
@@ -143,12 +204,18 @@ fn take_both(id: &str, limit: &Limit, customer: Option<&str>, taken: &mut Vec<St
     if let Some(most) = limit.total {
         let left = take(id, most)?;
         if left.is_none_or(|left| left <= 0) && !limit.spent {
-            LIMITS.put(id, &Limit { spent: true, ..limit.clone() })?;
+            limit.spent = true;
+            LIMITS.put(id, &limit)?;
         }
         if left.is_none() {
             return Ok(false);
         }
         taken.push(id.to_owned());
+    }
+    if !limit.used {
+        // From now on it is not forgotten: who pays late claims it again.
+        limit.used = true;
+        LIMITS.put(id, &limit)?;
     }
     Ok(true)
 }
@@ -320,7 +387,11 @@ mod tests {
             let mut now = limit(None, None);
             for change in changes {
                 match change {
-                    Change::Limit { total, per_customer } => now = limit(total, per_customer),
+                    Change::Limit { total, per_customer } => {
+                        // As often as it may.
+                        testing::advance_ms(CHANGES_MS);
+                        now = limit(total, per_customer);
+                    }
                     Change::Release { order } => release(&order.to_string()).unwrap(),
                     Change::Claim { order, customer, tag } => {
                         let key = order.to_string();
@@ -334,6 +405,54 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn look(id: &str, total: u32) -> Left {
+        learn(&[(id, Some(&limit(Some(total), None)))], None).unwrap().remove(0)
+    }
+
+    fn stored() -> usize {
+        LIMITS.scan(&storage::after(None), 1_000, false).unwrap().len()
+    }
+
+    #[test]
+    fn a_limit_that_changes_with_each_cart_is_not_written_for_each() {
+        let looks = |from: u32| (from..from + 50).map(|total| look("loyal/vip", total)).filter(|left| *left == Left::Some).count();
+        assert_eq!(looks(1), 1 + CHANGES_MAX as usize, "the first, and its changes");
+        assert_eq!(look("loyal/vip", 1 + CHANGES_MAX), Left::Some, "as it is stored");
+        assert_eq!(look("loyal/other", 7), Left::Some, "others of its provider stay");
+        testing::advance_ms(CHANGES_MS);
+        assert_eq!(looks(100), CHANGES_MAX as usize);
+    }
+
+    #[test]
+    fn what_was_never_used_is_forgotten_and_learned_again() {
+        for id in 0..FORGOTTEN_AT_ONCE + 50 {
+            look(&format!("made-up/{id}"), 1);
+        }
+        assert_eq!(claimed("1", &["made-up/0", "made-up/1"], None), Ok(()));
+        release("1").unwrap();
+        testing::advance_ms(UNUSED_MS - 1);
+        look("made-up/late", 1);
+        assert_eq!(forget_unused(), Ok(false));
+        assert_eq!(stored(), FORGOTTEN_AT_ONCE as usize + 51);
+        testing::advance_ms(2);
+        assert_eq!((forget_unused(), forget_unused()), (Ok(true), Ok(false)), "some at a time");
+        assert_eq!(stored(), 3, "what was ever used, for who pays late, and what is new");
+        assert_eq!(claimed("1", &["made-up/0", "made-up/1"], None), Ok(()));
+        assert_eq!(look("made-up/0", 1), Left::None);
+        assert_eq!((look("made-up/7", 1), claimed("2", &["made-up/7"], None)), (Left::Some, Ok(())));
+        assert_eq!(look("made-up/7", 1), Left::None);
+    }
+
+    #[test]
+    fn a_provider_shows_so_many_limits_a_day() {
+        LEARNED.add(&format!("made-up/{}", clock::now_ms() / DAY_MS), 2 - LEARNED_A_DAY_MAX).unwrap();
+        assert_eq!([1, 2, 3].map(|id| look(&format!("made-up/{id}"), 1)), [Left::Some, Left::Some, Left::TooManyLimits]);
+        assert_eq!((look("made-up/1", 1), look("other/1", 1)), (Left::Some, Left::Some));
+        assert_eq!(stored(), 3);
+        testing::advance_ms(DAY_MS);
+        assert_eq!(look("made-up/3", 1), Left::Some);
     }
 
     #[test]

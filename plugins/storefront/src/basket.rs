@@ -3,9 +3,9 @@
 
 use maud::{Markup, html};
 use souk_sdk::commerce::cart::{self, Error, Line, View};
-use souk_sdk::commerce::cart_codes;
 use souk_sdk::commerce::cart_review::{self, Reviewed};
 use souk_sdk::commerce::orders::Order;
+use souk_sdk::commerce::shopper_carts::{self, Client, Refusal};
 use souk_sdk::web::{self, Fields, Problem, Request, Response};
 use souk_sdk::{entry, session};
 
@@ -138,16 +138,17 @@ pub fn add(request: &Request) -> Result<Response, Problem> {
     let added = match known {
         Some(id) => match cart::add(&id, &sku, quantity) {
             // It became an order, or was left alone for too long.
-            Err(Error::Completed(_) | Error::NotFound) => add_to_new(&sku, quantity)?,
+            Err(Error::Completed(_) | Error::NotFound) => add_to_new(request, &sku, quantity)?,
             added => added,
         },
-        None => add_to_new(&sku, quantity)?,
+        None => add_to_new(request, &sku, quantity)?,
     };
     Ok(answer(&site, added, "/cart?added=1", Asked::More(quantity)))
 }
 
-fn add_to_new(sku: &str, quantity: u32) -> Result<Result<(), Error>, Problem> {
-    let id = cart::create();
+fn add_to_new(request: &Request, sku: &str, quantity: u32) -> Result<Result<(), Error>, Problem> {
+    let client = Client { address: request.client_address.clone(), session: None };
+    let id = shopper_carts::create(&client).map_err(|wait_s| Problem::new(429, "Too many carts").retry_after(wait_s))?;
     session::set(SESSION_KEY, &id).map_err(no_session)?;
     Ok(cart::add(&id, sku, quantity))
 }
@@ -163,7 +164,7 @@ pub fn change(request: &Request) -> Result<Response, Problem> {
     let Some(id) = session::get(SESSION_KEY).map_err(no_session)? else { return Ok(web::redirect(&site.link("/cart"))) };
     match request.route.as_str() {
         "cart-quantity" => change_quantity(&site, &id, &form),
-        "cart-code" => enter_code(&site, &id, &form),
+        "cart-code" => enter_code(&site, request, &id, &form),
         _ => Ok(answer(&site, cart::remove_code(&id, form.text("code", CODE_CHARS_MAX)?), "/cart", Asked::More(0))),
     }
 }
@@ -188,15 +189,27 @@ struct Refused<'a> {
     reason: String,
 }
 
-fn enter_code(site: &Site, id: &str, form: &Fields) -> Result<Response, Problem> {
+/// What is refused is no error: one would roll back the count of what was tried.
+fn enter_code(site: &Site, request: &Request, id: &str, form: &Fields) -> Result<Response, Problem> {
     let typed = form.optional_text("code", CODE_CHARS_MAX)?.unwrap_or_default();
-    let reason = match cart_codes::enter(id, typed, site.locale) {
-        Ok(rejected) => rejected.map(|rejected| rejected.reason),
-        Err(Error::NotFound | Error::Completed(_)) => None,
-        Err(error) => Some(message(site, &error)),
-    };
-    let Some(reason) = reason else { return Ok(web::redirect(&site.link("/cart"))) };
-    Ok(personal(render(site, open(site).as_deref(), None, Some(Refused { typed, reason }))).with_status(422))
+    let client = Client { address: request.client_address.clone(), session: session::id().ok() };
+    let refused = |reason: String| personal(render(site, open(site).as_deref(), None, Some(Refused { typed, reason })));
+    Ok(match shopper_carts::enter_code(id, typed, site.locale, &client) {
+        Ok(Some(rejected)) => refused(rejected.reason),
+        Ok(None) | Err(Refusal::Cart(Error::NotFound | Error::Completed(_))) => web::redirect(&site.link("/cart")),
+        Err(Refusal::Cart(error)) => refused(message(site, &error)).with_status(422),
+        Err(Refusal::Later(wait_s)) => refused(try_later(site, wait_s)).with_status(429).with_header("retry-after", wait_s.to_string()),
+    })
+}
+
+/// After something was tried too often in vain.
+pub fn try_later(site: &Site, wait_s: u32) -> String {
+    let minutes = wait_s.div_ceil(60);
+    match (site.is_chinese(), minutes) {
+        (true, _) => format!("尝试次数过多，请在 {minutes} 分钟后重试。"),
+        (false, 1) => "This was tried too often. Try again in a minute.".to_owned(),
+        (false, _) => format!("This was tried too often. Try again in {minutes} minutes."),
+    }
 }
 
 /// How many the shopper wanted.

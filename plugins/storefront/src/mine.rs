@@ -122,12 +122,7 @@ pub fn find(request: &Request) -> Result<Response, Problem> {
             personal(render(&site, Some(notice), number, contact))
         }
         Err(wait_s) => {
-            let minutes = wait_s.div_ceil(60);
-            let notice = match (site.is_chinese(), minutes) {
-                (true, _) => format!("尝试次数过多，请在 {minutes} 分钟后重试。"),
-                (false, 1) => "This was tried too often. Try again in a minute.".to_owned(),
-                (false, _) => format!("This was tried too often. Try again in {minutes} minutes."),
-            };
+            let notice = basket::try_later(&site, wait_s);
             personal(render(&site, Some(&notice), number, contact)).with_status(429).with_header("retry-after", wait_s.to_string())
         }
     })

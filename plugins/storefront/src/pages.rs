@@ -306,6 +306,10 @@ pub fn not_found(site: &Site) -> Markup {
 /// What a program would get as a problem document.
 pub fn problem(site: &Site, problem: &Problem) -> Markup {
     let (title, hint) = match problem.status {
+        429 => (
+            site.say("That was done very often", "操作过于频繁"),
+            site.say("Very much of it came from your network. Nothing was changed. Please try again later.", "您所在网络的操作过于频繁，内容尚未更改，请稍后再试。"),
+        ),
         400..=499 => (
             site.say("That could not be read", "无法处理您的请求"),
             site.say("Go back, check what you entered, and send it again. Nothing was changed.", "请返回检查所填内容后重新提交，内容尚未更改。"),

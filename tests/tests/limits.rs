@@ -1,0 +1,245 @@
+//! What one client, or one plugin, may do so often that it would be felt by
+//! others: guess at codes and orders, fill the store, hold stock.
+
+use serde_json::{Value, json};
+use souk_tests::api::{Api, INSTANT};
+use souk_tests::visitor::Visitor;
+use souk_tests::{Shop, behind_a_proxy, client, client_at, configure, install_guest, store};
+
+const LATER: &str = "pay-sandbox";
+
+fn at(shop: &Shop, address: &str) -> Api {
+    let mut api = Api::of(shop);
+    api.http = client_at(address);
+    api
+}
+
+/// A shop that believes `X-Forwarded-For`.
+fn proxied(settings: &[(&str, &str)]) -> Shop {
+    let folder = store();
+    for (plugin, settings) in settings {
+        configure(&folder, plugin, settings);
+    }
+    behind_a_proxy(&folder);
+    Shop::serve(folder)
+}
+
+async fn empty_cart(api: &Api) -> String {
+    let (status, cart) = api.send("POST", "/carts", Value::Null).await;
+    assert_eq!(status, 201, "{cart}");
+    format!("/carts/{}", cart["id"].as_str().unwrap())
+}
+
+async fn enter(api: &Api, cart: &str, code: &str) -> (u16, Value) {
+    api.send("POST", &format!("{cart}/codes"), json!({ "code": code })).await
+}
+
+/// How many units were committed with writes meanwhile, once those of the shop's beginning are.
+async fn writes(shop: &Shop, work: impl AsyncFnOnce()) -> f64 {
+    Api::of(shop).searchable("tea").await;
+    let before = shop.metric("souk_units_committed").await;
+    work().await;
+    shop.metric("souk_units_committed").await - before
+}
+
+#[tokio::test]
+async fn codes_are_guessed_so_often_and_nobody_else_is_kept_from_theirs() {
+    let shop = proxied(&[("cart", "codes-per-session-max = 8\ncodes-per-network-max = 30")]);
+    let thief = at(&shop, "203.0.113.7");
+    let (sku, _) = thief.buyable(2).await;
+    let (cart, _) = thief.cart(&sku, 1).await.unwrap();
+    // A typo now and then is nothing.
+    for guess in 0..8 {
+        let (status, told) = enter(&thief, &cart, &format!("GUESS-{guess}")).await;
+        assert!(status == 200 && told["rejected"].to_string().contains("not valid"), "{status} {told}");
+    }
+    let (_, refused) = enter(&thief, &cart, "GUESS-9").await;
+    assert_eq!(refused["status"], 429, "{refused}");
+    assert_eq!(enter(&thief, &cart, "ONCE").await.1, refused, "a code that exists is told from no other then");
+    let answer = thief.http.post(format!("{}{cart}/codes", thief.url())).json(&json!({ "code": "ONCE" })).send().await.unwrap();
+    let wait_s: u32 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=1_800).contains(&wait_s), "{wait_s}");
+
+    // New carts help until the network has tried enough; also where nothing judges the code at first.
+    let mut tries = 8;
+    'guessing: loop {
+        let cart = empty_cart(&thief).await;
+        for guess in 0..8 {
+            if enter(&thief, &cart, &format!("MORE-{guess}")).await.0 == 429 {
+                break 'guessing;
+            }
+            tries += 1;
+            assert!(tries <= 30, "nobody may try for ever");
+        }
+    }
+    assert_eq!(tries, 30);
+
+    // Somebody else enters a code of theirs, after a typo, and in a browser.
+    let honest = at(&shop, "198.51.100.9");
+    let (cart, _) = honest.cart(&sku, 1).await.unwrap();
+    assert_eq!(enter(&honest, &cart, "ONEC").await.0, 200);
+    assert!(enter(&honest, &cart, "ONCE").await.1["applied"].to_string().contains("ONCE"));
+    let visitor = Visitor::at(&shop, "198.51.100.10");
+    visitor.post("/en/cart/lines", &[("sku", &sku), ("quantity", "1")]).await;
+    for guess in 0..8 {
+        assert_eq!(visitor.post("/en/cart/codes", &[("code", &format!("TYPO-{guess}"))]).await.status, 200);
+    }
+    for (language, words) in [("en", "Try again in"), ("zh", "分钟后重试")] {
+        let told = visitor.post(&format!("/{language}/cart/codes"), &[("code", "TEATIME")]).await;
+        assert!(told.status == 429 && told.body.contains(words) && told.body.contains("value=\"TEATIME\""), "{} {}", told.status, told.body);
+    }
+    assert!(!visitor.check_out("en").await.is_empty(), "the cart can be bought all the same");
+}
+
+#[tokio::test]
+async fn who_guesses_at_orders_locks_out_neither_their_owner_nor_others() {
+    let shop = proxied(&[]);
+    let thief = at(&shop, "203.0.113.7");
+    let (sku, _) = thief.buyable(2).await;
+    let owner = at(&shop, "198.51.100.9");
+    let (cart, filled) = owner.cart(&sku, 1).await.unwrap();
+    let (_, placed) = owner.order(&cart, LATER).await.unwrap();
+    let (number, email) = (placed["number"].as_str().unwrap(), filled["contact"]["email"].as_str().unwrap());
+    let ask = async |api: &Api, number: &str, contact: &str| api.send("POST", "/order-look-up", json!({ "number": number, "contact": contact })).await;
+    for number in [number, "AAAA-AAAA"] {
+        for guess in 0..10 {
+            assert_eq!(ask(&thief, number, &format!("guess-{guess}@shop.example")).await, (200, json!({ "token": null })));
+        }
+        assert_eq!(ask(&thief, number, email).await.0, 429, "whether there is such an order or not");
+    }
+    let visitor = Visitor::at(&shop, "203.0.113.7");
+    let seen = visitor.post("/zh/orders/find", &[("number", number), ("contact", email)]).await;
+    assert!(seen.status == 429 && seen.body.contains("分钟后重试"), "{} {}", seen.status, seen.body);
+    assert_eq!(ask(&owner, number, email).await, (200, json!({ "token": placed["token"] })));
+}
+
+/// As a shop runs whose operator has not named the proxy: all shoppers have one address.
+#[tokio::test]
+async fn behind_a_proxy_that_is_not_named_one_guest_locks_out_no_other() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(2).await;
+    let (cart, filled) = api.cart(&sku, 1).await.unwrap();
+    let (_, placed) = api.order(&cart, LATER).await.unwrap();
+    for guess in 0..60 {
+        let guess = json!({ "number": format!("AAAA-{guess:04}"), "contact": "x@shop.example" });
+        assert_eq!(api.send("POST", "/order-look-up", guess).await.0, 200);
+    }
+    let right = json!({ "number": placed["number"], "contact": filled["contact"]["email"] });
+    assert_eq!(api.send("POST", "/order-look-up", right).await, (200, json!({ "token": placed["token"] })));
+}
+
+#[tokio::test]
+async fn carts_that_nobody_fills_are_not_stored_and_a_network_makes_so_many() {
+    let shop = proxied(&[("cart", "carts-per-network-max = 3")]);
+    let private = Api::of(&shop);
+    let (sku, _) = private.buyable(1).await;
+    let written = writes(&shop, async || {
+        for _ in 0..200 {
+            let cart = empty_cart(&private).await;
+            assert_eq!(private.send("GET", &cart, Value::Null).await.1["item_count"], 0);
+        }
+    });
+    let written = written.await;
+    assert!(written < 100.0, "{written}: more than the shop's own jobs");
+    let cart = empty_cart(&private).await;
+    let last = if cart.ends_with('0') { "1" } else { "0" };
+    let forged = format!("{}{last}", &cart[..cart.len() - 1]);
+    assert_eq!(private.send("POST", &format!("{forged}/lines"), json!({ "sku": sku, "quantity": 1 })).await.0, 404, "ids are made by the shop");
+    assert_eq!(private.send("POST", &format!("{cart}/lines"), json!({ "sku": sku, "quantity": 1 })).await.1["item_count"], 1);
+
+    let flooder = at(&shop, "203.0.113.7");
+    for _ in 0..3 {
+        empty_cart(&flooder).await;
+    }
+    let answer = flooder.http.post(format!("{}/carts", flooder.url())).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers().contains_key("retry-after")), (429, true));
+    for (language, words) in [("en", "Please try again later"), ("zh", "请稍后再试")] {
+        let told = Visitor::at(&shop, "203.0.113.7").post(&format!("/{language}/cart/lines"), &[("sku", &sku)]).await;
+        assert!(told.status == 429 && told.body.contains(words), "{} {}", told.status, told.body);
+    }
+    assert_eq!(Visitor::at(&shop, "203.0.113.8").post("/en/cart/lines", &[("sku", &sku)]).await.status, 303);
+}
+
+/// What a limit is does not change by being looked at.
+#[tokio::test]
+async fn looking_at_a_cart_with_a_limited_code_writes_nothing() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(1).await;
+    let (cart, _) = api.cart(&sku, 1).await.unwrap();
+    assert!(api.code(&cart, "ONCE").await["applied"].to_string().contains("ONCE"));
+    let written = writes(&shop, async || {
+        for _ in 0..200 {
+            assert_eq!(api.send("GET", &cart, Value::Null).await.0, 200);
+        }
+    });
+    let written = written.await;
+    assert!(written < 100.0, "{written}: more than the shop's own jobs");
+}
+
+async fn cry(shop: &Shop, path: &str) -> (u16, Value) {
+    let answer = client().post(format!("{}/crier/{path}", shop.url)).send().await.unwrap();
+    let status = answer.status().as_u16();
+    (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn an_event_that_says_an_order_was_cancelled_moves_no_money() {
+    let folder = store();
+    install_guest(&folder, "crier");
+    let shop = Shop::serve(folder);
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(4).await;
+    let mut tokens = Vec::new();
+    for method in [INSTANT, LATER] {
+        let (cart, _) = api.cart(&sku, 1).await.unwrap();
+        let (_, placed) = api.order(&cart, method).await.unwrap();
+        tokens.push(placed["token"].as_str().unwrap().to_owned());
+    }
+    api.until(&tokens[0], |order| order["status"] == "placed").await;
+    api.until(&tokens[1], |order| order["payment"]["status"] == "action-required").await;
+    let before = shop.metric("souk_events_delivered").await;
+    for token in &tokens {
+        assert_eq!(cry(&shop, &format!("cancelled/{token}")).await.0, 204);
+    }
+    shop.until_metric("souk_events_delivered", |delivered| delivered >= before + 2.0).await;
+    let states = async |token: &str| {
+        let order = api.until(token, |_| true).await;
+        (order["status"].as_str().unwrap().to_owned(), order["payment"]["status"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(states(&tokens[0]).await, ("placed".into(), "captured".into()));
+    assert_eq!(states(&tokens[1]).await, ("payment-pending".into(), "action-required".into()));
+
+    // The order's own word still is one.
+    for (token, status, payment) in [(&tokens[0], "refunded", "refunded"), (&tokens[1], "cancelled", "cancelled")] {
+        assert_eq!(api.send("POST", &format!("/orders/{token}/cancel"), Value::Null).await.0, 200);
+        api.until(token, |order| order["status"] == status && order["payment"]["status"] == payment).await;
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_holds_and_drafts_within_limits_and_the_shop_sells_on() {
+    let folder = store();
+    install_guest(&folder, "crier");
+    configure(&folder, "orders", "orders-per-plugin-max = 2\norders-per-network-max = 0");
+    let shop = Shop::serve(folder);
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(1).await;
+    shop.run("set-stock", &[&format!("sku={sku}"), "available=100"]);
+    for _ in 0..10 {
+        assert_eq!(cry(&shop, &format!("held/{sku}/10")).await.0, 200);
+    }
+    assert_eq!(api.available(&sku).await, 50, "half of a sku at most, whatever expiry it asks for");
+    let (cart, _) = api.cart(&sku, 40).await.unwrap();
+    let (status, placed) = api.order(&cart, INSTANT).await.unwrap();
+    assert_eq!(status, 201, "{placed}");
+
+    let token = placed["token"].as_str().unwrap();
+    api.until(token, |order| order["status"] == "placed").await;
+    let drafted = [cry(&shop, &format!("drafted/{token}")).await.0, cry(&shop, &format!("drafted/{token}")).await.0, cry(&shop, &format!("drafted/{token}")).await.0];
+    assert!(drafted[..2] == [200, 200] && drafted[2] >= 500, "{drafted:?}");
+    let (cart, _) = api.cart(&sku, 1).await.unwrap();
+    assert_eq!(api.order(&cart, INSTANT).await.unwrap().0, 201);
+    assert_eq!(shop.run("verify-stock", &[])["differences"], json!([]));
+}
