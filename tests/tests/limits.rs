@@ -178,6 +178,58 @@ async fn looking_at_a_cart_with_a_limited_code_writes_nothing() {
     assert!(written < 100.0, "{written}: more than the shop's own jobs");
 }
 
+#[tokio::test]
+async fn orders_that_nobody_pays_are_drafted_so_often() {
+    let shop = proxied(&[("orders", "given-up-per-network-max = 3")]);
+    let idler = at(&shop, "203.0.113.7");
+    let (sku, _) = idler.buyable(9).await;
+    let order = async |api: &Api, method: &str| {
+        let (cart, _) = api.cart(&sku, 1).await.unwrap();
+        let (status, placed) = api.order(&cart, method).await.unwrap();
+        (status, placed)
+    };
+    for _ in 0..3 {
+        let (status, placed) = order(&idler, LATER).await;
+        assert_eq!(status, 201, "{placed}");
+        for _ in 0..2 {
+            assert_eq!(idler.send("POST", &format!("/orders/{}/cancel", placed["token"].as_str().unwrap()), Value::Null).await.0, 200);
+        }
+    }
+    let (status, refused) = order(&idler, LATER).await;
+    assert!(status == 429 && refused["detail"].to_string().contains("given-up-per-network-max"), "{status} {refused}");
+    for _ in 0..5 {
+        assert_eq!(order(&at(&shop, "203.0.113.8"), INSTANT).await.0, 201, "who pays gives nothing up");
+    }
+}
+
+#[tokio::test]
+async fn an_order_fills_one_cart_and_has_so_many_payments() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(5).await;
+    let (cart, _) = api.cart(&sku, 2).await.unwrap();
+    let (_, placed) = api.order(&cart, LATER).await.unwrap();
+    let order = format!("/orders/{}", placed["token"].as_str().unwrap());
+    let pay = async || api.send("POST", &format!("{order}/payments"), json!({ "payment_method": LATER })).await.0;
+    let mut payments = 1;
+    while pay().await == 201 {
+        payments += 1;
+        assert!(payments <= 21, "nobody may try for ever");
+    }
+    let reopen = async || {
+        let (status, reopened) = api.send("POST", &format!("{order}/cart"), Value::Null).await;
+        assert_eq!(status, 201, "{reopened}");
+        format!("/carts/{}", reopened["cart"].as_str().unwrap())
+    };
+    let first = reopen().await;
+    let quantity = async || api.send("GET", &first, Value::Null).await.1["item_count"].clone();
+    assert_eq!((reopen().await, quantity().await), (first.clone(), json!(2)), "pressed twice it is one cart, and nothing is in it twice");
+    api.send("PUT", &format!("{first}/lines/{sku}"), json!({ "quantity": 0 })).await;
+    assert_eq!((reopen().await, quantity().await), (first.clone(), json!(2)), "what was taken out is there again");
+    assert_eq!(api.order(&first, INSTANT).await.unwrap().0, 201);
+    assert_ne!(reopen().await, first, "what was ordered is another matter");
+}
+
 async fn cry(shop: &Shop, path: &str) -> (u16, Value) {
     let answer = client().post(format!("{}/crier/{path}", shop.url)).send().await.unwrap();
     let status = answer.status().as_u16();

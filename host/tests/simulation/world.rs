@@ -61,6 +61,7 @@ impl Ground {
         for limit in ["carts-per-network-max", "codes-per-network-max"] {
             of_cart.insert(limit.to_owned(), 0.into());
         }
+        settings.config.entry("orders".to_owned()).or_default().insert("given-up-per-network-max".to_owned(), 0.into());
         settings.plugins.grants = souk_host::shop::settings::GrantSetting::Implied;
         let settings = Arc::new(settings);
         let cache = root.join("target/test-code-cache");

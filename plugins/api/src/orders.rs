@@ -15,6 +15,9 @@ use souk_sdk::web::{self, Json, Path, Problem, Request, Response, Text};
 
 use crate::carts;
 
+/// The longest that it takes.
+const GIVEN_UP_AGAIN_S: u32 = 60 * 60;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Place {
@@ -135,6 +138,10 @@ fn view(mut order: Order) -> Result<Response, Problem> {
 }
 
 fn too_much(limit: &Limit) -> Problem {
+    if limit.name.starts_with("given-up") {
+        let detail = format!("{} orders were placed and not paid within an hour (`{}`). Pay for one, or try again later.", limit.most, limit.name);
+        return Problem::new(429, "Too many orders were given up").detail(detail).retry_after(GIVEN_UP_AGAIN_S);
+    }
     let of = limit.sku.as_ref().map_or_else(String::new, |sku| format!(" of `{sku}`"));
     let detail = format!("Unpaid orders may hold {}{of} (`{}`). Pay for one of them, cancel it, or order less.", limit.most, limit.name);
     Problem::new(409, "Unpaid orders hold too much").detail(detail)

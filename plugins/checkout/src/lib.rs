@@ -21,6 +21,9 @@ const EXPIRES_MS: u64 = 30 * 60 * 1_000;
 /// Stock is held longer, so that the order's own end gives it back.
 const HOLD_LONGER_MS: u64 = 10 * 60 * 1_000;
 
+/// A step of an order, with the cart that was made of it.
+const REOPENED: &str = "order.reopened";
+
 struct Checkout;
 
 impl checkout::Guest for Checkout {
@@ -99,29 +102,55 @@ impl order_reopening::Guest for Checkout {
     }
 }
 
-/// As much of the order as there is, in a new cart. What the cart refuses
-/// besides goods is asked for again by the checkout.
+/// As much of the order as there is, in a cart: the one that was made of it before,
+/// as long as that was not ordered. What the cart refuses besides goods is asked for
+/// again by the checkout.
 fn refill(order: Order) -> Reopened {
-    let id = cart::create();
+    let before = cart_of(&order);
+    let id = before.as_ref().map_or_else(cart::create, |view| view.id.clone());
     let mut left_out = Vec::new();
     for line in order.lines {
-        let available = match cart::add(&id, &line.sku, line.quantity) {
-            Ok(()) => continue,
-            Err(CartError::InsufficientStock((_, available))) => u32::try_from(available).unwrap_or(0),
-            Err(_) => 0,
-        };
-        if available > 0 {
-            let _ = cart::add(&id, &line.sku, available);
+        let held = before.iter().flat_map(|view| &view.lines).find(|held| held.sku == line.sku);
+        if fill(&id, &line.sku, line.quantity, held) < line.quantity {
+            left_out.push(if line.variant_title.is_empty() { line.title } else { format!("{} ({})", line.title, line.variant_title) });
         }
-        left_out.push(if line.variant_title.is_empty() { line.title } else { format!("{} ({})", line.title, line.variant_title) });
     }
-    for code in order.applied.iter().filter_map(|applied| applied.code.as_deref()) {
-        let _ = cart::add_code(&id, code);
+    if before.is_none() {
+        for code in order.applied.iter().filter_map(|applied| applied.code.as_deref()) {
+            let _ = cart::add_code(&id, code);
+        }
+        let _ = cart::set_contact(&id, &order.contact);
+        let _ = cart::set_addresses(&id, &order.shipping_address, order.billing_address.as_ref());
+        let _ = cart::set_shipping_method(&id, &order.shipping_method.id);
+        orders::note(&order.token, REOPENED, &id);
     }
-    let _ = cart::set_contact(&id, &order.contact);
-    let _ = cart::set_addresses(&id, &order.shipping_address, order.billing_address.as_ref());
-    let _ = cart::set_shipping_method(&id, &order.shipping_method.id);
     Reopened { cart_id: id, left_out }
+}
+
+/// Up to so many of a sku, of which the cart may hold some: how many of these can be had.
+fn fill(cart: &str, sku: &str, wanted: u32, held: Option<&cart::Line>) -> u32 {
+    let quantity = held.map_or(0, |held| held.quantity);
+    if let Some(held) = held.filter(|held| held.available < i64::from(held.quantity)) {
+        let possible = u32::try_from(held.available).unwrap_or(0);
+        let _ = cart::set_quantity(cart, &held.id, possible);
+        return possible.min(wanted);
+    }
+    let Some(missing) = wanted.checked_sub(quantity).filter(|missing| *missing > 0) else { return wanted };
+    let possible = match cart::add(cart, sku, missing) {
+        Ok(()) => return wanted,
+        Err(CartError::InsufficientStock((_, available))) => u32::try_from(available).unwrap_or(0).saturating_sub(quantity),
+        Err(_) => 0,
+    };
+    if possible > 0 {
+        let _ = cart::add(cart, sku, possible);
+    }
+    quantity + possible
+}
+
+/// What the order's goods were put into before: pressed again, it fills no other.
+fn cart_of(order: &Order) -> Option<View> {
+    let reopened = order.timeline.iter().rfind(|entry| entry.kind == REOPENED)?;
+    cart::get(&reopened.detail, &order.locale).ok()
 }
 
 /// Contact and addresses that fit their countries.

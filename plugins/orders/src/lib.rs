@@ -240,12 +240,16 @@ impl command_handler::Guest for Orders {
 }
 
 fn within_limits(draft: Draft, holder: &Holder) -> Result<Created, Limit> {
+    let settings = Settings::load();
     let mut counted = Counted::of(holder, &draft.contact.email, &by().actor);
+    if let Some(limit) = limits::given_up_too_often(&counted, &settings) {
+        return Err(limit);
+    }
     let units = limits::units(&draft.lines);
     let skus: Vec<String> = units.keys().cloned().collect();
     let counts = commitments::counts(&skus);
     let stock = |sku: &str| counts.iter().find(|count| count.sku == sku).map_or(0, |count| count.available + count.reserved);
-    limits::take(&mut counted, &units, stock, &Settings::load())?;
+    limits::take(&mut counted, &units, stock, &settings)?;
     Ok(create(draft, counted))
 }
 
@@ -296,12 +300,15 @@ fn claim(record: &Record, now_ms: u64) -> Result<(), &'static str> {
 
 /// Ends an order that is not sent, and stores it; one that has ended stays as it is.
 fn cancel(record: &mut Record, canceller: Canceller, reason: &str, by: &By) {
+    let before = record.clone();
     match record.order.status {
         Status::PaymentPending | Status::Placed => give_up(record, canceller, reason, by),
         Status::Cancelled => record.also_cancelled_by(canceller, reason, by),
         Status::Refunding | Status::Refunded | Status::Fulfilled => return,
     }
-    save(record);
+    if *record != before {
+        save(record);
+    }
 }
 
 /// Gives stock and discounts back. Of what was paid, `payment` hears by the event.
@@ -310,6 +317,9 @@ fn give_up(record: &mut Record, canceller: Canceller, reason: &str, by: &By) {
         inventory::restock(&record.hold_id);
     } else {
         inventory::release(&record.hold_id);
+        if let Some(counted) = record.counted.as_ref().filter(|_| canceller != Canceller::Staff) {
+            limits::note_given_up(counted, &Settings::load());
+        }
     }
     promotions::release(&record.hold_id);
     record.cancel(canceller, reason, by);

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::cart::Line;
 use souk_sdk::commerce::unpaid_orders::{Holder, Limit};
-use souk_sdk::limits::Network;
+use souk_sdk::limits::{self, Network, Tries};
 use souk_sdk::storage::{self, Counter};
 use souk_sdk::{crypto, entry};
 
@@ -27,6 +27,9 @@ const SKUS: Counter = Counter::new("unpaid-skus");
 /// How many skus a scope holds, and of how many more than its share.
 const KINDS: Counter = Counter::new("unpaid-kinds");
 const OVER_SHARE: Counter = Counter::new("unpaid-over-share");
+
+/// Orders that were not paid, by who had drafted them: each leaves documents behind.
+const GIVEN_UP: Tries = Tries::new("given-up", 60 * 60 * 1_000);
 
 /// What an order was counted under, until it is paid or given up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +104,18 @@ impl Counted {
         all.into_iter().flatten().collect()
     }
 
+    /// For orders that are drafted and not paid, again and again.
+    fn given_up_scopes(&self, settings: &Settings) -> Vec<(&'static str, u32, limits::Scope)> {
+        let scope = |kind: char, key: &Option<String>, name: &'static str, most: u32| key.as_ref().map(|key| (name, most, limits::Scope::new(kind, key, most)));
+        let all = [
+            scope('s', &self.session, "given-up-per-session-max", settings.given_up_per_session_max),
+            scope('n', &self.network, "given-up-per-network-max", settings.given_up_per_network_max),
+            scope('w', &self.site, "given-up-per-network-max", settings.of_site(settings.given_up_per_network_max)),
+            scope('p', &self.plugin, "given-up-per-network-max", settings.given_up_per_network_max),
+        ];
+        all.into_iter().flatten().collect()
+    }
+
     /// By which skus are counted, with how many times what a network may hold.
     fn networks(&self, settings: &Settings) -> Vec<(&String, u32)> {
         let site = self.site.iter().map(|site| (site, settings.networks_per_site_max));
@@ -170,6 +185,19 @@ pub fn take(counted: &mut Counted, units: &BTreeMap<String, i64>, stock: impl Fn
         tally.take_back();
     }
     taken
+}
+
+/// The limit on orders that were given up, where it is reached.
+pub fn given_up_too_often(counted: &Counted, settings: &Settings) -> Option<Limit> {
+    let reached = |scope: &limits::Scope| must(GIVEN_UP.wait_s(std::slice::from_ref(scope))).is_some();
+    let (name, most, _) = counted.given_up_scopes(settings).into_iter().find(|(.., scope)| reached(scope))?;
+    Some(Limit { name: name.into(), most: most.into(), sku: None })
+}
+
+/// One was given up without being paid.
+pub fn note_given_up(counted: &Counted, settings: &Settings) {
+    let scopes: Vec<limits::Scope> = counted.given_up_scopes(settings).into_iter().map(|(.., scope)| scope).collect();
+    must(GIVEN_UP.note(&scopes));
 }
 
 fn take_all(counted: &mut Counted, units: &BTreeMap<String, i64>, stock: impl Fn(&str) -> i64, settings: &Settings, tally: &mut Tally) -> Result<(), Limit> {

@@ -16,6 +16,9 @@ config! {
         units_per_session_max: u32 = 300;
         units_per_email_max: u32 = 300;
         units_per_network_max: u32 = 400;
+        /// So many orders may be drafted and given up unpaid in an hour.
+        given_up_per_session_max: u32 = 20;
+        given_up_per_network_max: u32 = 100;
         /// What a plugin drafts without saying for whom.
         orders_per_plugin_max: u32 = 200;
         units_per_plugin_max: u32 = 1000;

@@ -8,6 +8,7 @@ use souk_sdk::commerce::shipping::Method;
 use souk_sdk::commerce::types::Address;
 use souk_sdk::commerce::unpaid_orders::Holder;
 use souk_sdk::money::Money;
+use souk_sdk::testing;
 
 use crate::limits::{self, Counted};
 use crate::record::{By, Payment, Record};
@@ -223,6 +224,34 @@ fn what_a_plugin_drafts_for_nobody_is_counted_for_the_plugin() {
     assert_ne!(first.shopper(), draft("other", "a@shop.example", 8).unwrap().shopper(), "one plugin gives up no order of another's");
     limits::give_back(&first, &goods_of(&[("A", 8)]), &settings);
     draft("connector", "c@shop.example", 8).unwrap();
+}
+
+#[test]
+fn who_drafts_orders_and_never_pays_is_stopped_for_an_hour() {
+    let settings = Settings { given_up_per_session_max: 3, given_up_per_network_max: 5, ..Settings::default() };
+    let counted = |address: &str, session| Counted::of(&holder(address, session), "a@x", "checkout");
+    let give_up = |counted: &Counted| limits::note_given_up(counted, &settings);
+    let reached = |counted: &Counted| limits::given_up_too_often(counted, &settings).map(|limit| (limit.name, limit.most));
+    let browser = counted("192.0.2.1", Some("s"));
+    for _ in 0..3 {
+        assert_eq!(reached(&browser), None);
+        give_up(&browser);
+    }
+    assert_eq!(reached(&browser), Some(("given-up-per-session-max".into(), 3)));
+    assert_eq!(reached(&counted("198.51.100.1", Some("s"))), Some(("given-up-per-session-max".into(), 3)), "the same browser elsewhere");
+    let programme = counted("192.0.2.1", None);
+    for _ in 0..2 {
+        assert_eq!(reached(&programme), None);
+        give_up(&programme);
+    }
+    assert_eq!(reached(&programme), Some(("given-up-per-network-max".into(), 5)));
+    assert_eq!(reached(&counted("192.0.2.2", Some("t"))), None);
+    for _ in 0..50 {
+        give_up(&counted("127.0.0.1", None));
+    }
+    assert_eq!(reached(&counted("127.0.0.1", None)), None, "where all shoppers may come from");
+    testing::advance_ms(3_600_000);
+    assert_eq!((reached(&browser), reached(&programme)), (None, None));
 }
 
 #[test]

@@ -24,6 +24,9 @@ const LAST_QUESTION_MS: u64 = HOUR_MS;
 /// At so many questions without an answer, seven minutes after the start, a
 /// person is told: before the order is given up.
 const QUESTIONS_MAX: u32 = 3;
+/// So often may shoppers have the provider asked after one payment, in so long.
+const SHOPPERS_QUESTIONS_MAX: u32 = 20;
+const SHOPPERS_QUESTIONS_MS: u64 = 10 * MINUTE_MS;
 /// So long after it was asked for, a refund should have come.
 const REFUND_MS: u64 = 24 * HOUR_MS;
 /// How long after each refusal a refund is asked for again. After the last, only a person asks.
@@ -69,6 +72,14 @@ pub struct Record {
     /// What waits for a person, since when and why.
     #[serde(default)]
     pub tasks: BTreeMap<Task, Open>,
+    /// How many payments of the same order were begun before it.
+    #[serde(default)]
+    pub tries: u32,
+    /// How often shoppers had its provider asked lately, and since when.
+    #[serde(default)]
+    pub questions: u32,
+    #[serde(default)]
+    pub questions_since_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -370,6 +381,17 @@ impl Record {
     /// Whether a person should hear that the provider does not say what became of it, and has not.
     pub fn is_late(&self) -> bool {
         self.asked >= QUESTIONS_MAX && !self.tasks.contains_key(&Task::WithoutNews)
+    }
+
+    /// Whether a shopper may have the provider asked, who answers so many questions
+    /// and no more: what is asked too often is answered with what is known.
+    pub fn take_question(&mut self, now_ms: u64) -> bool {
+        if now_ms >= self.questions_since_ms.saturating_add(SHOPPERS_QUESTIONS_MS) {
+            (self.questions, self.questions_since_ms) = (0, now_ms);
+        }
+        let may_ask = self.questions < SHOPPERS_QUESTIONS_MAX;
+        self.questions += u32::from(may_ask);
+        may_ask
     }
 
     /// Asks less and less often.

@@ -36,6 +36,8 @@ const METHODS_PER_PROVIDER_MAX: usize = 20;
 /// How long the order waits for another payment.
 const RETRY_MS: u64 = 30 * 60 * 1_000;
 const TASKS_MAX: u32 = 200;
+/// Of one order, after the first.
+const TRIES_MAX: u32 = 20;
 /// A job for one payment; and how many are made in one unit.
 const ASK: &str = "ask";
 const ASKED_AT_ONCE: u32 = 100;
@@ -149,7 +151,7 @@ impl payment::Guest for Plugin {
         if load(&start.id).is_some() {
             return Ok(());
         }
-        begin(start).map(drop)
+        begin(start, 0).map(drop)
     }
 
     fn get(id: String) -> Option<Payment> {
@@ -165,6 +167,10 @@ impl payment::Guest for Plugin {
         if !Self::methods(old.payment.amount.clone(), locale.clone()).iter().any(|method| method.id == method_id) {
             return Err(format!("`{method_id}` is not offered for this amount."));
         }
+        let tries = old.tries + 1;
+        if tries > TRIES_MAX {
+            return Err("So many payments of this order were begun that there can be no other. Put the goods into a new cart.".into());
+        }
         match old.payment.status {
             // What went back was not the order's amount: an order that is still waiting can be paid.
             Status::Declined | Status::Cancelled | Status::Refunding | Status::Refunded => {}
@@ -175,7 +181,7 @@ impl payment::Guest for Plugin {
         if !orders::extend(&old.payment.order_token, clock::now_ms() + RETRY_MS) {
             return Err("The order was given up, or waits for no longer. Put the goods into a new cart.".into());
         }
-        begin(Start {
+        let start = Start {
             id: ids::unguessable(),
             method_id,
             order_token: old.payment.order_token,
@@ -183,13 +189,14 @@ impl payment::Guest for Plugin {
             amount: old.payment.amount,
             locale,
             return_url: old.return_url,
-        })
-        .map(|record| record.payment)
+        };
+        begin(start, tries).map(|record| record.payment)
     }
 
     fn refresh(id: String) -> Option<Payment> {
-        let record = load(&id)?;
-        Some(if record.is_awaited() { ask(record).payment } else { record.payment })
+        let mut record = load(&id)?;
+        // When the shop asks by itself is not put off by it.
+        Some(if record.is_awaited() && record.take_question(clock::now_ms()) { question(record).payment } else { record.payment })
     }
 
     fn cancel(id: String) -> bool {
@@ -420,7 +427,8 @@ fn keep_of_each(offered: &mut Vec<payment_method::Method>) -> BTreeMap<String, u
     of_provider.into_iter().map(|(provider, seen)| (provider, seen - METHODS_PER_PROVIDER_MAX)).collect()
 }
 
-fn begin(start: Start) -> Result<Record, String> {
+/// `tries` is how many there were before for the same order.
+fn begin(start: Start, tries: u32) -> Result<Record, String> {
     let (provider, variant) = start.method_id.split_once('/').unwrap_or((&start.method_id, ""));
     let base = config::shop().base_url;
     let create = Create {
@@ -459,6 +467,9 @@ fn begin(start: Start) -> Result<Record, String> {
         mismatch: None,
         refund: None,
         tasks: BTreeMap::new(),
+        tries,
+        questions: 0,
+        questions_since_ms: 0,
     };
     record.ask_soon(clock::now_ms());
     save(&record);

@@ -35,6 +35,9 @@ fn record() -> Record {
         mismatch: None,
         refund: None,
         tasks: BTreeMap::new(),
+        tries: 0,
+        questions: 0,
+        questions_since_ms: 0,
     };
     record.ask_soon(0);
     record
@@ -222,6 +225,15 @@ fn when_to_ask_next_is_moved_on_for_all_before_any_is_asked() {
     testing::advance_ms(stored(&ids[0]).ask_ms - now_ms + 1);
     reconcile().unwrap();
     assert_eq!(stored(&ids[0]).asked, 2);
+}
+
+#[test]
+fn shoppers_have_a_provider_asked_so_often_and_put_no_question_of_the_shops_off() {
+    let mut record = record();
+    let (asked, ask_ms) = (record.asked, record.ask_ms);
+    let asks = |record: &mut Record, now_ms| (0..100).filter(|_| record.take_question(now_ms)).count();
+    assert_eq!((asks(&mut record, 1_000_000), asks(&mut record, 1_599_999), asks(&mut record, 1_600_000)), (20, 0, 20));
+    assert_eq!((record.asked, record.ask_ms), (asked, ask_ms));
 }
 
 #[test]

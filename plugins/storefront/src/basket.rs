@@ -48,7 +48,7 @@ pub fn id() -> Option<String> {
 
 /// Makes another cart the browser's, with what lay in the one before.
 pub fn replace(id: &str) -> Result<(), Problem> {
-    if let Some(before) = self::id()
+    if let Some(before) = self::id().filter(|before| before != id)
         && let Ok(view) = cart::get(&before, "en")
     {
         for line in view.lines {

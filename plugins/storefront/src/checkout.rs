@@ -342,6 +342,10 @@ pub fn place(request: &Request) -> Result<Response, Problem> {
     let placed = match order_placing::place(&id, method, Some(fingerprint), site.locale, &holder) {
         Ok(placed) => Ok(placed),
         Err(PlacingError::Checkout(error)) => Err(error),
+        Err(PlacingError::Limited(limit)) if limit.name.starts_with("given-up") => {
+            let en = "Very many orders were placed and not paid lately. Please pay for one that you have, or try again in an hour.";
+            return Ok(again(site.say(en, "近期有过多订单未支付。请先支付已有订单，或一小时后再试。")));
+        }
         Err(PlacingError::Limited(_)) => {
             let en = "Orders that are not paid yet hold too many goods. Pay for one of them, cancel it, or order less.";
             return Ok(again(site.say(en, "尚未支付的订单占用了过多商品。请先支付或取消其中一个订单，或减少购买数量。")));
