@@ -159,7 +159,7 @@ fn last_line(file: &mut File) -> Result<End> {
 
 /// The account that runs this process. Its number is the system's word; names
 /// come from the environment.
-fn operator() -> String {
+pub fn operator() -> String {
     // SAFETY: always succeeds, and touches no memory.
     let uid = unsafe { libc::getuid() };
     let name = |variable: &str| std::env::var(variable).ok().filter(|name| !name.is_empty());

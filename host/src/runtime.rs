@@ -3,11 +3,12 @@
 //! `cli` opens one for every command; `serve` puts the front before it. This is
 //! the only place that knows all the rooms.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::capability::Services;
@@ -99,14 +100,16 @@ impl Runtime {
         self.runner.warnings(self.settings.alerts.after_ms())
     }
 
-    pub fn status(&self) -> Result<Status> {
+    pub async fn status(&self) -> Result<Status> {
         // Found in the store, where nothing runs.
         let failing = self.runner.count_troubles(None)?;
         let report = self.shop.report();
         let refused = report.iter().filter_map(|plugin| Some(format!("`{}` is not as it should be: {}", plugin.name, plugin.problem.as_ref()?)));
         let store_failed = self.ready().err();
-        let warnings = store_failed.into_iter().chain(refused).chain(self.warnings().into_iter().map(|warning| warning.text));
+        let (waiting, not_counted) = self.waiting().await;
+        let warnings = store_failed.into_iter().chain(refused).chain(not_counted).chain(self.warnings().into_iter().map(|warning| warning.text));
         Ok(Status {
+            waiting,
             shop: self.settings.shop.name.clone(),
             base_url: self.services.shop.load().base_url.clone(),
             plugins_live: report.iter().filter(|plugin| plugin.problem.is_none()).count() as u64,
@@ -114,6 +117,28 @@ impl Runtime {
             code: self.shop.code_usage(),
             warnings: warnings.collect(),
         })
+    }
+
+    /// What plugins list as waiting for a person, and which of these lists cannot be had.
+    async fn waiting(&self) -> (Vec<Waiting>, Vec<String>) {
+        let (mut waiting, mut not_counted) = (Vec::new(), Vec::new());
+        for (plugin, command) in self.shop.commands().into_iter().filter(|(_, command)| !command.attention.is_empty()) {
+            let limit = vec![("limit".to_owned(), (WAITING_COUNTED_MAX + 1).to_string())];
+            let listed = self.runner.command(&plugin, command.name.clone(), limit, Vec::new()).await.map_err(|error| error.to_string());
+            let rows = listed.and_then(|output| serde_json::from_slice::<Vec<IgnoredAny>>(&output).map_err(|error| error.to_string()));
+            match rows {
+                Ok(rows) if rows.is_empty() => {}
+                Ok(rows) => waiting.push(Waiting {
+                    list: command.name.strip_prefix("list-").unwrap_or(&command.name).to_owned(),
+                    plugin,
+                    count: rows.len().min(WAITING_COUNTED_MAX) as u64,
+                    are_more: rows.len() > WAITING_COUNTED_MAX,
+                    words: command.attention,
+                }),
+                Err(error) => not_counted.push(format!("what waits for a person is not known: `{}` of the plugin `{plugin}` failed: {error}", command.name)),
+            }
+        }
+        (waiting, not_counted)
     }
 
     pub fn front_options(&self) -> FrontOptions {
@@ -137,9 +162,27 @@ pub struct Status {
     /// Dead letters, and work that is tried again.
     pub failing: u64,
     pub code: CodeUsage,
-    /// What needs a look.
+    /// What needs a person, by list.
+    pub waiting: Vec<Waiting>,
+    /// What else needs a look.
     pub warnings: Vec<String>,
 }
+
+/// Rows of one list, each of which waits for a person.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Waiting {
+    /// For `souk list`.
+    pub list: String,
+    pub plugin: String,
+    pub count: u64,
+    pub are_more: bool,
+    /// What they are, by locale.
+    pub words: BTreeMap<String, String>,
+}
+
+/// Of each list.
+const WAITING_COUNTED_MAX: usize = 500;
 
 /// For events, effects and jobs, beside each request that works or waits outside.
 const BACKGROUND_INSTANCES: usize = 16;

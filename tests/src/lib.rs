@@ -323,7 +323,7 @@ impl Shop {
 
     /// Runs a command of a plugin and gives its JSON.
     pub fn run(&self, command: &str, arguments: &[&str]) -> serde_json::Value {
-        let output = self.souk(&[&["plugin", "run", command], arguments].concat());
+        let output = self.souk(&[&["plugin", "run", "--json", command], arguments].concat());
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     }

@@ -17,6 +17,8 @@ use crate::engine::Code;
 use crate::files::create_private_file;
 use crate::runtime::{Runtime, Status};
 use crate::shop::PluginReport;
+use crate::shop::arguments::{self, Given};
+use crate::shop::manifest::Command;
 use crate::shop::settings::{Settings, StoreFolder};
 use crate::store::Store;
 use crate::work::Plugins as _;
@@ -30,8 +32,14 @@ pub enum Question {
     Plugins,
     /// Looks at the plugins' folder now.
     Reload,
-    /// Runs a plugin's command, and those that want to run after it.
-    Command { name: String, arguments: Vec<(String, String)>, input: Vec<u8> },
+    /// Runs a plugin's command, and those that were granted to run after it.
+    Command {
+        name: String,
+        arguments: Vec<(String, String)>,
+        /// Given too, where the command takes them.
+        offered: Vec<(String, String)>,
+        input: Vec<u8>,
+    },
     Backup { destination: std::path::PathBuf },
     Verify,
     ExportData { plugin: String, file: std::path::PathBuf },
@@ -42,8 +50,8 @@ pub enum Question {
     DeadLetter(String),
     Retry(Which),
     Drop(Which),
-    /// What plugins list: name, plugin, description.
-    Lists,
+    /// What plugins offer the operator.
+    Commands,
     List { name: String, arguments: Vec<(String, String)> },
     Status,
 }
@@ -51,16 +59,30 @@ pub enum Question {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Answer {
     Plugins(Vec<PluginReport>),
-    /// Outputs of the command and of those that ran after it, by name.
-    Outputs(Vec<(String, Vec<u8>)>),
+    /// Of the command, which is done, and of those that ran after it.
+    Outputs(Vec<Output>),
+    /// What was given is not what the command takes: nothing was done.
+    Misused(String),
     Text(String),
     DeadLetters(Vec<Listed>),
     DeadLetter(Listed, Vec<u8>),
     /// What came of each, by its id.
     Done(Vec<(String, Result<String, String>)>),
-    Lists(Vec<[String; 3]>),
-    Rows(Vec<Rows>),
+    /// Each with its plugin, as JSON: its manifest's form leaves out what is not there.
+    Commands(Vec<(String, String)>),
+    Rows(Rows),
     Status(Status),
+}
+
+/// What came of one command.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Output {
+    pub command: String,
+    pub plugin: String,
+    /// What people are shown of it.
+    pub columns: Vec<String>,
+    /// Only one that ran after another may have failed.
+    pub outcome: Result<Vec<u8>, String>,
 }
 
 /// What a command has listed.
@@ -136,7 +158,10 @@ async fn answer(runtime: &Runtime, question: Question) -> Result<Answer> {
             runtime.shop.reload().await;
             Answer::Plugins(runtime.shop.report())
         }
-        Question::Command { name, arguments, input } => Answer::Outputs(run_commands(runtime, name, arguments, input).await?),
+        Question::Command { name, arguments, offered, input } => match run_commands(runtime, &name, arguments, offered, input).await {
+            Ok(outputs) => Answer::Outputs(outputs),
+            Err(error) => misused(error)?,
+        },
         Question::Backup { destination } => {
             let store = runtime.store.clone();
             tokio::task::spawn_blocking(move || store.backup(&destination)).await??;
@@ -176,27 +201,26 @@ async fn answer(runtime: &Runtime, question: Question) -> Result<Answer> {
         }
         Question::Retry(which) => done(runtime.runner.retry_troubles(&which).await?),
         Question::Drop(which) => done(runtime.runner.drop_troubles(&which).await?),
-        Question::Lists => Answer::Lists(lists(runtime)),
-        Question::List { name, arguments } => {
-            let columns = |command: &str| runtime.shop.columns_of(command);
-            anyhow::ensure!(!columns(&name).is_empty(), "no live plugin lists that as `{name}`; `souk list` shows what there is");
-            let time_zone = &runtime.settings.shop.time_zone;
-            let rows = |(command, output): (String, Vec<u8>)| Rows { columns: columns(&command), command, output, time_zone: time_zone.clone() };
-            Answer::Rows(run_commands(runtime, name, arguments, Vec::new()).await?.into_iter().map(rows).collect())
+        Question::Commands => {
+            let commands = runtime.shop.commands().into_iter();
+            Answer::Commands(commands.map(|(plugin, command)| Ok((plugin, serde_json::to_string(&command)?))).collect::<Result<_>>()?)
         }
-        Question::Status => Answer::Status(runtime.status()?),
+        Question::List { name, arguments } => {
+            let time_zone = runtime.settings.shop.time_zone.clone();
+            match find_list(runtime, &name) {
+                Ok((plugin, command)) => match run_command(runtime, &plugin, &command, arguments, Vec::new()).await {
+                    Ok((_, output)) => Answer::Rows(Rows { command: name, columns: command.columns, output, time_zone }),
+                    Err(error) => misused(error)?,
+                },
+                Err(error) => misused(error)?,
+            }
+        }
+        Question::Status => Answer::Status(runtime.status().await?),
     })
 }
 
 fn done(done: Vec<(String, Result<&'static str, String>)>) -> Answer {
     Answer::Done(done.into_iter().map(|(id, outcome)| (id, outcome.map(str::to_owned))).collect())
-}
-
-fn lists(runtime: &Runtime) -> Vec<[String; 3]> {
-    let live = runtime.shop.live().borrow().clone();
-    let commands = live.values().flat_map(|plugin| plugin.manifest.commands.iter().map(|command| (plugin.name(), command)));
-    let lists = commands.filter(|(_, command)| !command.columns.is_empty() && command.after.is_none());
-    lists.filter_map(|(plugin, command)| Some([command.name.strip_prefix("list-")?.to_owned(), plugin.to_owned(), command.description.clone()])).collect()
 }
 
 /// A plugin that is live would go on writing.
@@ -217,19 +241,62 @@ fn export_data(store: &Store, plugin: &str, file: &std::path::Path) -> Result<u6
     Ok(count)
 }
 
-async fn run_commands(runtime: &Runtime, name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<(String, Vec<u8>)>> {
-    let mut outputs = Vec::new();
-    let mut commands = vec![name.clone()];
-    commands.extend(runtime.shop.commands_after(&name));
-    for command in commands {
-        let plugin = runtime
-            .shop
-            .plugin_with_command(&command)
-            .with_context(|| format!("no live plugin has a command `{command}`; `souk plugin list` shows what is live"))?;
-        let output = runtime.runner.command(&plugin, command.clone(), arguments.clone(), input.clone()).await?;
-        outputs.push((command, output));
+/// What was given is not what a command takes.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refused(String);
+
+fn misused(error: anyhow::Error) -> Result<Answer> {
+    error.downcast().map(|Refused(told)| Answer::Misused(told))
+}
+
+/// A command, and then those that follow it: what fails of them does not undo it.
+async fn run_commands(runtime: &Runtime, name: &str, mut given: Given, offered: Given, input: Vec<u8>) -> Result<Vec<Output>> {
+    let (plugin, command) = find(runtime, name)?;
+    let takes = |name: &str| arguments::declared(&command).is_none_or(|declared| declared.iter().any(|argument| argument.name == name));
+    given.extend(offered.into_iter().filter(|(name, _)| takes(name)));
+    let (given, output) = run_command(runtime, &plugin, &command, given, input.clone()).await?;
+    let mut outputs = vec![Output { command: name.to_owned(), plugin, columns: command.columns, outcome: Ok(output) }];
+    for (plugin, command) in runtime.shop.commands_after(name) {
+        let outcome = match arguments::for_follower(&command, &given, of_shop(runtime)) {
+            Ok(passed) => runtime.runner.command(&plugin, command.name.clone(), passed, input.clone()).await.map_err(|error| error.to_string()),
+            Err(refused) => Err(refused),
+        };
+        outputs.push(Output { command: command.name, plugin, columns: command.columns, outcome });
     }
     Ok(outputs)
+}
+
+/// What it was given, as its plugin was given it, and what it answered.
+async fn run_command(runtime: &Runtime, plugin: &str, command: &Command, given: Given, input: Vec<u8>) -> Result<(Given, Vec<u8>)> {
+    let given = arguments::check(command, given, of_shop(runtime)).map_err(Refused)?;
+    let output = runtime.runner.command(plugin, command.name.clone(), given.clone(), input).await?;
+    Ok((given, output))
+}
+
+fn of_shop(runtime: &Runtime) -> arguments::Shop<'_> {
+    let shop = &runtime.settings.shop;
+    arguments::Shop { currency: &shop.currency, time_zone: &shop.time_zone }
+}
+
+fn find(runtime: &Runtime, name: &str) -> Result<(String, Command)> {
+    runtime.shop.command(name).ok_or_else(|| {
+        let known = runtime.shop.commands();
+        let near = arguments::nearest(name, known.iter().map(|(_, command)| command.name.as_str()));
+        let near = near.map_or_else(String::new, |near| format!(": did you mean `{near}`?"));
+        Refused(format!("no live plugin has a command `{name}`{near}\n`souk plugin run` shows what there is, `souk plugin list` what is live")).into()
+    })
+}
+
+fn find_list(runtime: &Runtime, name: &str) -> Result<(String, Command)> {
+    if let Some(found) = runtime.shop.command(name).filter(|(_, command)| command.is_list()) {
+        return Ok(found);
+    }
+    let wanted = name.strip_prefix("list-").unwrap_or(name);
+    let lists: Vec<String> = runtime.shop.commands().into_iter().filter(|(_, command)| command.is_list()).map(|(_, command)| command.name).collect();
+    let near = arguments::nearest(wanted, lists.iter().filter_map(|list| list.strip_prefix("list-")));
+    let near = near.map_or_else(String::new, |near| format!(": did you mean `{near}`?"));
+    Err(Refused(format!("no live plugin lists `{wanted}`{near}\n`souk list` shows what there is")).into())
 }
 
 async fn send(stream: &mut UnixStream, message: &impl Serialize) -> Result<()> {

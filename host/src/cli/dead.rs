@@ -6,7 +6,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::control::{Answer, Question, ask};
-use super::list::time;
+use super::document::time;
 use super::table::Table;
 use super::{Audited, StoreArgument, out_of_place};
 use crate::printable;
@@ -98,7 +98,8 @@ pub async fn run(command: DeadCommand) -> Result<()> {
             list(&folder, &listed, json)?;
             if more && !json && let Some(last) = listed.last() {
                 let of = plugin.map_or_else(String::new, |plugin| format!(" --plugin {plugin}"));
-                say!("more: souk dead list{of} --after {}", last.id);
+                let limit = if limit == 20 { String::new() } else { format!(" --limit {limit}") };
+                say!("more: souk dead list{of}{limit} --after {}{}", last.id, store.option());
             }
             Ok(())
         }
@@ -125,7 +126,7 @@ fn list(folder: &StoreFolder, listed: &[Listed], as_json: bool) -> Result<()> {
         return Ok(());
     }
     let zone = zone(folder)?;
-    let mut table = Table::new(["id", "plugin", "kind", "what", "key", "tries", "last try", "next try", "error"]);
+    let mut table = Table::new(["id", "plugin", "kind", "what", "tries", "next try", "error", "key", "last try"]);
     for Listed { id, trouble } in listed {
         let behind = if trouble.behind > 0 { format!(" (+{})", trouble.behind) } else { String::new() };
         table.row([
@@ -133,11 +134,11 @@ fn list(folder: &StoreFolder, listed: &[Listed], as_json: bool) -> Result<()> {
             trouble.plugin.clone(),
             trouble.kind.name().into(),
             trouble.what.clone(),
-            format!("{}{behind}", trouble.key),
             tries(trouble),
-            time(trouble.at_ms as i64, &zone),
             next(trouble, &zone),
             trouble.error.clone(),
+            format!("{}{behind}", trouble.key),
+            time(trouble.at_ms as i64, &zone),
         ]);
     }
     table.print();

@@ -12,11 +12,12 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 
 use super::StoreArgument;
-use super::store::commands;
+use super::control::Output;
+use super::store::{commands, failed, tell_failed_followers};
 use crate::files::write_whole;
 use crate::shop::settings::Settings;
 
@@ -55,10 +56,10 @@ pub struct Import {
     json: bool,
 }
 
-/// Some of the file went in, and some was refused.
+/// Some of it is done, and some is not: rows of a file, or what ran after a command.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct PartlyDone(String);
+pub struct PartlyDone(pub(super) String);
 
 impl PartlyDone {
     pub const EXIT_CODE: u8 = 2;
@@ -70,18 +71,25 @@ pub async fn run(order: Import) -> Result<()> {
     let kind = order.kind.clone().unwrap_or_else(|| if is_table { "products" } else { "catalogue" }.into());
     let folder = order.store.folder();
     let ask = |dry_run: bool| {
-        let flags = [("dry-run", dry_run), ("partial", !order.all_or_nothing), ("prune", order.prune)];
+        let set = |name: &str, is_set: bool| is_set.then(|| (name.to_owned(), "true".to_owned()));
         let encoding = order.encoding.iter().map(|encoding| ("encoding".to_owned(), encoding.clone()));
-        let arguments = flags.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| (name.to_owned(), "true".to_owned())).chain(encoding);
-        commands(&folder, format!("import-{kind}"), arguments.collect(), input.clone())
+        let arguments = set("dry-run", dry_run).into_iter().chain(set("prune", order.prune)).chain(encoding);
+        // Some take a file whole or not at all, and do not have to be told.
+        let offered = set("partial", !order.all_or_nothing).into_iter().collect();
+        commands(&folder, format!("import-{kind}"), arguments.collect(), offered, input.clone())
     };
     // Several plugins may read the file, each in a unit of its own: where it is
     // all or nothing, all of them look at it before the first one writes.
-    let looked = if order.dry_run || order.all_or_nothing { Some(reports(ask(true).await?)) } else { None };
-    let reports = match looked {
-        Some(looked) if order.dry_run || looked.iter().any(|report| report.count("refused") > 0) => looked,
-        _ => reports(ask(false).await?),
+    let looked = if order.dry_run || order.all_or_nothing { Some(ask(true).await?) } else { None };
+    let is_refused = |looked: &[Output]| looked.iter().any(|output| output.outcome.is_err()) || reports(looked).iter().any(|report| report.count("refused") > 0);
+    let outputs = match looked {
+        Some(looked) if order.dry_run || is_refused(&looked) => {
+            ensure!(order.dry_run || looked.iter().all(|output| output.outcome.is_ok()), "nothing was imported: {}", failed(&looked).join("; "));
+            looked
+        }
+        _ => ask(false).await?,
     };
+    let reports = reports(&outputs);
     for report in &reports {
         super::print_lines(&if order.json { report.json() } else { report.text(order.dry_run, order.verbose) });
     }
@@ -96,7 +104,7 @@ pub async fn run(order: Import) -> Result<()> {
     let refused: u64 = reports.iter().map(|report| report.count("refused")).sum();
     let went_in = reports.iter().any(|report| ["created", "updated", "unchanged"].iter().any(|done| report.count(done) > 0));
     match refused {
-        0 => Ok(()),
+        0 => tell_failed_followers(&outputs),
         _ if order.all_or_nothing => bail!("{refused} refused, so nothing was imported"),
         _ if !went_in => bail!("all {refused} are refused: nothing was imported"),
         _ if order.dry_run => Err(PartlyDone(format!("{refused} would be refused; the rest would go in")).into()),
@@ -121,12 +129,12 @@ struct Report {
     value: Option<Map<String, Value>>,
 }
 
-fn reports(outputs: Vec<(String, Vec<u8>)>) -> Vec<Report> {
-    let report = |(command, output): (String, Vec<u8>)| {
-        let value = serde_json::from_slice(&output).ok();
-        Report { command, text: String::from_utf8_lossy(&output).into_owned(), value }
+fn reports(outputs: &[Output]) -> Vec<Report> {
+    let report = |output: &Output| {
+        let told = output.outcome.as_ref().ok()?;
+        Some(Report { command: output.command.clone(), text: String::from_utf8_lossy(told).into_owned(), value: serde_json::from_slice(told).ok() })
     };
-    outputs.into_iter().map(report).collect()
+    outputs.iter().filter_map(report).collect()
 }
 
 impl Report {
@@ -207,8 +215,12 @@ fn line(row: &Value) -> String {
 mod tests {
     use super::*;
 
+    fn answered(report: &str) -> Report {
+        reports(&[Output { command: "import-products".into(), plugin: "catalog".into(), columns: Vec::new(), outcome: Ok(report.into()) }]).remove(0)
+    }
+
     fn text(report: &str, verbose: bool) -> String {
-        reports(vec![("import-products".into(), report.into())]).remove(0).text(false, verbose)
+        answered(report).text(false, verbose)
     }
 
     #[test]
@@ -228,7 +240,7 @@ mod tests {
         let report = r#"{"created": 2, "summary": [{"of": "products", "new": 1, "changed": 0, "unchanged": 4, "rejected": 2}, {"of": "categories", "new": 1}],
             "picture-origins": {"https://cdn.example": 3, "https://ours.example": 1}}"#;
         assert_eq!(text(report, false), "import-products:\n  products    1 new, 0 changed, 4 unchanged, 2 rejected\n  categories  1 new, 0 changed, 0 unchanged, 0 rejected");
-        let report = reports(vec![("import-products".into(), report.into())]).remove(0);
+        let report = answered(report);
         let told = report.pictures_not_shown(&["https://ours.example".into()]).unwrap();
         assert!(told.starts_with("! 3 pictures are not shown") && told.contains("\"https://cdn.example\" to image-origins"), "{told}");
         assert_eq!(report.pictures_not_shown(&["https://ours.example".into(), "https://cdn.example".into()]), None);

@@ -19,6 +19,8 @@ mod call;
 mod control;
 mod data;
 mod dead;
+mod document;
+mod help;
 mod import;
 mod list;
 mod new;
@@ -42,15 +44,18 @@ use crate::audit::{Audit, Entry};
 use crate::engine::worker;
 use crate::files;
 use crate::printable;
-use crate::shop::settings::StoreFolder;
+use crate::shop::settings::{Settings, StoreFolder};
 pub use store::feed;
 
 #[derive(Parser)]
-#[command(name = "souk", version, about = "A shop whose every feature is a WebAssembly component")]
+#[command(name = "souk", version, about = "A shop whose every feature is a WebAssembly component", disable_help_subcommand = true, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
+
+const EXIT_CODES: &str = "Ends with 0 where all is done, 1 where it is not, 2 where a part is, 64 where it was asked for in the wrong way \
+    and nothing was done; `serve` with 75 where it is to be started again.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -98,6 +103,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What a command takes, one of `souk` or one that a plugin offers.
+    Help {
+        #[command(flatten)]
+        store: StoreArgument,
+        /// `plugin grant`, `set-stock`, …; without it, all of `souk`.
+        command: Vec<String>,
+    },
 }
 
 #[derive(clap::Args, Clone)]
@@ -114,6 +126,22 @@ impl StoreArgument {
     fn folder(&self) -> StoreFolder {
         StoreFolder(self.folder.clone())
     }
+
+    /// For a command that is to be typed next: nothing where it would find the store by itself.
+    fn option(&self) -> String {
+        let found = std::env::var_os("SOUK_STORE").unwrap_or_else(|| ".".into());
+        if self.folder.as_os_str() == found { String::new() } else { format!(" --store {}", list::quoted(&self.folder.display().to_string())) }
+    }
+}
+
+/// What was asked for is nothing that there is: nothing was done.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Misused(String);
+
+impl Misused {
+    /// `EX_USAGE`.
+    const EXIT_CODE: u8 = 64;
 }
 
 pub fn main() -> ExitCode {
@@ -121,7 +149,15 @@ pub fn main() -> ExitCode {
         return worker::work();
     }
     worker::use_own_executable();
-    let Arguments { command } = Arguments::parse();
+    let Arguments { command } = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(told) => {
+            // What is asked for (`--help`, `--version`) goes to standard output.
+            let is_misuse = told.use_stderr();
+            let _ = told.print();
+            return ExitCode::from(if is_misuse { Misused::EXIT_CODE } else { 0 });
+        }
+    };
     let told = audited(&command);
     if !is_for_developers(&command) {
         files::make_for_own_user();
@@ -147,6 +183,7 @@ pub fn main() -> ExitCode {
             ExitCode::from(match () {
                 () if error.is::<serve::MustRestart>() => serve::MustRestart::EXIT_CODE,
                 () if error.is::<import::PartlyDone>() => import::PartlyDone::EXIT_CODE,
+                () if error.is::<Misused>() => Misused::EXIT_CODE,
                 () => 1,
             })
         }
@@ -186,21 +223,38 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
     Ok(())
 }
 
-/// What a plugin's command has answered: as it is into a file or a pipe, and without its tricks onto a terminal. JSON
-/// means the same either way.
+/// What a plugin has exported: as it is into a file or a pipe, and without its tricks onto a terminal. JSON means the same
+/// either way.
 fn print_document(document: &[u8]) -> Result<()> {
     let mut out = std::io::stdout();
     if let Ok(text) = std::str::from_utf8(document)
         && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
     {
-        print_raw(format_args!("{}", printable::json(text)));
+        print_raw(format_args!("{}\n", printable::json(text).trim_end()));
         return Ok(());
     }
     if out.is_terminal() {
-        print_raw(format_args!("{}", printable::document(document)));
+        print_lines(printable::document(document).trim_end_matches('\n'));
         return Ok(());
     }
     out.write_all(document).context("it is done, but its answer could not be written")
+}
+
+/// What a plugin's command has answered, for a person; where that is not JSON, as it is.
+fn print_answer(answer: &[u8], columns: &[String], time_zone: &str) {
+    match serde_json::from_slice::<document::Document>(answer) {
+        Ok(document) => document.lines(columns, time_zone, table::terminal_width()).iter().for_each(|line| print_line(line)),
+        Err(_) => print_raw(format_args!("{}\n", printable::document(answer).trim_end_matches('\n'))),
+    }
+}
+
+/// The same for a program: what is no JSON is a text of it.
+fn print_answer_as_json(answer: &[u8]) -> Result<()> {
+    match std::str::from_utf8(answer).ok().filter(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()) {
+        Some(json) => print_raw(format_args!("{}\n", printable::json(json.trim_end()))),
+        None => print_json(&String::from_utf8_lossy(answer).trim_end_matches('\n'))?,
+    }
+    Ok(())
 }
 
 /// The one place that writes to standard output.
@@ -247,7 +301,7 @@ fn audited(command: &Command) -> Option<(StoreFolder, Entry)> {
         Command::Plugin(command) => command.audited()?,
         Command::Store(command) => command.audited()?,
         Command::Dead(command) => command.audited()?,
-        Command::Serve { .. } | Command::Dev { .. } | Command::Audit { .. } | Command::List(_) | Command::Status { .. } => return None,
+        Command::Serve { .. } | Command::Dev { .. } | Command::Audit { .. } | Command::List(_) | Command::Status { .. } | Command::Help { .. } => return None,
     };
     Some((store.folder(), Entry::by_operator(what, plugin.map(String::as_str), detail)))
 }
@@ -259,7 +313,8 @@ async fn carry_out(command: Command) -> Result<()> {
         Command::Plugin(command) => plugin::run(command).await,
         Command::Store(command) => store::run(command).await,
         Command::List(list) => list::run(list).await,
-        Command::Status { store, json } => status::run(&store.folder(), json).await,
+        Command::Status { store, json } => status::run(&store, json).await,
+        Command::Help { store, command } => help::run(&store, &command).await,
         Command::Dead(command) => dead::run(command).await,
         Command::Audit { store, plugin, json } => show_audit(&store.folder(), plugin.as_deref(), json),
     }
@@ -271,8 +326,9 @@ fn show_audit(store: &StoreFolder, plugin: Option<&str>, json: bool) -> Result<(
     if json {
         print_json(&trail.entries)?;
     } else {
+        let zone = zone_of(store);
         for Entry { at, by, what, plugin, detail, failed } in &trail.entries {
-            say!("{}  {by:<24} {what:<16} {:<18} {detail}", at.strftime("%F %T"), plugin.as_deref().unwrap_or_default());
+            say!("{}  {by:<24} {what:<16} {:<18} {detail}", document::time(at.as_millisecond(), &zone), plugin.as_deref().unwrap_or_default());
             failed.iter().for_each(|why| say!("  ! not done: {why}"));
         }
         say!("up to here: {}", trail.digest);
@@ -280,6 +336,11 @@ fn show_audit(store: &StoreFolder, plugin: Option<&str>, json: bool) -> Result<(
     let broken: Vec<String> = trail.broken.iter().map(usize::to_string).collect();
     ensure!(broken.is_empty(), "audit.jsonl is not what was written, in or before line {}: compare it with a backup", broken.join(", "));
     Ok(())
+}
+
+/// The shop's, where its settings can be read.
+fn zone_of(store: &StoreFolder) -> String {
+    Settings::read(&store.0).map_or_else(|_| "UTC".into(), |settings| settings.shop.time_zone)
 }
 
 /// Whether whoever is at the terminal says yes.

@@ -13,7 +13,8 @@ use souk_build::Build;
 
 use super::control::{self, Answer, Question};
 use super::table::{self, Table};
-use super::{Audited, StoreArgument, call, confirm, data, new, out_of_place, print_document, print_json, store};
+use super::{Audited, StoreArgument, call, confirm, data, help, new, out_of_place, print_answer, print_answer_as_json, print_document, print_json, store, zone_of};
+use crate::audit::operator;
 use crate::engine::{Mode, TrialReport, without_version};
 use crate::files::write_whole;
 use crate::shop::PluginReport;
@@ -49,16 +50,23 @@ pub enum PluginCommand {
         #[arg(long)]
         times: Option<u64>,
     },
-    /// Run a command that a plugin's manifest offers, as one unit of work.
+    /// Run a command that a plugin offers, as one unit of work; without one, list them.
+    #[command(disable_help_flag = true)]
     Run {
         #[command(flatten)]
         store: StoreArgument,
-        command: String,
+        command: Option<String>,
         /// Input; `-` is standard input, none is empty.
         #[arg(long)]
         input: Option<PathBuf>,
+        /// What it answers as JSON, for programs.
+        #[arg(long)]
+        json: bool,
         /// `name=value`
         arguments: Vec<String>,
+        /// Tell what the command takes.
+        #[arg(short, long)]
+        help: bool,
     },
     /// Show what a plugin in the store asks for, and let it.
     Grant {
@@ -237,7 +245,8 @@ impl PluginCommand {
     pub(super) fn audited(&self) -> Option<Audited<'_>> {
         let bundled = |bundled: &Bundled| format!("{}{}{}", bundled.bundle.display(), if bundled.unsigned { " --unsigned" } else { "" }, bundled.consent.denied());
         Some(match self {
-            Self::Run { store, command, arguments, .. } => (store, "plugin run", None, format!("{command} {}", arguments.join(" "))),
+            Self::Run { help: true, .. } | Self::Run { command: None, .. } => return None,
+            Self::Run { store, command: Some(command), arguments, .. } => (store, "plugin run", None, format!("{command} {}", arguments.join(" "))),
             Self::Grant { store, plugins, consent, own } => match &plugins[..] {
                 [one] => (store, "plugin grant", Some(one), consent.denied() + if *own { " --own" } else { "" }),
                 several => (store, "plugin grant", None, several.join(" ") + &consent.denied() + if *own { " --own" } else { "" }),
@@ -280,13 +289,18 @@ pub async fn run(command: PluginCommand) -> Result<()> {
             Ok(())
         }
         PluginCommand::Top { store, every, times } => top(&store.folder(), Duration::from_secs(every), times).await,
-        PluginCommand::Run { store, command, input, arguments } => run_command(&store.folder(), command, input, &arguments).await,
+        PluginCommand::Run { command: None, help: true, .. } => help::of_run(),
+        PluginCommand::Run { store, command: None, json, .. } => help::list(&store.folder(), json).await,
+        PluginCommand::Run { store, command: Some(command), help: true, .. } => help::of_plugin(&store.folder(), &command).await,
+        PluginCommand::Run { store, command: Some(command), input, json, arguments, .. } => run_command(&store.folder(), command, input, json, &arguments).await,
         PluginCommand::Grant { store, plugins, own, consent } => grant(&store.folder(), plugins, own, &consent).await,
         PluginCommand::Revoke { store, plugin } => {
             let plugins = store.folder().plugins();
             let mut grants = granted(&plugins)?;
-            ensure!(grants.revoke(&plugin), "`{plugin}` has no grants");
-            grants.write(&plugins)
+            ensure!(grants.revoke(&plugin, &operator()), "`{plugin}` has no grants");
+            grants.write(&plugins)?;
+            say!("{plugin} may do nothing any more, and is not live. `souk plugin grant {plugin}` lets it again.");
+            Ok(())
         }
         PluginCommand::Install(bundled) => {
             let folder = bundled.store.folder();
@@ -397,15 +411,24 @@ async fn top(folder: &StoreFolder, every: Duration, times: Option<u64>) -> Resul
     Ok(())
 }
 
-async fn run_command(folder: &StoreFolder, command: String, input: Option<PathBuf>, arguments: &[String]) -> Result<()> {
+async fn run_command(folder: &StoreFolder, command: String, input: Option<PathBuf>, json: bool, arguments: &[String]) -> Result<()> {
     let arguments = arguments.iter().map(|argument| super::list::named(argument)).collect::<Result<Vec<_>>>()?;
     let input = match input {
         Some(path) if path.as_os_str() == "-" => std::io::read_to_string(std::io::stdin())?.into_bytes(),
         Some(path) => std::fs::read(&path).with_context(|| path.display().to_string())?,
         None => Vec::new(),
     };
-    let output = store::run_command(folder, command, arguments, input).await?;
-    print_document(&output)
+    // What is exported is for files, as `souk store export` gives it.
+    let is_export = command.starts_with("export-");
+    let outputs = store::commands(folder, command, arguments, Vec::new(), input).await?;
+    if let Some(Ok(answer)) = outputs.first().map(|first| &first.outcome) {
+        match () {
+            () if json => print_answer_as_json(answer)?,
+            () if is_export => print_document(answer)?,
+            () => print_answer(answer, &outputs[0].columns, &zone_of(folder)),
+        }
+    }
+    store::tell_failed_followers(&outputs)
 }
 
 fn granted(plugins: &Path) -> Result<Grants> {
@@ -618,11 +641,11 @@ fn remove(folder: &StoreFolder, plugin: &str) -> Result<()> {
 
 fn versions(folder: &StoreFolder, plugin: &str) -> Result<()> {
     let versions = Versions::of(&folder.plugins(), plugin);
-    let history = versions.history()?;
+    let (history, zone) = (versions.history()?, zone_of(folder));
     for (id, _) in versions.kept()? {
-        let times: Vec<String> = history.iter().filter(|entry| entry.id == id).map(|entry| entry.at.strftime("%F %R").to_string()).collect();
+        let times: Vec<String> = history.iter().filter(|entry| entry.id == id).map(|entry| super::document::time(entry.at.as_millisecond(), &zone)).collect();
         let live = if history.last().is_some_and(|last| last.id == id) { "live since" } else { "was live" };
-        say!("{id:<24} {}", if times.is_empty() { "never live".into() } else { format!("{live} {} UTC", times.join(", ")) });
+        say!("{id:<24} {}", if times.is_empty() { "never live".into() } else { format!("{live} {}", times.join(", ")) });
         for reason in history.iter().filter(|entry| entry.id == id).filter_map(|entry| entry.failed.as_ref()) {
             say!("  ! taken back: {reason}");
         }
@@ -670,16 +693,16 @@ fn pack(folder: &Path, out: Option<PathBuf>, key: Option<&Path>) -> Result<()> {
 }
 
 fn print_plugins(plugins: &[PluginReport]) {
-    let mut table = Table::new(["plugin", "version", "state", "kind", "publisher", "routes", "calls", "ms", "MiB", "failures", "links"]);
+    let mut table = Table::new(["plugin", "version", "state", "calls", "failures", "ms", "MiB", "kind", "publisher", "routes", "links"]);
     for p in plugins {
         let state = match (&p.problem, p.version.is_empty()) {
             (None, _) => "live",
             (Some(_), false) => "older",
             (Some(_), true) => "refused",
         };
-        let counts = [p.routes as u64, p.calls, p.wall_ms, p.memory_mib_peak, p.failures].map(|count| count.to_string());
-        let words = [p.name.clone(), p.version.clone(), state.into(), p.kind.clone(), p.publisher.clone()];
-        table.row(words.into_iter().chain(counts).chain([p.links.join(", ")]));
+        let counts = [p.calls, p.failures, p.wall_ms, p.memory_mib_peak].map(|count| count.to_string());
+        let words = [p.name.clone(), p.version.clone(), state.into()];
+        table.row(words.into_iter().chain(counts).chain([p.kind.clone(), p.publisher.clone(), p.routes.to_string(), p.links.join(", ")]));
     }
     let lines = table.lines(table::terminal_width());
     let mut lines = lines.iter();
@@ -716,4 +739,5 @@ fn print_plugins(plugins: &[PluginReport]) {
             say!("  ! {note}");
         }
     }
+    table.note(table::terminal_width()).into_iter().for_each(|note| say!("{note}"));
 }

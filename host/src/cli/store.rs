@@ -6,12 +6,13 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
 use serde::Deserialize;
 
-use super::control::{Answer, Question, ask, is_served};
-use super::import::{self, Import};
-use super::{Audited, StoreArgument, out_of_place};
+use super::control::{Answer, Output, Question, ask, is_served};
+use super::import::{self, Import, PartlyDone};
+use super::{Audited, Misused, StoreArgument, out_of_place};
 use crate::engine::Code;
 use crate::files::{copy_large_folder, copy_private, create_private_folder, write_whole};
 use crate::runtime::Runtime;
+use crate::shop::arguments::{self, Given};
 use crate::shop::grants::{self, FIRST_PARTY, Grants};
 use crate::shop::settings::{Settings, StoreFolder};
 use crate::store::Store;
@@ -85,11 +86,14 @@ pub async fn run(command: StoreCommand) -> Result<()> {
         }
         StoreCommand::Import(order) => import::run(order).await,
         StoreCommand::Export { store, kind, out } => {
-            let output = run_command(&store.folder(), format!("export-{kind}"), Vec::new(), Vec::new()).await?;
-            match out {
-                Some(path) => write_whole(&path, &output),
-                None => super::print_document(&output),
+            let outputs = commands(&store.folder(), format!("export-{kind}"), Vec::new(), Vec::new(), Vec::new()).await?;
+            if let Some(Ok(output)) = outputs.first().map(|first| &first.outcome) {
+                match out {
+                    Some(path) => write_whole(&path, output)?,
+                    None => super::print_document(output)?,
+                }
             }
+            tell_failed_followers(&outputs)
         }
         StoreCommand::Verify { store } => {
             super::print_lines(&verify(&store.folder()).await?);
@@ -112,16 +116,26 @@ async fn verify(folder: &StoreFolder) -> Result<String> {
     Ok(tokio::task::spawn_blocking(move || store.verify()).await??.to_string())
 }
 
-/// The output of a plugin's command alone.
-pub async fn run_command(folder: &StoreFolder, name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>> {
-    let outputs = commands(folder, name, arguments, input).await?;
-    Ok(outputs.into_iter().next().map(|(_, output)| output).unwrap_or_default())
+/// A plugin's command, and those that follow it. Of what is only offered it gets what it takes.
+pub(super) async fn commands(folder: &StoreFolder, name: String, arguments: Given, offered: Given, input: Vec<u8>) -> Result<Vec<Output>> {
+    match ask(folder, Question::Command { name, arguments, offered, input }).await? {
+        Answer::Outputs(outputs) => Ok(outputs),
+        Answer::Misused(told) => Err(Misused(told).into()),
+        _ => Err(out_of_place()),
+    }
 }
 
-pub(super) async fn commands(folder: &StoreFolder, name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<(String, Vec<u8>)>> {
-    match ask(folder, Question::Command { name, arguments, input }).await? {
-        Answer::Outputs(outputs) => Ok(outputs),
-        _ => Err(out_of_place()),
+pub(super) fn failed(outputs: &[Output]) -> Vec<String> {
+    let failure = |output: &Output| Some(format!("`{}` of the plugin `{}` failed: {}", output.command, output.plugin, output.outcome.as_ref().err()?));
+    outputs.iter().filter_map(failure).collect()
+}
+
+/// Tells what failed of the commands that followed the first one, which is done.
+pub(super) fn tell_failed_followers(outputs: &[Output]) -> Result<()> {
+    let failed = failed(outputs);
+    match outputs.first() {
+        Some(first) if !failed.is_empty() => Err(PartlyDone(format!("`{}` is done. What ran after it is not: {}", first.command, failed.join("; "))).into()),
+        _ => Ok(()),
     }
 }
 
@@ -268,11 +282,13 @@ pub async fn feed(runtime: &Runtime, from: &Path) -> Result<()> {
                 serde_json::to_vec(&object)?
             }
         };
-        let plugin = runtime.shop.plugin_with_command(&step.command).with_context(|| {
+        let (plugin, command) = runtime.shop.command(&step.command).with_context(|| {
             let problems = runtime.shop.report().into_iter().filter_map(|p| Some(format!("{}: {}", p.name, p.problem?))).collect::<Vec<_>>();
             format!("import.toml: no live plugin has a command `{}` {}", step.command, problems.join("; "))
         })?;
-        runtime.runner.command(&plugin, step.command.clone(), Vec::new(), input).await.with_context(|| format!("import.toml: `{}`", step.command))?;
+        let shop = arguments::Shop { currency: &runtime.settings.shop.currency, time_zone: &runtime.settings.shop.time_zone };
+        let given = arguments::check(&command, Vec::new(), shop).map_err(Misused)?;
+        runtime.runner.command(&plugin, step.command.clone(), given, input).await.with_context(|| format!("import.toml: `{}`", step.command))?;
         complain!("· {}", step.command);
     }
     Ok(())

@@ -63,6 +63,18 @@ pub struct Grant {
     /// Asked for and not given.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub denied: BTreeSet<Power>,
+    /// All of it was taken away. Then it is the only entry of its plugin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Revoked>,
+}
+
+/// Who took a plugin's grants away, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Revoked {
+    pub at: jiff::Timestamp,
+    /// The operator's account.
+    pub by: String,
 }
 
 /// Where plugins lie. Names with a leading dot are work in progress, and
@@ -89,8 +101,18 @@ pub fn path(plugins: &Path) -> PathBuf {
 
 /// A plugin without any grant: not even an earlier version of it stays live.
 #[derive(Debug, thiserror::Error)]
-#[error("it was never granted anything. `souk plugin grant {0}` shows what it asks for, and lets it.")]
-pub struct NotGranted(pub String);
+#[error("{}. `souk plugin grant {plugin}` shows what it asks for, and lets it.", why_not(.revoked.as_ref()))]
+pub struct NotGranted {
+    pub plugin: String,
+    pub revoked: Option<Revoked>,
+}
+
+fn why_not(revoked: Option<&Revoked>) -> String {
+    match revoked {
+        Some(Revoked { at, by }) => format!("its grants were revoked by {by}, at {}", at.strftime("%F %H:%M UTC")),
+        None => "it was never granted anything".into(),
+    }
+}
 
 impl Grant {
     /// A whole service, or all that a plugin does outside, which was granted before powers went by function and kind.
@@ -111,13 +133,17 @@ impl Grants {
     }
 
     pub fn of(&self, plugin: &str) -> Option<&Grant> {
-        self.0.get(plugin)?.last()
+        self.0.get(plugin)?.last().filter(|grant| grant.revoked.is_none())
+    }
+
+    fn revoked(&self, plugin: &str) -> Option<&Revoked> {
+        self.0.get(plugin)?.last()?.revoked.as_ref()
     }
 
     fn exactly(&self, files: &Files) -> Option<&Grant> {
         let is_of = |grant: &&Grant| {
             let same_scripts = grant.scripts.is_empty() || grant.scripts == files.scripts_digest;
-            grant.component == files.component_digest && grant.manifest == files.manifest_digest && same_scripts
+            grant.revoked.is_none() && grant.component == files.component_digest && grant.manifest == files.manifest_digest && same_scripts
         };
         self.0.get(&files.manifest.name)?.iter().rfind(is_of)
     }
@@ -135,9 +161,11 @@ impl Grants {
             own: self.is_own(&files.manifest.name),
             powers: asked.difference(&denied).cloned().collect(),
             denied,
+            revoked: None,
         };
         let grants = self.0.entry(files.manifest.name.clone()).or_default();
         let same_scripts = |old: &Grant| old.scripts.is_empty() || old.scripts == grant.scripts;
+        grants.retain(|old| old.revoked.is_none());
         grants.retain(|old| (&old.component, &old.manifest) != (&grant.component, &grant.manifest) || !same_scripts(old));
         grants.push(grant);
         grants.drain(..grants.len().saturating_sub(KEPT));
@@ -155,8 +183,12 @@ impl Grants {
         }
     }
 
-    pub fn revoke(&mut self, plugin: &str) -> bool {
-        self.0.remove(plugin).is_some()
+    /// False where there is nothing to take away. Who did it, and when, is kept in its place.
+    pub fn revoke(&mut self, plugin: &str, by: &str) -> bool {
+        let Some(grant) = self.of(plugin).cloned() else { return false };
+        let revoked = Some(Revoked { at: jiff::Timestamp::now(), by: by.to_owned() });
+        self.0.insert(plugin.to_owned(), vec![Grant { powers: BTreeSet::new(), denied: BTreeSet::new(), own: false, revoked, ..grant }]);
+        true
     }
 
     /// Where versions are kept, plugins were live: grants that are not there are lost.
@@ -221,15 +253,13 @@ impl Grants {
                     whole.subject
                 );
             }
-            if holds {
-                return Ok(grant.denied.clone());
-            }
             // A grant may be older than some powers: those were not given.
-            let never_asked = powers::of_pages(&files.manifest).difference(&grant.powers).cloned().collect();
+            let younger = powers::of_pages(&files.manifest).into_iter().filter(|_| !holds).chain(powers::of_commands(&files.manifest));
+            let never_asked: BTreeSet<Power> = younger.filter(|power| !grant.powers.contains(power)).collect();
             return Ok(grant.denied.union(&never_asked).cloned().collect());
         }
         let Some(grant) = self.of(name) else {
-            return Err(NotGranted(name.clone()).into());
+            return Err(NotGranted { plugin: name.clone(), revoked: self.revoked(name).cloned() }.into());
         };
         // Whatever is no component at all is told as that.
         let asked = files.asked(offers)?;

@@ -1,13 +1,13 @@
 //! Reads one plugin's folder: manifest, component, assets, settings.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::grants::{self, Grants};
-use super::manifest::{ExtensionPoint, Isolation, Limits, Manifest, Pages, Scripts, Service, Setting, SettingKind};
+use super::manifest::{Argument, ArgumentKind, Command, ExtensionPoint, Isolation, Limits, Manifest, Pages, Scripts, Service, Setting, SettingKind};
 use super::offers::Offers;
 use super::plugin::{Plugin, Usage};
 use super::powers::{self, Power, effect_parts};
@@ -27,6 +27,8 @@ const DESCRIPTION_CHARS_MAX: usize = 1_000;
 const WORD_CHARS_MAX: usize = 200;
 const PROBLEMS_SHOWN_MAX: usize = 20;
 const JOBS_MAX: usize = 32;
+/// Of one command; and columns of a list.
+const ARGUMENTS_MAX: usize = 40;
 const GROUP_WORDS_CHARACTERS_MAX: usize = 120;
 
 /// A plugin as it lies on disk, read and checked on its own.
@@ -214,6 +216,10 @@ fn words(manifest: &Manifest) -> Vec<String> {
     check("the version".into(), &manifest.version.to_string(), WORD_CHARS_MAX, false);
     for command in &manifest.commands {
         check(format!("the command `{}`: its description", command.name), &command.description, DESCRIPTION_CHARS_MAX, true);
+        command.columns.iter().for_each(|column| check(format!("the command `{}`: a column", command.name), column, WORD_CHARS_MAX, false));
+        for argument in command.arguments.iter().flatten() {
+            argument.values.iter().for_each(|value| check(format!("the command `{}`, the argument `{}`: a value", command.name, argument.name), value, WORD_CHARS_MAX, false));
+        }
     }
     for job in &manifest.jobs {
         check(format!("the job `{}`: its cron expression", job.name), &job.cron, WORD_CHARS_MAX, false);
@@ -271,6 +277,7 @@ fn subjects(manifest: &Manifest) -> Vec<String> {
         if let Some(after) = command.after.as_ref().filter(|after| !is_kebab(after)) {
             problems.push(format!("the command `{}`: `after` names no command: `{after}`", command.name));
         }
+        problems.extend(command_problems(command));
     }
     problems
 }
@@ -350,6 +357,50 @@ fn problems(manifest: &Manifest) -> Vec<String> {
 }
 
 /// Words stand where an operator decides: one line of plain text, and no function under two of them.
+/// What is wrong with what it says of its arguments, and of the list that it is.
+fn command_problems(command: &Command) -> Vec<String> {
+    let of = &command.name;
+    let mut problems = Vec::new();
+    let arguments = command.arguments.as_deref().unwrap_or_default();
+    if arguments.len() > ARGUMENTS_MAX || command.columns.len() > ARGUMENTS_MAX {
+        problems.push(format!("the command `{of}`: at most {ARGUMENTS_MAX} arguments, and as many columns"));
+    }
+    let mut seen = BTreeSet::new();
+    for Argument { name, kind, min, max, values, words, .. } in arguments {
+        let mut wrong = |what: &str| problems.push(format!("the command `{of}`, the argument `{}`: {what}", name.escape_debug()));
+        if !is_kebab(name) {
+            wrong("use 1 to 40 lower-case letters, digits and single hyphens, a letter first");
+        }
+        if !seen.insert(name) {
+            wrong("it is there twice");
+        }
+        if (min.is_some() || max.is_some()) && !matches!(kind, ArgumentKind::Integer | ArgumentKind::Number) {
+            wrong("`min` and `max` are for the kinds `integer` and `number`");
+        }
+        if !values.is_empty() && *kind != ArgumentKind::Text {
+            wrong("`values` are for the kind `text`");
+        }
+        if !are_words(words) {
+            wrong(&format!("give words in `en`, and in each language one line of 1 to {GROUP_WORDS_CHARACTERS_MAX} characters"));
+        }
+    }
+    if !command.attention.is_empty() {
+        if !are_words(&command.attention) {
+            problems.push(format!("the command `{of}`: attention: give words in `en`, and in each language one line of 1 to {GROUP_WORDS_CHARACTERS_MAX} characters"));
+        }
+        if !command.is_list() {
+            problems.push(format!("the command `{of}`: attention is for lists: name it `list-…`, and give columns"));
+        }
+    }
+    problems
+}
+
+/// In English and other languages, each one line that can be shown.
+fn are_words(words: &BTreeMap<String, String>) -> bool {
+    let is_plain = |words: &String| (1..=GROUP_WORDS_CHARACTERS_MAX).contains(&words.chars().count()) && words.chars().all(is_printable);
+    words.contains_key("en") && words.values().all(is_plain)
+}
+
 fn service_problems(service: &Service) -> Vec<String> {
     let Service { interface, groups } = service;
     let mut problems = Vec::new();
@@ -361,8 +412,7 @@ fn service_problems(service: &Service) -> Vec<String> {
         for function in group.functions.iter().filter(|function| !seen.insert(*function)) {
             problems.push(format!("the service `{interface}`: `{}` is in two groups", function.escape_debug()));
         }
-        let is_plain = |words: &String| (1..=GROUP_WORDS_CHARACTERS_MAX).contains(&words.chars().count()) && words.chars().all(is_printable);
-        if !group.words.contains_key("en") || !group.words.values().all(is_plain) {
+        if !are_words(&group.words) {
             problems.push(format!(
                 "the service `{interface}`, the group `{name}`: give words in `en`, and in each language one line of 1 to {GROUP_WORDS_CHARACTERS_MAX} characters"
             ));
@@ -496,6 +546,10 @@ mod tests {
             ("[[routes]]\nname = \"r\"\nmethods = [\"GET\"]\npath = \"/\\u001b[1A\"", "is no path"),
             ("[[jobs]]\nname = \"j\"\ncron = \"0 * * *\\n*\"", "the job `j`: its cron expression holds"),
             ("[[commands]]\nname = \"c\"\ndescription = \"\\u009b2J\"", "the command `c`: its description holds"),
+            ("[[commands]]\nname = \"c\"\narguments = [{ name = \"A b\", words = { en = \"x\" } }]", "the argument `A b`: use 1 to 40"),
+            ("[[commands]]\nname = \"c\"\narguments = [{ name = \"a\" }]", "the argument `a`: give words in `en`"),
+            ("[[commands]]\nname = \"c\"\narguments = [{ name = \"a\", min = 1, words = { en = \"x\" } }]", "`min` and `max` are for"),
+            ("[[commands]]\nname = \"c\"\nattention = { en = \"things wait\" }", "attention is for lists"),
             ("[config.\"a\\u200b\"]\ntype = \"string\"\ndefault = \"\"", "the name of a setting holds"),
         ] {
             let problems = problems(&manifest(text)).join("\n");

@@ -211,18 +211,83 @@ pub struct Job {
 pub struct Command {
     /// Unique in a shop, for instance `import-products`.
     pub name: String,
-    /// What it does, and its arguments.
+    /// What it does.
     #[serde(default)]
     pub description: String,
-    /// Also runs after this command of any plugin, with the same input: a
-    /// products file that holds stock is read by catalogue and inventory.
+    /// What it takes as `name=value`; `[]` for nothing. Whatever else is given is refused before the plugin is called, and so
+    /// is what is given twice, is missing, or is no value of its kind. Without this key the plugin gets what is given, unchecked.
+    #[serde(default)]
+    pub arguments: Option<Vec<Argument>>,
+    /// Also runs after this command of any plugin, with the same input and those of its arguments that it declares: a
+    /// products file that holds stock is read by catalogue and inventory. The operator is asked for it. What fails then does
+    /// not undo the command that it follows. `souk list` runs the list alone.
     #[serde(default)]
     pub after: Option<String>,
-    /// What `souk list` shows of each row, if its name is `list-…` and it answers with a JSON list of objects: names of
-    /// members, `totals.grand_total` for one within another. Times end with `_ms`; sums of money are objects of `amount`, in
-    /// the smallest unit, and `currency`. It takes `limit=N`, and `after=` the first of them in the last row seen.
+    /// What people are shown of its answer, which is JSON: names of members, `totals.grand_total` for one within another. Times
+    /// end with `_ms`; sums of money are objects of `amount`, in the smallest unit, and `currency`. Where its name is `list-…`,
+    /// it answers with a list of objects for `souk list`, and takes `limit=N`, and `after=` the first column of the last row
+    /// seen. That column is never cut; where the screen is narrow the last ones are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
+    /// Each row of this list waits for a person: `souk status` counts them, in these words by locale, `en` among them, for
+    /// instance `payments that wait for a person`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attention: BTreeMap<String, String>,
+}
+
+impl Command {
+    /// Whether `souk list` shows it.
+    pub fn is_list(&self) -> bool {
+        self.name.starts_with("list-") && !self.columns.is_empty()
+    }
+}
+
+/// One argument of a command.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[schemars(title = "[[commands.arguments]]")]
+pub struct Argument {
+    /// As it is given, for instance `sku`.
+    pub name: String,
+    /// What its value is.
+    #[serde(default)]
+    pub kind: ArgumentKind,
+    /// Whether the command cannot do without it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub required: bool,
+    /// Whether `none`, or nothing, is a value too: it takes away what was set.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clears: bool,
+    /// The lowest number allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// The highest number allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+    /// The only texts allowed; any if empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
+    /// By locale, `en` among them: what it is for.
+    #[serde(default)]
+    pub words: BTreeMap<String, String>,
+}
+
+/// Kinds of values. The plugin gets them as they were given, `boolean` as `true` or `false`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArgumentKind {
+    #[default]
+    Text,
+    /// A whole number.
+    Integer,
+    /// A decimal number, for instance `12.5`.
+    Number,
+    /// An amount of the shop's currency, for instance `12.50`.
+    Money,
+    /// `yes` or `no`, `true` or `false`.
+    Boolean,
+    /// `2026-11-11`, `2026-11-11T09:30` in the shop's time zone, or with an offset.
+    Time,
 }
 
 /// A full-text index of the plugin's own.

@@ -5,6 +5,7 @@
 //! linked and checked beside what runs, and swapped in whole, or not at all.
 //! It is what `work` calls plugins through; it does not know what they do.
 
+pub mod arguments;
 pub mod bundle;
 mod canary;
 pub mod grants;
@@ -43,7 +44,7 @@ use crate::work::{self, LivePlugins, PluginAnswer, PluginCall, Plugins, SharedUn
 use canary::Canary;
 use grants::{Grants, NotGranted};
 use load::Loaded;
-use manifest::Kind;
+use manifest::{Command, Kind};
 use offers::Offers;
 use policies::Policies;
 use probation::Probations;
@@ -209,24 +210,20 @@ impl Shop {
         graph.filter(|graph| graph.plugins().any(|linked| linked.name() == plugin)).cloned()
     }
 
-    /// The one plugin with this operator's command.
-    pub fn plugin_with_command(&self, command: &str) -> Option<String> {
+    /// All that an operator can run, with the plugin that offers it.
+    pub fn commands(&self) -> Vec<(String, Command)> {
         let plugins = self.plugins.borrow().clone();
-        plugins.values().find(|p| p.manifest.commands.iter().any(|c| c.name == command)).map(|p| p.name().to_owned())
+        plugins.values().flat_map(|p| p.manifest.commands.iter().map(|command| (p.name().to_owned(), command.clone()))).collect()
     }
 
-    /// Commands that the manifests want run after `command`, with its input.
-    pub fn commands_after(&self, command: &str) -> Vec<String> {
-        let plugins = self.plugins.borrow().clone();
-        let commands = plugins.values().flat_map(|p| &p.manifest.commands);
-        commands.filter(|c| c.after.as_deref() == Some(command)).map(|c| c.name.clone()).collect()
+    /// The one of this name.
+    pub fn command(&self, name: &str) -> Option<(String, Command)> {
+        self.commands().into_iter().find(|(_, command)| command.name == name)
     }
 
-    /// What of its rows a list shows; empty where it is none.
-    pub fn columns_of(&self, command: &str) -> Vec<String> {
-        let plugins = self.plugins.borrow().clone();
-        let columns = plugins.values().flat_map(|p| &p.manifest.commands).find(|c| c.name == command).map(|c| c.columns.clone());
-        columns.unwrap_or_default()
+    /// Those that were granted to run after `name`, with its input.
+    pub fn commands_after(&self, name: &str) -> Vec<(String, Command)> {
+        self.commands().into_iter().filter(|(_, command)| command.after.as_deref() == Some(name)).collect()
     }
 
     /// Brings the live set in line with the folder, as far as that can be done.

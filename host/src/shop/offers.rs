@@ -51,11 +51,15 @@ impl Offers {
     /// What the service says of a group, as the operator's language has it.
     pub fn words(&self, subject: &str) -> Option<&str> {
         let (interface, group) = subject.split_once(' ')?;
-        let words = &self.0.get(interface)?.get(group)?.words;
-        let language = std::env::var("LC_ALL").or_else(|_| std::env::var("LANG")).unwrap_or_default();
-        let of = |language: &str| words.iter().find(|(locale, _)| locale.split('-').next() == Some(language)).map(|(_, words)| words.as_str());
-        of(language.split(['_', '.', '-']).next().unwrap_or_default()).or_else(|| of("en")).or_else(|| words.values().next().map(String::as_str))
+        in_operators_language(&self.0.get(interface)?.get(group)?.words)
     }
+}
+
+/// Of words by locale; in English where there are none in that language.
+pub fn in_operators_language(words: &BTreeMap<String, String>) -> Option<&str> {
+    let language = std::env::var("LC_ALL").or_else(|_| std::env::var("LANG")).unwrap_or_default();
+    let of = |language: &str| words.iter().find(|(locale, _)| locale.split('-').next() == Some(language)).map(|(_, words)| words.as_str());
+    of(language.split(['_', '.', '-']).next().unwrap_or_default()).or_else(|| of("en")).or_else(|| words.values().next().map(String::as_str))
 }
 
 #[cfg(test)]

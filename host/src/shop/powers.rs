@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::{Limits, Manifest, Scripts, Service};
+use super::manifest::{Command, Limits, Manifest, Scripts, Service};
 use super::offers::Offers;
 use crate::engine::bindings::{Capability, Handler};
 use crate::engine::{Interface, Interfaces, LinkError, is_of_host, without_version};
@@ -44,10 +44,11 @@ pub enum PowerKind {
     Publish,
     Job,
     Command,
+    Follow,
     Limit,
 }
 
-const NAMES: [(PowerKind, &str); 18] = [
+const NAMES: [(PowerKind, &str); 19] = [
     (PowerKind::Http, "http"),
     (PowerKind::Secret, "secret"),
     (PowerKind::Script, "script"),
@@ -65,6 +66,7 @@ const NAMES: [(PowerKind, &str); 18] = [
     (PowerKind::Publish, "publish"),
     (PowerKind::Job, "job"),
     (PowerKind::Command, "command"),
+    (PowerKind::Follow, "follow"),
     (PowerKind::Limit, "limit"),
 ];
 
@@ -112,8 +114,8 @@ impl Power {
 
     /// Whether the rest of a plugin can do without it.
     pub fn is_separable(&self) -> bool {
-        use PowerKind::{Authorization, Command, Cookie, Effect, Hear, Http, Job, Priority, Publish, Route, Script, Secret};
-        matches!(self.kind, Http | Secret | Script | Effect | Route | Authorization | Cookie | Priority | Hear | Publish | Job | Command)
+        use PowerKind::{Authorization, Command, Cookie, Effect, Follow, Hear, Http, Job, Priority, Publish, Route, Script, Secret};
+        matches!(self.kind, Http | Secret | Script | Effect | Route | Authorization | Cookie | Priority | Hear | Publish | Job | Command | Follow)
     }
 
     /// Whether this is a whole service, or a whole point, and `asked` a part of it. Whole ones were granted until powers
@@ -187,6 +189,10 @@ impl Power {
             PowerKind::Publish => format!("tell other plugins of `{subject}`"),
             PowerKind::Job => format!("work by itself, by the clock: {subject}"),
             PowerKind::Command => format!("offer you the command `{subject}`"),
+            PowerKind::Follow => {
+                let (followed, own) = subject.split_once(WITH).unwrap_or((subject, ""));
+                format!("see what you give to the command `{followed}`, its arguments and its file, each time you run it, and then run its own `{own}`")
+            }
             PowerKind::Limit => format!("take more than plugins usually do: {subject}"),
         }
     }
@@ -235,6 +241,18 @@ pub fn of_pages(manifest: &Manifest) -> BTreeSet<Power> {
         }
     }
     asked
+}
+
+/// Of a power to follow a command: between that and the plugin's own.
+const WITH: &str = " with ";
+
+fn follow_subject(command: &Command) -> Option<String> {
+    command.after.as_ref().map(|after| format!("{after}{WITH}{}", command.name))
+}
+
+/// What its commands ask for beyond being run by an operator who names them.
+pub fn of_commands(manifest: &Manifest) -> BTreeSet<Power> {
+    manifest.commands.iter().filter_map(follow_subject).map(|subject| Power::new(PowerKind::Follow, subject)).collect()
 }
 
 /// No name of a plugin or a cookie has a dot: two plugins never mean the same cookie.
@@ -327,7 +345,7 @@ pub fn asked(manifest: &Manifest, component: &[u8], offers: &Offers) -> Result<B
             ask(PowerKind::Route, route_subject(route, method));
         }
     }
-    of_pages(manifest).into_iter().for_each(|power| _ = ask(power.kind, power.subject));
+    of_pages(manifest).into_iter().chain(of_commands(manifest)).for_each(|power| _ = ask(power.kind, power.subject));
     manifest.http.hosts.iter().for_each(|host| _ = ask(PowerKind::Http, host.clone()));
     manifest.secrets.iter().for_each(|secret| _ = ask(PowerKind::Secret, secret.clone()));
     manifest.effects.iter().for_each(|effect| _ = ask(PowerKind::Effect, effect.clone()));
@@ -398,6 +416,11 @@ pub fn without(mut manifest: Manifest, denied: &BTreeSet<Power>) -> Manifest {
     manifest.publishes.retain(|topic| !is_denied(PowerKind::Publish, topic));
     manifest.jobs.retain(|job| !is_denied(PowerKind::Job, &job_subject(job)));
     manifest.commands.retain(|command| !is_denied(PowerKind::Command, &command.name));
+    for command in &mut manifest.commands {
+        if follow_subject(command).is_some_and(|subject| is_denied(PowerKind::Follow, &subject)) {
+            command.after = None;
+        }
+    }
     manifest
 }
 
@@ -584,6 +607,18 @@ pub(super) mod tests {
         assert_eq!(left.http.hosts, BTreeSet::from(["b.example".to_owned()]));
         assert!(left.secrets.is_empty());
         assert_eq!(left.routes[0].methods, BTreeSet::from(["GET".to_owned()]));
+    }
+
+    #[test]
+    fn following_another_command_is_asked_for_by_its_name_and_can_be_denied() {
+        let manifest: Manifest =
+            toml::from_str("name = \"demo\"\nversion = \"1.0.0\"\n[[commands]]\nname = \"spy\"\nafter = \"set-stock\"\n[[commands]]\nname = \"own\"").unwrap();
+        let asked = of_commands(&manifest);
+        assert_eq!(asked, [power("follow set-stock with spy")].into());
+        let told = asked.first().unwrap().in_plain_words(&Offers::default());
+        assert!(told.contains("`set-stock`") && told.contains("`spy`"), "{told}");
+        let left = without(manifest, &asked);
+        assert_eq!(left.commands.iter().map(|command| (command.name.as_str(), command.after.clone())).collect::<Vec<_>>(), [("spy", None), ("own", None)]);
     }
 
     #[test]

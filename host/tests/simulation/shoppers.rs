@@ -62,7 +62,7 @@ impl Visit {
 
     /// As a person of the shop does with an order, which may be in no state for it.
     async fn staff(&self, command: &str, number: &str) {
-        let plugin = self.runtime.shop.plugin_with_command(command).expect("orders are live");
+        let plugin = self.runtime.shop.command(command).expect("orders are live").0;
         let done = self.runtime.runner.command(&plugin, command.to_owned(), vec![("number".to_owned(), number.to_owned())], Vec::new()).await;
         if !self.disk.is_dead() {
             self.note(format!("staff: {command} {number} → {}", if done.is_ok() { "done" } else { "refused" }));

@@ -4,7 +4,7 @@ use serde::Serialize;
 use souk_sdk::commerce::stock_counts::{Policy, Stock};
 use souk_sdk::{Money, config};
 
-use crate::document::{Status, Stored};
+use crate::document::{Status, Stored, is_handle, is_sku};
 use crate::store;
 
 const LIMIT_MAX: u32 = 501;
@@ -38,6 +38,9 @@ fn page(arguments: &[(String, String)]) -> Result<(Option<&str>, u32), String> {
 
 pub fn products(arguments: &[(String, String)]) -> Result<Vec<u8>, String> {
     let (after, limit) = page(arguments)?;
+    if let Some(after) = after.filter(|after| !is_handle(after) || store::stored(after).is_none()) {
+        return Err(format!("after: no product has the handle `{after}`: begin anew without it"));
+    }
     let shop = config::shop();
     let locale = shop.locales.first().map_or("", String::as_str);
     let row = |handle: String| {
@@ -57,6 +60,9 @@ pub fn products(arguments: &[(String, String)]) -> Result<Vec<u8>, String> {
 
 pub fn stock(arguments: &[(String, String)], get: &dyn Fn(&[String]) -> Vec<Stock>) -> Result<Vec<u8>, String> {
     let (after, limit) = page(arguments)?;
+    if let Some(after) = after.filter(|after| !is_sku(after) || store::owner_of(after).is_none()) {
+        return Err(format!("after: no product has the sku `{after}`: begin anew without it"));
+    }
     let currency = config::shop().currency;
     let owned = store::skus(after, limit);
     let skus: Vec<String> = owned.iter().map(|(sku, _)| sku.clone()).collect();

@@ -6,7 +6,7 @@ mod rule;
 use serde::Deserialize;
 use souk_sdk::extend::discount::{self, Answer, Cart, Failure};
 use souk_sdk::extend::types::FailureKind;
-use souk_sdk::config;
+use souk_sdk::{clock, config};
 use souk_sdk::host::command_handler;
 use souk_sdk::storage::Collection;
 
@@ -40,7 +40,7 @@ impl command_handler::Guest for BuyXGetY {
             "import-bxgy" => {}
             "list-bxgy" => {
                 let rules = RULES.get(CURRENT).map_err(|error| error.to_string())?.unwrap_or_default();
-                return Ok(rules.iter().map(|rule| rule.shown(&zone)).collect::<Vec<_>>().join("\n").into_bytes());
+                return list(&rules, &arguments);
             }
             other => return Err(format!("discount-bxgy has no command `{other}`")),
         }
@@ -65,6 +65,18 @@ impl command_handler::Guest for BuyXGetY {
         }
         Ok(serde_json::json!({ "rules": rules.len(), "dry-run": dry_run }).to_string().into_bytes())
     }
+}
+
+fn list(rules: &[Rule], arguments: &[(String, String)]) -> Result<Vec<u8>, String> {
+    let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.trim());
+    let limit = argument("limit").map_or(Ok(RULES_MAX), str::parse).map_err(|_| "limit: give a number".to_owned())?;
+    let seen = match argument("after") {
+        Some(after) => rules.iter().position(|rule| rule.id == after).ok_or_else(|| format!("after: there is no rule `{after}`: begin anew without it"))? + 1,
+        None => 0,
+    };
+    let now_ms = clock::now_ms() as i64;
+    let rows: Vec<rule::Row> = rules[seen..].iter().take(limit).map(|rule| rule.row(now_ms)).collect();
+    serde_json::to_vec_pretty(&rows).map_err(|error| error.to_string())
 }
 
 souk_sdk::export!(BuyXGetY: extend::discount, host::command_handler);

@@ -29,6 +29,17 @@ pub struct Rule {
     ends_at: Option<OffsetDateTime>,
 }
 
+/// A rule as `souk list bxgy` shows it.
+#[derive(Serialize)]
+pub struct Row<'a> {
+    id: &'a str,
+    offer: String,
+    /// `active`, `not yet`, or `ended`.
+    state: &'static str,
+    starts_ms: Option<i64>,
+    ends_ms: Option<i64>,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Name {
@@ -67,14 +78,17 @@ impl Rule {
     }
 
     /// On one line, with times as the shop's clocks show them.
-    pub fn shown(&self, shop_zone: &str) -> String {
-        let time = |word: &str, at: Option<OffsetDateTime>| {
-            let at = at.and_then(|at| i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok());
-            at.map_or(String::new(), |at| format!(", {word} {}", zone::show(at, shop_zone)))
+    pub fn row(&self, now_ms: i64) -> Row<'_> {
+        let ms = |at: Option<OffsetDateTime>| at.and_then(|at| i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok());
+        let (starts_ms, ends_ms) = (ms(self.starts_at), ms(self.ends_at));
+        let state = match () {
+            () if ends_ms.is_some_and(|ends| ends <= now_ms) => "ended",
+            () if starts_ms.is_some_and(|starts| starts > now_ms) => "not yet",
+            () => "active",
         };
-        let (since, until) = (time("since", self.starts_at), time("until", self.ends_at));
         let alone = if self.exclusive { ", with no other discount" } else { "" };
-        format!("{}  buy {}, get {} at {} % off, of `{}`{since}{until}{alone}", self.id, self.buy, self.get, self.discount_percent, self.category)
+        let offer = format!("buy {}, get {} at {} % off, of `{}`{alone}", self.buy, self.get, self.discount_percent, self.category);
+        Row { id: &self.id, offer, state, starts_ms, ends_ms }
     }
 
     pub fn propose(&self, cart: &Cart) -> Option<Proposal> {
@@ -133,9 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn times_are_shown_in_the_shops_zone() {
-        let shown = rule(2, 1).shown("Asia/Shanghai");
-        assert_eq!(shown, "r  buy 2, get 1 at 100 % off, of `tea`, since 1970-01-01T08:00:01+08:00, until 1970-01-01T08:00:02+08:00");
+    fn a_row_says_what_the_rule_gives_and_whether_it_counts_now() {
+        let rule = rule(2, 1);
+        for (now_ms, state) in [(999, "not yet"), (1_000, "active"), (1_999, "active"), (2_000, "ended")] {
+            let row = rule.row(now_ms);
+            assert_eq!((row.id, row.offer.as_str(), row.state), ("r", "buy 2, get 1 at 100 % off, of `tea`", state));
+            assert_eq!((row.starts_ms, row.ends_ms), (Some(1_000), Some(2_000)));
+        }
     }
 
     #[test]

@@ -145,6 +145,11 @@ pub fn list(arguments: &[(String, String)]) -> Result<Vec<u8>, String> {
     let limit = argument("limit").map_or(Ok(usize::MAX), str::parse).map_err(|_| "limit: give a number".to_owned())?;
     let mut rows = Vec::new();
     let mut last = argument("after").map(entry::code);
+    if let Some(after) = &last
+        && stored(after)?.is_none()
+    {
+        return Err(format!("after: there is no coupon `{after}`: begin anew without it"));
+    }
     while rows.len() < limit {
         let page = COUPONS.scan(&storage::after(last.as_deref()), SCAN_MAX, false).map_err(|error| error.to_string())?;
         for (_, coupon) in page.iter().take(limit - rows.len()) {

@@ -62,7 +62,7 @@ impl orders::Guest for Orders {
     }
 
     fn recent(before: Option<String>, limit: u32) -> Vec<Order> {
-        must(newest(before.as_deref(), limit))
+        must(newest(before.as_deref(), limit)).unwrap_or_default()
     }
 
     fn paid(token: String, payment_id: String, amount: Money) -> PaidOutcome {
@@ -131,7 +131,7 @@ impl order_history::Guest for Orders {
 impl order_look_up::Guest for Orders {
     fn find(number: String, contact: String, client: String) -> Result<Option<Order>, u32> {
         let find = |number: &str| must(ORDERS.find("number", number)).map(|(_, record)| record.order);
-        look_up::run(&number, &contact, &client, find, || must(newest(None, 1)).into_iter().next())
+        look_up::run(&number, &contact, &client, find, || must(newest(None, 1)).unwrap_or_default().into_iter().next())
     }
 }
 
@@ -211,11 +211,15 @@ impl command_handler::Guest for Orders {
         let json = match name.as_str() {
             "list-orders" => {
                 let limit = argument("limit").map_or(Ok(50), str::parse).map_err(|_| "limit is not a number".to_owned())?;
-                serde_json::to_vec_pretty(&newest(argument("after").or(argument("before")), limit).map_err(|error| error.to_string())?)
+                let orders = newest(argument("after"), limit).map_err(|error| error.to_string())?;
+                serde_json::to_vec_pretty(&orders.ok_or_else(|| format!("after: no order has the number `{}`: begin anew without it", argument("after").unwrap_or_default()))?)
             }
             "show-order" => serde_json::to_vec_pretty(&by_number()?),
             "fulfil-order" => {
                 let mut record = by_number()?;
+                if record.order.status == Status::Fulfilled {
+                    return Err(format!("order {} is sent already; set-tracking corrects what was said of the parcel", record.order.number));
+                }
                 if record.order.status != Status::Placed {
                     return Err(format!("order {} is not placed: only a placed order can be sent", record.order.number));
                 }
@@ -223,20 +227,50 @@ impl command_handler::Guest for Orders {
                 record.send(argument("tracking").unwrap_or_default(), argument("note").unwrap_or_default(), &staff());
                 save(&record);
                 publish("order.fulfilled", &record);
-                serde_json::to_vec_pretty(&record.order)
+                answer(&record, None)
+            }
+            "set-tracking" => {
+                let mut record = by_number()?;
+                if record.order.status != Status::Fulfilled {
+                    return Err(format!("order {} is not sent: fulfil-order says that it is, with its tracking number", record.order.number));
+                }
+                let (tracking, message) = (argument("tracking"), argument("note"));
+                if tracking.is_none() && message.is_none() {
+                    return Err("give tracking=NUMBER, note=TEXT, or both".into());
+                }
+                record.correct_parcel(tracking, message, &staff());
+                save(&record);
+                answer(&record, None)
             }
             "cancel-order" => {
                 let mut record = by_number()?;
                 if record.order.status == Status::Fulfilled {
                     return Err(format!("order {} is sent: only an order that is not sent can be cancelled", record.order.number));
                 }
+                let already = record.cancelled_already().map(|entry| {
+                    serde_json::json!({ "note": "nothing was changed: it was cancelled before", "cancelled": { "by": entry.actor, "at_ms": entry.at_ms, "reason": entry.detail } })
+                });
                 cancel(&mut record, Canceller::Staff, argument("reason").unwrap_or_default(), &staff());
-                serde_json::to_vec_pretty(&record.order)
+                answer(&record, already)
             }
             other => return Err(format!("orders has no command `{other}`")),
         };
         json.map_err(|error| error.to_string())
     }
+}
+
+/// What staff are told of an order that they have changed, or have not: then `more` says why.
+fn answer(record: &Record, more: Option<serde_json::Value>) -> serde_json::Result<Vec<u8>> {
+    let mut order = serde_json::to_value(&record.order)?;
+    if let Some(serde_json::Value::Object(more)) = more {
+        more.into_iter().for_each(|(member, value)| order[member] = value);
+    }
+    for (member, text) in [("tracking", &record.tracking), ("message", &record.message)] {
+        if !text.is_empty() {
+            order[member] = text.as_str().into();
+        }
+    }
+    serde_json::to_vec_pretty(&order)
 }
 
 fn within_limits(draft: Draft, holder: &Holder) -> Result<Created, Limit> {
@@ -366,20 +400,21 @@ fn created(record: &Record) -> String {
     format!("{}-{}", storage::ordered(record.order.created_ms as i64), record.order.number)
 }
 
-fn newest(before: Option<&str>, limit: u32) -> Result<Vec<Order>, CollectionError> {
+/// `None` where there is no such order to go on from.
+fn newest(before: Option<&str>, limit: u32) -> Result<Option<Vec<Order>>, CollectionError> {
     let end = match before {
         None => None,
-        Some(number) => match ORDERS.find("number", number)? {
+        Some(number) => match ORDERS.find("number", &number.trim().to_uppercase())? {
             Some((_, record)) => Some(created(&record)),
-            None => return Ok(Vec::new()),
+            None => return Ok(None),
         },
     };
     let found = ORDERS.scan_index("created", &Range { start: None, end }, limit.clamp(1, LIST_MAX), true)?;
     let tokens: Vec<String> = found.into_iter().map(|(_, token)| token).collect();
     if tokens.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
-    Ok(ORDERS.get_many(&tokens)?.into_iter().flatten().map(|record| record.order).collect())
+    Ok(Some(ORDERS.get_many(&tokens)?.into_iter().flatten().map(|record| record.order).collect()))
 }
 
 /// Tokens come from links; one that can be no key names no order.

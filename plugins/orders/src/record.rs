@@ -156,6 +156,15 @@ impl Record {
         })
     }
 
+    /// Who cancelled it and when, where nothing is left to cancel.
+    pub fn cancelled_already(&self) -> Option<&TimelineEntry> {
+        let is_over = match self.order.status {
+            Status::Cancelled => self.who_cancelled() != Canceller::Expiry,
+            status => matches!(status, Status::Refunding | Status::Refunded),
+        };
+        self.order.timeline.iter().rfind(|entry| is_over && entry.kind == "order.cancelled")
+    }
+
     pub fn place(&mut self, payment_id: &str, by: &By) {
         self.order.status = Status::Placed;
         self.cancelled_by = None;
@@ -223,6 +232,20 @@ impl Record {
         self.tracking = tracking.trim().chars().take(TRACKING_CHARS_MAX).collect();
         self.message = message.trim().chars().take(MESSAGE_CHARS_MAX).collect();
         self.note(by, FULFILLED, message.trim());
+    }
+
+    /// What was wrong of a parcel that is sent; what is not given stays.
+    pub fn correct_parcel(&mut self, tracking: Option<&str>, message: Option<&str>, by: &By) {
+        if let Some(tracking) = tracking {
+            let before = if self.tracking.is_empty() { "none" } else { &self.tracking };
+            let detail = format!("{} instead of {before}", tracking.trim());
+            self.note(by, "order.tracking", &detail);
+            self.tracking = tracking.trim().chars().take(TRACKING_CHARS_MAX).collect();
+        }
+        if let Some(message) = message {
+            self.note(by, "order.message", message.trim());
+            self.message = message.trim().chars().take(MESSAGE_CHARS_MAX).collect();
+        }
     }
 
     /// The timeline without what is not for the shopper's eyes.

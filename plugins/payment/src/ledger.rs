@@ -164,6 +164,18 @@ pub enum Settlement {
     Refunded,
 }
 
+impl Settlement {
+    /// As the command names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Paid => "paid",
+            Self::NotPaid => "not-paid",
+            Self::Return => "return",
+            Self::Refunded => "refunded",
+        }
+    }
+}
+
 impl Record {
     pub fn is_open(&self) -> bool {
         matches!(self.payment.status, Status::Starting | Status::ActionRequired | Status::Unknown)

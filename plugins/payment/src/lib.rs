@@ -35,7 +35,8 @@ const LATEST: Collection<String> = Collection::new("latest", &[]);
 const METHODS_PER_PROVIDER_MAX: usize = 20;
 /// How long the order waits for another payment.
 const RETRY_MS: u64 = 30 * 60 * 1_000;
-const TASKS_MAX: u32 = 200;
+/// More than a list shows at once.
+const TASKS_MAX: u32 = 501;
 /// Of one order, after the first.
 const TRIES_MAX: u32 = 20;
 /// A job for one payment; and how many are made in one unit.
@@ -117,7 +118,7 @@ struct Ended {
     owed: Vec<String>,
 }
 
-/// A payment that waits for a person, as the command lists it.
+/// A payment, as commands list it: those that wait for a person have tasks.
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Waiting<'a> {
@@ -327,6 +328,7 @@ fn disbelieve(event: &events::Event, record: &Record, status: Option<OrderStatus
 impl command_handler::Guest for Plugin {
     fn run(name: String, arguments: Vec<(String, String)>, _: Vec<u8>) -> Result<Vec<u8>, String> {
         let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        let limit = |name: &str| argument(name).map_or(Ok(TASKS_MAX as usize), str::parse).map_err(|_| format!("{name}: give a number"));
         let payment = || {
             let id = argument("payment").ok_or("give payment=ID, as list-payment-tasks shows it")?;
             load(id).ok_or_else(|| format!("there is no payment `{id}`"))
@@ -334,8 +336,19 @@ impl command_handler::Guest for Plugin {
         let json = match name.as_str() {
             "list-payment-tasks" => {
                 let due = must(PAYMENTS.scan_index("task", &Range { start: None, end: None }, TASKS_MAX, false));
-                let seen = argument("after").and_then(|after| due.iter().position(|(_, id)| id == after)).map_or(0, |seen| seen + 1);
-                let records: Vec<Record> = due[seen..].iter().filter_map(|(_, id)| load(id)).collect();
+                let seen = match argument("after") {
+                    Some(after) => due.iter().position(|(_, id)| id == after).ok_or_else(|| format!("after: no payment `{after}` waits for a person: begin anew without it"))? + 1,
+                    None => 0,
+                };
+                let records: Vec<Record> = due[seen..].iter().take(limit("limit")?).filter_map(|(_, id)| load(id)).collect();
+                serde_json::to_vec_pretty(&records.iter().map(waiting).collect::<Vec<_>>())
+            }
+            "list-payments" => {
+                let (after, order, limit) = (argument("after"), argument("order").map(|number| number.trim().to_uppercase()), limit("limit")?);
+                if let Some(after) = after.filter(|after| load(after).is_none()) {
+                    return Err(format!("after: there is no payment `{after}`: begin anew without it"));
+                }
+                let records = payments(after, order.as_deref(), limit);
                 serde_json::to_vec_pretty(&records.iter().map(waiting).collect::<Vec<_>>())
             }
             "retry-refund" => {
@@ -357,7 +370,8 @@ impl command_handler::Guest for Plugin {
                     _ => return Err("give as=paid, as=not-paid, as=return or as=refunded".into()),
                 };
                 let duty = record.settle(how, clock::now_ms())?;
-                tell_order(&record, "payment.settled", &format!("by hand, {how:?}: {}", argument("note").unwrap_or_default()));
+                let note = argument("note").filter(|note| !note.is_empty()).map_or_else(String::new, |note| format!(": {note}"));
+                tell_order(&record, "payment.settled", &format!("by hand, as {}{note}", how.name()));
                 carry_out(&mut record, duty);
                 save(&record);
                 serde_json::to_vec_pretty(&waiting(&record))
@@ -365,6 +379,22 @@ impl command_handler::Guest for Plugin {
             other => return Err(format!("payment has no command `{other}`")),
         };
         json.map_err(|error| error.to_string())
+    }
+}
+
+/// By id, behind one of them; of one order, or of all.
+fn payments(after: Option<&str>, order: Option<&str>, limit: usize) -> Vec<Record> {
+    let mut found: Vec<Record> = Vec::new();
+    let mut last = after.map(str::to_owned);
+    loop {
+        let page = must(PAYMENTS.scan(&storage::after(last.as_deref()), TASKS_MAX, false));
+        last = page.last().map(|(id, _)| id.clone());
+        let is_last = page.len() < TASKS_MAX as usize;
+        found.extend(page.into_iter().map(|(_, record)| record).filter(|record| order.is_none_or(|order| record.order_number == order)));
+        if is_last || found.len() >= limit {
+            found.truncate(limit);
+            return found;
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! One sale without a file. Works on the price list as it is written in a file,
 //! so that what a command does not name stays as it is.
 
+use serde::Serialize;
 use souk_sdk::money::Money;
-use souk_sdk::{config, zone};
+use souk_sdk::{clock, config, serde_json, zone};
 
 use crate::lists::{EVERY_SKU, Price, PriceList};
 use crate::{LISTS, all_lists, must};
@@ -66,13 +67,52 @@ pub fn remove(arguments: &Arguments) -> Result<(Vec<PriceList>, String), String>
     Ok((lists, format!("taken away: {}", shown(&list))))
 }
 
-pub fn list() -> String {
-    let lists: Vec<String> = all_lists().iter().map(shown).collect();
-    if lists.is_empty() { "there are no sales".into() } else { lists.join("\n") }
+/// A price list as `souk list sales` shows it.
+#[derive(Serialize)]
+struct Row {
+    id: String,
+    offer: String,
+    /// `active`, `not yet`, or `ended`.
+    state: &'static str,
+    starts_ms: Option<i64>,
+    ends_ms: Option<i64>,
+    priority: i32,
+}
+
+pub fn list(arguments: &Arguments) -> Result<Vec<u8>, String> {
+    let limit = argument(arguments, "limit").map_or(Ok(usize::MAX), str::parse).map_err(|_| "limit: give a number".to_owned())?;
+    let lists = all_lists();
+    let seen = match argument(arguments, "after") {
+        Some(after) => lists.iter().position(|list| list.id == after).ok_or_else(|| format!("after: there is no sale `{after}`: begin anew without it"))? + 1,
+        None => 0,
+    };
+    let (now_ms, zone) = (clock::now_ms() as i64, config::shop().time_zone);
+    let row = |list: &PriceList| {
+        let instant = |text: &Option<String>| text.as_ref().and_then(|text| zone::instant_ms(text, &zone).ok());
+        let (starts_ms, ends_ms) = (instant(&list.starts), instant(&list.ends));
+        let state = match () {
+            () if ends_ms.is_some_and(|ends| ends <= now_ms) => "ended",
+            () if starts_ms.is_some_and(|starts| starts > now_ms) => "not yet",
+            () => "active",
+        };
+        Row { id: list.id.clone(), offer: offer(list), state, starts_ms, ends_ms, priority: list.priority }
+    };
+    serde_json::to_vec_pretty(&lists[seen..].iter().take(limit).map(row).collect::<Vec<_>>()).map_err(|error| error.to_string())
 }
 
 /// On one line, with times as the shop's clocks show them.
 fn shown(list: &PriceList) -> String {
+    let shop = config::shop();
+    let time = |word: &str, text: &Option<String>| {
+        let at = text.as_ref().and_then(|text| zone::instant_ms(text, &shop.time_zone).ok());
+        at.map_or(String::new(), |at| format!(", {word} {}", zone::show(at, &shop.time_zone)))
+    };
+    let priority = if list.priority == 0 { String::new() } else { format!(", priority {}", list.priority) };
+    format!("{}  {}{}{}{priority}", list.id, offer(list), time("since", &list.starts), time("until", &list.ends))
+}
+
+/// Which prices it gives.
+fn offer(list: &PriceList) -> String {
     let shop = config::shop();
     let price = |price: &Price| {
         let what = match (price.price, &price.percent_off) {
@@ -87,10 +127,5 @@ fn shown(list: &PriceList) -> String {
     if list.prices.len() > SKUS_SHOWN {
         prices.push(format!("{} more", list.prices.len() - SKUS_SHOWN));
     }
-    let time = |word: &str, text: &Option<String>| {
-        let at = text.as_ref().and_then(|text| zone::instant_ms(text, &shop.time_zone).ok());
-        at.map_or(String::new(), |at| format!(", {word} {}", zone::show(at, &shop.time_zone)))
-    };
-    let priority = if list.priority == 0 { String::new() } else { format!(", priority {}", list.priority) };
-    format!("{}  {}{}{}{priority}", list.id, prices.join("; "), time("since", &list.starts), time("until", &list.ends))
+    prices.join("; ")
 }

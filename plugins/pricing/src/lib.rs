@@ -243,7 +243,7 @@ impl command_handler::Guest for Pricing {
             "export-price-lists" => return export(),
             "set-sale" => return commands::set(&arguments).and_then(put_all),
             "remove-sale" => return commands::remove(&arguments).and_then(put_all),
-            "list-sales" => return Ok(commands::list().into_bytes()),
+            "list-sales" => return commands::list(&arguments),
             other => return Err(format!("pricing has no command `{other}`")),
         }
         let dry_run = arguments.iter().any(|(name, value)| name == "dry-run" && value != "false");
@@ -340,7 +340,7 @@ mod tests {
             let arguments = arguments.split(' ').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
             testing::unit(|| <Pricing as command_handler::Guest>::run(name.into(), arguments, vec![])).map(|said| String::from_utf8(said).unwrap())
         };
-        assert_eq!(run("list-sales", "").unwrap(), "there are no sales");
+        assert_eq!(run("list-sales", "").unwrap(), "[]");
         load(&json!([{ "id": "steps", "prices": [{ "sku": "A", "min-quantity": 10, "price": 800 }] }])).unwrap();
         let said = run("set-sale", "id=day percent=12.5 starts=2026-01-01T00:00").unwrap();
         assert_eq!(said, "new: day  everything 12.5 % off, since 2026-01-01T00:00:00+08:00");
@@ -364,7 +364,10 @@ mod tests {
             assert!(error.contains(told), "{arguments}: {error}");
         }
         assert!(run("remove-sale", "id=day").unwrap().starts_with("taken away: day"));
-        assert_eq!(run("list-sales", "").unwrap(), "steps  A at 8.00 CNY from 10 pieces");
+        let rows: Vec<Value> = serde_json::from_str(&run("list-sales", "").unwrap()).unwrap();
+        assert_eq!((rows.len(), &rows[0]["id"], &rows[0]["offer"], &rows[0]["state"]), (1, &json!("steps"), &json!("A at 8.00 CNY from 10 pieces"), &json!("active")));
+        assert_eq!(run("list-sales", "after=steps").unwrap(), "[]");
+        assert!(run("list-sales", "after=ghost").unwrap_err().contains("`ghost`"));
     }
 
     #[test]

@@ -129,7 +129,9 @@ impl command_handler::Guest for Promotions {
             return Err(format!("promotions has no command `{name}`"));
         }
         let limit = argument("limit").map_or(Ok(100), str::parse).map_err(|_| "limit: give a number".to_owned())?;
-        let rows = uses::list(argument("after"), limit).map_err(|error| error.to_string())?;
+        let after = argument("after");
+        let rows = uses::list(after, limit).map_err(|error| error.to_string())?;
+        let rows = rows.ok_or_else(|| format!("after: no discount `{}` has a limit: begin anew without it", after.unwrap_or_default()))?;
         serde_json::to_vec_pretty(&rows).map_err(|error| error.to_string())
     }
 }

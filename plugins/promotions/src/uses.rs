@@ -79,13 +79,19 @@ pub struct Row {
 }
 
 /// Those with a limit: of others nothing is counted.
-pub fn list(after: Option<&str>, limit: u32) -> Result<Vec<Row>> {
+/// `None` where there is no such discount to go on from.
+pub fn list(after: Option<&str>, limit: u32) -> Result<Option<Vec<Row>>> {
+    if let Some(after) = after
+        && LIMITS.get(after)?.is_none()
+    {
+        return Ok(None);
+    }
     let page = LIMITS.scan(&storage::after(after), limit.clamp(1, 1_000), false)?;
     let row = |(discount, limit): (String, Limit)| {
         let used = -USES.peek(&discount)?;
         Ok(Row { discount, used, limit: limit.total, per_customer: limit.per_customer })
     };
-    page.into_iter().map(row).collect()
+    page.into_iter().map(row).collect::<Result<_>>().map(Some)
 }
 
 type Result<T> = std::result::Result<T, CollectionError>;

@@ -41,7 +41,7 @@ impl command_handler::Guest for Shipping {
         match name.as_str() {
             "import-shipping" => {}
             "set-shipping-rate" => return rates::set(&arguments).map(String::into_bytes),
-            "list-shipping-rates" => return rates::list().map(String::into_bytes),
+            "list-shipping-rates" => return rates::list(&arguments),
             other => return Err(format!("shipping has no command `{other}`")),
         }
         let zones = Zones::read(&input)?;

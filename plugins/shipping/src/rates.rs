@@ -1,7 +1,10 @@
 //! One rate without a file.
 
-use souk_sdk::config;
+use std::collections::BTreeSet;
+
+use serde::Serialize;
 use souk_sdk::money::Money;
+use souk_sdk::{config, serde_json};
 
 use crate::zones::{Way, Zone};
 use crate::{CURRENT, ZONES, replace};
@@ -49,15 +52,28 @@ pub fn set(arguments: &[(String, String)]) -> Result<String, String> {
     Ok(format!("{}; before: {}", shown(&after, &currency), shown(&before, &currency)))
 }
 
-pub fn list() -> Result<String, String> {
-    let currency = config::shop().currency;
-    let of_zone = |zone: &Zone| {
-        let countries = zone.countries.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(" ");
-        let more = if zone.countries.len() > 8 { format!(" and {} more", zone.countries.len() - 8) } else { String::new() };
-        let ways = zone.methods.iter().map(|way| format!("  {}", shown(way, &currency)));
-        std::iter::once(format!("{} ({countries}{more})", zone.id)).chain(ways).collect::<Vec<_>>()
+/// A method as `souk list shipping-rates` shows it.
+#[derive(Serialize)]
+struct Row<'a> {
+    method: &'a str,
+    zone: &'a str,
+    price: Money,
+    free_from: Option<Money>,
+    countries: &'a BTreeSet<String>,
+}
+
+pub fn list(arguments: &[(String, String)]) -> Result<Vec<u8>, String> {
+    let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.trim());
+    let limit = argument("limit").map_or(Ok(usize::MAX), str::parse).map_err(|_| "limit: give a number".to_owned())?;
+    let (zones, currency) = (zones()?, config::shop().currency);
+    let money = |amount: i64| Money::new(amount, &currency);
+    let all: Vec<(&Zone, &Way)> = zones.zones.iter().flat_map(|zone| zone.methods.iter().map(move |way| (zone, way))).collect();
+    let seen = match argument("after") {
+        Some(after) => all.iter().position(|(_, way)| way.id == after).ok_or_else(|| format!("after: there is no method `{after}`: begin anew without it"))? + 1,
+        None => 0,
     };
-    Ok(zones()?.zones.iter().flat_map(of_zone).collect::<Vec<_>>().join("\n"))
+    let rows = all[seen..].iter().take(limit).map(|(zone, way)| Row { method: &way.id, zone: &zone.id, price: money(way.price), free_from: way.free_from.map(money), countries: &zone.countries });
+    serde_json::to_vec_pretty(&rows.collect::<Vec<_>>()).map_err(|error| error.to_string())
 }
 
 fn shown(way: &Way, currency: &str) -> String {
@@ -86,7 +102,11 @@ mod tests {
         assert_eq!(answer, "standard: 15.00 CNY; before: standard: 12.00 CNY, free from 99.00");
         assert!(run("set-shipping-rate", &[("method", "standard"), ("price", "15.00")]).unwrap().starts_with("nothing changes"));
         let listed = run("list-shipping-rates", &[]).unwrap();
-        assert!(listed.starts_with("mainland (CN)\n  standard: 15.00 CNY\n  express") && listed.contains("and 22 more"), "{listed}");
+        let rows: Vec<serde_json::Value> = serde_json::from_str(&listed).unwrap();
+        assert_eq!((&rows[0]["method"], &rows[0]["zone"], &rows[0]["price"]["amount"]), (&"standard".into(), &"mainland".into(), &1500.into()));
+        let rest: Vec<serde_json::Value> = serde_json::from_str(&run("list-shipping-rates", &[("after", "standard"), ("limit", "1")]).unwrap()).unwrap();
+        assert_eq!(rest, rows[1..2]);
+        assert!(run("list-shipping-rates", &[("after", "drone")]).unwrap_err().contains("`drone`"));
         for (arguments, told) in [
             (&[("method", "drone"), ("price", "1")][..], "standard, express"),
             (&[("price", "1")], "which method"),
