@@ -178,6 +178,7 @@ pub fn mistake(field: &str, code: &str, locale: &str) -> FieldError {
         ("shipping-method", _) => ("Choose one of the delivery methods offered.", "请选择所提供的配送方式之一。"),
         ("country", _) => ("Choose a country from the list.", "请从列表中选择国家或地区。"),
         ("lines", _) => ("Reduce the quantities in the cart.", "请减少购物车中的商品数量。"),
+        (_, "later") => ("This was changed too often. Try again later.", "修改过于频繁，请稍后再试。"),
         (_, "required") => ("Fill this in.", "请填写此项。"),
         (_, "too-long") => ("Shorten this entry.", "请缩短此项内容。"),
         _ => ("Check this entry.", "请检查此项内容。"),

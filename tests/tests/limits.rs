@@ -113,6 +113,42 @@ async fn who_guesses_at_orders_locks_out_neither_their_owner_nor_others() {
     assert_eq!(ask(&owner, number, email).await, (200, json!({ "token": placed["token"] })));
 }
 
+/// Each began with a session, and who has one order could begin as many as they like.
+#[tokio::test]
+async fn who_knows_an_order_begins_no_more_sessions_than_others() {
+    let shop = proxied(&[("cart", "carts-per-network-max = 3")]);
+    let owner = at(&shop, "198.51.100.9");
+    let (sku, _) = owner.buyable(2).await;
+    let (cart, _) = owner.cart(&sku, 1).await.unwrap();
+    let (_, placed) = owner.order(&cart, LATER).await.unwrap();
+    let change = async || Visitor::at(&shop, "203.0.113.7").post(&format!("/en/orders/{}/change", placed["token"].as_str().unwrap()), &[]).await;
+    for _ in 0..3 {
+        assert_eq!(change().await.status, 303);
+    }
+    let refused = change().await;
+    assert!(refused.status == 429 && refused.body.contains("Please try again later"), "{} {}", refused.status, refused.body);
+}
+
+/// Whether somebody is a customer, by a code that each customer has once.
+#[tokio::test]
+async fn customers_are_not_found_out_by_a_code() {
+    let shop = proxied(&[("cart", "codes-per-session-max = 5")]);
+    let api = at(&shop, "203.0.113.7");
+    let (sku, _) = api.buyable(2).await;
+    let (cart, _) = api.cart(&sku, 1).await.unwrap();
+    assert!(enter(&api, &cart, "ONCE").await.1["applied"].to_string().contains("ONCE"));
+    let mut tries = 0;
+    let refused = loop {
+        let (status, told) = api.send("PUT", &format!("{cart}/contact"), json!({ "email": format!("victim-{tries}@shop.example"), "phone": "" })).await;
+        if status != 200 {
+            break told;
+        }
+        tries += 1;
+        assert!(tries <= 5, "nobody may try for ever");
+    };
+    assert!(tries == 5 && refused["errors"].to_string().contains("later"), "{tries} {refused}");
+}
+
 /// As a shop runs whose operator has not named the proxy: all shoppers have one address.
 #[tokio::test]
 async fn behind_a_proxy_that_is_not_named_one_guest_locks_out_no_other() {

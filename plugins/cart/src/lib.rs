@@ -101,12 +101,22 @@ impl cart::Guest for Cart {
     }
 
     fn set_contact(id: String, contact: Contact) -> Result<(), Error> {
+        let mut is_try = false;
+        let scopes = limits::of_contacts(&id);
         change(&id, |basket| {
             let contact = basket::tidy_contact(&contact);
             basket::check_contact(&contact, &default_locale())?;
-            basket.contact = Some(contact);
+            let before = basket.contact.replace(contact).as_ref().and_then(basket::customer);
+            is_try = !basket.codes.is_empty() && before.is_some() && before != basket.contact.as_ref().and_then(basket::customer);
+            if is_try && must(limits::CONTACTS.wait_s(&scopes)).is_some() {
+                return Err(basket::invalid("contact.email", "later", &default_locale()));
+            }
             Ok(())
-        })
+        })?;
+        if is_try {
+            must(limits::CONTACTS.note(&scopes));
+        }
+        Ok(())
     }
 
     fn set_addresses(id: String, shipping: Address, billing: Option<Address>) -> Result<(), Error> {
@@ -555,10 +565,25 @@ mod tests {
         assert_eq!(<Cart as cart_codes::Guest>::enter(id, "one-more".into(), "en".into()), Err(Error::Invalid(errors)));
     }
 
+    /// Whether somebody has used a code of which each customer has one.
+    #[test]
+    fn contacts_are_not_tried_one_after_the_other_with_a_code() {
+        let id = Cart::create();
+        let set = |who: usize| Cart::set_contact(id.clone(), Contact { email: format!("{who}@shop.example"), phone: String::new() });
+        for who in 0..50 {
+            set(who).expect("without a code it says nothing");
+        }
+        Cart::add_code(id.clone(), "FIRST".into()).unwrap();
+        assert_eq!((0..50).take_while(|who| set(*who).is_ok()).count(), 20);
+        let Err(Error::Invalid(errors)) = set(7) else { panic!("it was tried often enough") };
+        assert_eq!((errors[0].field.as_str(), errors[0].code.as_str()), ("contact.email", "later"));
+        set(19).expect("the same as before");
+    }
+
     #[test]
     fn a_network_makes_so_many_carts_an_hour() {
         let made = |address: &str| <Cart as shopper_carts::Guest>::create(client(address, None));
-        for _ in 0..300 {
+        for _ in 0..1_000 {
             made("192.0.2.1").unwrap();
         }
         assert_eq!(made("192.0.2.1"), Err(3_600));

@@ -22,12 +22,14 @@ config! {
         /// From an address that all shoppers may have: a proxy that is not in `trusted-proxies`.
         codes_per_private_network_max: u32 = 2000;
         /// So many carts may be made in an hour. A programme that makes carts for all its shoppers needs more.
-        carts_per_network_max: u32 = 300;
+        carts_per_network_max: u32 = 1000;
         /// A /48 of version 6 may do as much as so many networks.
         networks_per_site_max: u32 = 4, in 1..=65536;
     }
 }
 
+/// Contacts that a code was tried with, by cart.
+pub const CONTACTS: Tries = Tries::new("contact-tries", 30 * 60 * 1_000);
 pub const CODES: Tries = Tries::new("code-tries", 30 * 60 * 1_000);
 const CARTS: Tries = Tries::new("new-carts", 60 * 60 * 1_000);
 const SESSION: char = 'c';
@@ -50,6 +52,12 @@ pub fn of_codes(cart: &str, client: &Client) -> Vec<Scope> {
         None => Vec::new(),
     });
     scopes
+}
+
+/// A code that each customer has once tells whose contact is a customer's: other
+/// contacts in a cart with codes count like codes.
+pub fn of_contacts(cart: &str) -> Vec<Scope> {
+    vec![Scope::new(SESSION, cart, Settings::load().codes_per_session_max)]
 }
 
 /// Counts a new cart, or says how many seconds to wait.

@@ -24,6 +24,8 @@ const WINDOW_MS: u64 = 30 * 60 * 1_000;
 const NETWORK_TRIES_MAX: u32 = 30;
 /// A /48 of version 6 has as much as so many networks.
 const NETWORKS_PER_SITE: u32 = 4;
+/// Orders that were found.
+const FOUND_MAX: u32 = 100;
 /// Of one number.
 const NUMBER_TRIES_MAX: u32 = 10;
 /// After so many tries from anywhere each network has fewer.
@@ -38,25 +40,28 @@ const NETWORK: char = 'n';
 const SITE: char = 's';
 const NUMBER: char = 'o';
 const NUMBER_HERE: char = 'h';
+const FOUND: char = 'f';
 
-/// `find` gives the order of a number; `other` any order, for an equal amount of
-/// work where there is none.
+/// `find` gives the order of a number; `other` any order, to compare with where
+/// there is none.
 pub fn run(number: &str, contact: &str, client: &str, find: impl FnOnce(&str) -> Option<Order>, other: impl FnOnce() -> Option<Order>) -> Result<Option<Order>, u32> {
     let number = readable(number);
-    let scopes = scopes(&number, client);
-    if let Some(wait_s) = must(TRIES.wait_s(&scopes)) {
+    let (scopes, found) = (scopes(&number, client), found_scopes(client));
+    if let Some(wait_s) = must(TRIES.wait_s(&scopes)).max(must(TRIES.wait_s(&found))) {
         return Err(wait_s);
     }
-    let (order, exists) = match find(&number) {
-        Some(order) => (Some(order), true),
-        None => (other(), false),
-    };
-    let belongs = order.as_ref().is_some_and(|order| is_of(order, contact));
-    if exists && belongs {
-        return Ok(order);
-    }
-    must(TRIES.note(&scopes));
-    Ok(None)
+    // Both are read and compared whether there is such a number or not.
+    let (asked, other) = (find(&number), other());
+    let exists = asked.is_some();
+    let order = asked.or(other).filter(|order| is_of(order, contact) & exists);
+    must(TRIES.note(if order.is_some() { &found } else { &scopes }));
+    Ok(order)
+}
+
+/// A page that finds an order begins a session for it: who knows one order begins no more than these.
+fn found_scopes(client: &str) -> Vec<Scope> {
+    let network = Network::of(client).filter(|network| network.is_public);
+    network.map(|network| Scope::new(FOUND, network.name, FOUND_MAX)).into_iter().collect()
 }
 
 fn scopes(number: &str, client: &str) -> Vec<Scope> {
@@ -170,6 +175,16 @@ mod tests {
         }
         assert_eq!(guesses, NETWORKS_PER_SITE * NETWORK_TRIES_MAX, "from all of a /48");
         assert_eq!(asked(&number, RIGHT, "2001:db8:1::1"), Ok(true), "all other sites look their orders up");
+    }
+
+    #[test]
+    fn a_network_finds_so_many_orders() {
+        let number = an_order().number;
+        for _ in 0..FOUND_MAX {
+            assert_eq!(asked(&number, RIGHT, "192.0.2.1"), Ok(true));
+        }
+        assert!(asked(&number, RIGHT, "192.0.2.1").is_err());
+        assert_eq!(asked(&number, RIGHT, "192.0.2.2"), Ok(true));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use souk_sdk::host::command_handler;
 use souk_sdk::money::Money;
 use souk_sdk::storage::{self, Collection, CollectionError, Index, Range};
 use souk_sdk::web::{self, Problem, Request, Response};
-use souk_sdk::{clock, config, crypto, effects, events, ids, jobs, log, serde_json};
+use souk_sdk::{cache, clock, config, crypto, effects, events, ids, jobs, log, metrics, serde_json};
 
 use ledger::{Duty, News, Record, Settlement, Task};
 
@@ -215,7 +215,7 @@ impl payment::Guest for Plugin {
             // It cannot be told now whether it is authentic: the provider repeats it.
             Err(failure) if failure.kind == FailureKind::Failed => panic!("notifications of `{provider}` cannot be checked: {}", failure.message),
             Err(failure) => {
-                log::warn!("a notification is not authentic: {}", failure.message; provider = provider);
+                note_refused(&provider, &failure.message);
                 return NotifyOutcome::Rejected(failure.message);
             }
         };
@@ -442,6 +442,16 @@ impl web::Guest for Plugin {
             NotifyOutcome::Rejected(reason) => Err(Problem::new(401, "Not authentic").detail(reason)),
             NotifyOutcome::Unknown => Err(Problem::new(404, "No such payment").detail("Repeat it later.")),
         })
+    }
+}
+
+/// Anybody may send what is not authentic: it is counted, and logged once a minute.
+fn note_refused(provider: &str, message: &str) {
+    metrics::count("notifications_refused", &[("provider".into(), provider.into())], 1);
+    let key = format!("refused/{provider}");
+    if cache::get(&key).is_none() {
+        cache::put(&key, b"told", 60_000);
+        log::warn!("a notification is not authentic; others in the next minute are only counted (notifications_refused): {message}"; provider = provider);
     }
 }
 

@@ -46,8 +46,12 @@ pub fn id() -> Option<String> {
     session::get(SESSION_KEY).ok().flatten()
 }
 
-/// Makes another cart the browser's, with what lay in the one before.
-pub fn replace(id: &str) -> Result<(), Problem> {
+/// Makes another cart the browser's, with what lay in the one before. One that had
+/// none begins with it, and is counted as if it had made a cart.
+pub fn replace(request: &Request, id: &str) -> Result<(), Problem> {
+    if self::id().is_none() {
+        create(request)?;
+    }
     if let Some(before) = self::id().filter(|before| before != id)
         && let Ok(view) = cart::get(&before, "en")
     {
@@ -147,10 +151,14 @@ pub fn add(request: &Request) -> Result<Response, Problem> {
 }
 
 fn add_to_new(request: &Request, sku: &str, quantity: u32) -> Result<Result<(), Error>, Problem> {
-    let client = Client { address: request.client_address.clone(), session: None };
-    let id = shopper_carts::create(&client).map_err(|wait_s| Problem::new(429, "Too many carts").retry_after(wait_s))?;
+    let id = create(request)?;
     session::set(SESSION_KEY, &id).map_err(no_session)?;
     Ok(cart::add(&id, sku, quantity))
+}
+
+fn create(request: &Request) -> Result<String, Problem> {
+    let client = Client { address: request.client_address.clone(), session: None };
+    shopper_carts::create(&client).map_err(|wait_s| Problem::new(429, "Too many carts").retry_after(wait_s))
 }
 
 fn no_session(error: session::Error) -> Problem {

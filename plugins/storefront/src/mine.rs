@@ -135,12 +135,12 @@ pub fn change(request: &Request) -> Response {
     match order_reopening::reopen(token) {
         Ok(reopened) => {
             let number = orders::by_token(token).map(|order| order.number).unwrap_or_default();
+            if let Err(problem) = basket::replace(request, &reopened.cart_id) {
+                return crate::for_people(request, problem);
+            }
             // From a link that was kept, it may be another browser's.
             remember(token, "");
-            match basket::replace(&reopened.cart_id) {
-                Ok(()) => Response { await_effects: true, ..web::redirect(&site.link(&format!("/cart?changed={}", url::part(&number)))) },
-                Err(problem) => problem.into(),
-            }
+            Response { await_effects: true, ..web::redirect(&site.link(&format!("/cart?changed={}", url::part(&number)))) }
         }
         Err(ReopenError::UnknownOrder) => crate::not_found(request),
         Err(ReopenError::Paid) => {
