@@ -9,7 +9,7 @@
 //! Routes that are `cross-site` in the manifest are exempt and get no session.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -462,9 +462,7 @@ impl<A: Application> Front<A> {
             }
             return peer.text.clone();
         }
-        // The last hop is what the trusted proxy itself saw.
-        let last = headers.get_all("x-forwarded-for").iter().next_back().and_then(|v| v.to_str().ok()?.rsplit(',').next()?.trim().parse::<IpAddr>().ok());
-        last.map_or_else(|| peer.text.clone(), |address| address.to_canonical().to_string())
+        forwarded_for(headers, &self.config.trusted_proxies).map_or_else(|| peer.text.clone(), |address| address.to_string())
     }
 
     fn locale_of(&self, site: &Site, headers: &HeaderMap) -> usize {
@@ -831,6 +829,27 @@ fn has_bad_host<B>(request: &Request<B>) -> bool {
             (None, _) => required,
             (Some(_), None) => false,
         }
+}
+
+/// What the first proxy that is trusted saw. Each adds whom it saw at the end: what
+/// stands before the last one that is no trusted proxy anybody can write.
+fn forwarded_for(headers: &HeaderMap, trusted: &[IpAddr]) -> Option<IpAddr> {
+    let hops = headers.get_all("x-forwarded-for").iter().rev().filter_map(|value| value.to_str().ok()).flat_map(|value| value.rsplit(','));
+    let mut last = None;
+    for hop in hops {
+        last = address_of(hop.trim());
+        if !last.is_some_and(|address| trusted.contains(&address)) {
+            break;
+        }
+    }
+    last
+}
+
+/// Some proxies write the port as well, and brackets around an address of version 6.
+fn address_of(hop: &str) -> Option<IpAddr> {
+    let bare = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
+    let address = bare.parse().ok().or_else(|| Some(hop.parse::<SocketAddr>().ok()?.ip()));
+    address.map(|address: IpAddr| address.to_canonical())
 }
 
 /// A key counts for whoever has the same secret: a credential, else the session.

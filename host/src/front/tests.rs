@@ -1103,6 +1103,19 @@ async fn only_trusted_proxies_speak_for_clients() {
         let shop = Shop::with(config, sync(|c| Ok(answer(200, "text/plain", c.request.client_address)))).await;
         assert_eq!(shop.get("/en", &forwarded).await.text(), expected, "{config}");
     }
+    let shop = Shop::with("trusted-proxies = ['127.0.0.1', '10.0.0.1']", sync(|c| Ok(answer(200, "text/plain", c.request.client_address)))).await;
+    for (hops, expected) in [
+        ("6.6.6.6, 203.0.113.7, 10.0.0.1", "203.0.113.7"),
+        ("203.0.113.7:443, 10.0.0.1:80", "203.0.113.7"),
+        ("[2001:db8::7]:443", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("203.0.113.7, unknown", "127.0.0.1"),
+        ("", "127.0.0.1"),
+    ] {
+        assert_eq!(shop.get("/en", &[("X-Forwarded-For", hops)]).await.text(), expected, "{hops}");
+    }
 }
 
 #[tokio::test]

@@ -44,16 +44,16 @@ const FOUND: char = 'f';
 
 /// `find` gives the order of a number; `other` any order, to compare with where
 /// there is none.
-pub fn run(number: &str, contact: &str, client: &str, find: impl FnOnce(&str) -> Option<Order>, other: impl FnOnce() -> Option<Order>) -> Result<Option<Order>, u32> {
+pub fn run(number: &str, contact: &str, client: &str, find: impl Fn(&str) -> Option<Order>, other: impl FnOnce() -> Option<Order>) -> Result<Option<Order>, u32> {
     let number = readable(number);
     let (scopes, found) = (scopes(&number, client), found_scopes(client));
     if let Some(wait_s) = must(TRIES.wait_s(&scopes)).max(must(TRIES.wait_s(&found))) {
         return Err(wait_s);
     }
-    // Both are read and compared whether there is such a number or not.
+    // One order is found by its number and compared, whether there is the one that was asked for or not.
     let (asked, other) = (find(&number), other());
     let exists = asked.is_some();
-    let order = asked.or(other).filter(|order| is_of(order, contact) & exists);
+    let order = asked.or_else(|| find(&other?.number)).filter(|order| is_of(order, contact) & exists);
     must(TRIES.note(if order.is_some() { &found } else { &scopes }));
     Ok(order)
 }
