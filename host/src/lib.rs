@@ -14,6 +14,7 @@ pub mod cli;
 pub mod engine;
 mod files;
 pub mod front;
+mod local_time;
 mod money;
 mod printable;
 pub mod runtime;

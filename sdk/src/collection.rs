@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::storage::{self, Range};
+use crate::words::InWords;
 
 /// Between value and key of an index entry. Sorts before all printable text, so
 /// that entries are ordered by value, then by key.
@@ -96,7 +97,7 @@ pub enum CollectionError {
 impl fmt::Display for CollectionError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Storage(error) => write!(out, "{error}"),
+            Self::Storage(error) => out.write_str(&error.in_words()),
             Self::Duplicate { index, value } => write!(out, "another document has {index} `{value}`"),
             Self::Unreadable { collection, key, reason } => {
                 write!(out, "document `{key}` of `{collection}` cannot be read: {reason}")

@@ -59,6 +59,7 @@ pub mod table;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 pub mod web;
+mod words;
 #[cfg(feature = "zone")]
 pub mod zone;
 
@@ -86,6 +87,7 @@ pub use capability::{
 };
 pub use flow::{effects, events, jobs};
 pub use money::Money;
+pub use words::InWords;
 #[doc(no_inline)]
 pub use {serde, serde_json};
 

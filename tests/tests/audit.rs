@@ -43,6 +43,7 @@ fn what_was_changed_and_by_whom_is_told_and_cannot_be_unsaid() {
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replace("--fail closed", "--fail open")).unwrap();
     let (whole, said) = shop.says(&["audit"]);
+    assert!(said.lines().filter(|line| line.starts_with("20")).all(|line| line[16..].starts_with(" +08 ")), "of the shop's zone: {said}");
     let line = text.lines().position(|line| line.contains("--fail closed")).unwrap() + 1;
     assert!(!whole && said.contains(&format!("line {line}:")), "{said}");
     let (whole, said) = souk_says(&["audit", "--store", &backup]);

@@ -155,3 +155,44 @@ fn grant_now(shop: &Shop, plugin: &str) {
     let (granted, said) = shop.says(&["plugin", "grant", plugin, "--yes"]);
     assert!(granted, "{said}");
 }
+
+/// What staff do with an order, as it is printed for them and for programs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn staff_read_lines_and_programs_json() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(3).await;
+    let mut numbers = Vec::new();
+    for _ in 0..2 {
+        let (cart, _) = api.cart(&sku, 1).await.unwrap();
+        let (status, order) = api.order(&cart, "pay-sandbox/instant").await.unwrap();
+        assert_eq!(status, 201, "{order}");
+        api.settled(order["token"].as_str().unwrap()).await;
+        numbers.push((format!("number={}", order["number"].as_str().unwrap()), order["token"].as_str().unwrap().to_owned()));
+    }
+    let [(first, _), (second, token)] = &numbers[..] else { panic!("{numbers:?}") };
+
+    let (code, said) = ran(&shop, &["show-order", first]);
+    assert_eq!(code, DONE, "{said}");
+    assert!(said.lines().any(|line| line.starts_with("created") && line.ends_with(" +08")) && said.contains("timeline:\n"), "{said}");
+    assert!(!said.contains(['{', '"']) && !said.contains("_ms") && said.ends_with('\n'), "{said}");
+    let as_json: Value = serde_json::from_slice(&shop.souk(&["plugin", "run", "show-order", first, "--json"]).stdout).unwrap();
+    assert!(as_json["order"]["created_ms"].is_u64());
+
+    let (code, said) = ran(&shop, &["cancel-order", first, "reason=damaged"]);
+    assert!(code == DONE && !said.contains("nothing was changed"), "{said}");
+    let (code, said) = ran(&shop, &["cancel-order", first, "reason=again"]);
+    assert_eq!(code, DONE, "{said}");
+    assert!(said.contains("nothing was changed: it was cancelled before") && said.contains("by      staff") && said.contains("reason  damaged"), "{said}");
+    assert!(said.lines().any(|line| line.trim().starts_with("at ") && line.ends_with(" +08")) && !said.contains("again"), "{said}");
+
+    let (code, said) = ran(&shop, &["set-tracking", second, "tracking=RIGHT-1"]);
+    assert!(code == FAILED && said.contains("fulfil-order"), "{said}");
+    assert_eq!(ran(&shop, &["fulfil-order", second, "tracking=WRONG-1", "note=Handle with care"]).0, DONE);
+    let (code, said) = ran(&shop, &["fulfil-order", second, "tracking=RIGHT-1"]);
+    assert!(code == FAILED && said.contains("set-tracking"), "{said}");
+    let (code, said) = ran(&shop, &["set-tracking", second, "tracking=RIGHT-1"]);
+    assert!(code == DONE && said.contains("RIGHT-1 instead of WRONG-1"), "{said}");
+    let page = souk_tests::client().get(format!("{}/en/orders/{token}", shop.url)).send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("RIGHT-1") && !page.contains("WRONG-1") && page.contains("Handle with care"), "the shopper is shown the right one: {page}");
+}

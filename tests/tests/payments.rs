@@ -83,11 +83,19 @@ async fn another_amount_pays_no_order_and_waits_for_a_person() {
     let waiting = tasks(&shop);
     assert_eq!((waiting.len(), &waiting[0]["order"], &waiting[0]["mismatch"]["amount"]["amount"]), (1, &json!(order.number), &json!(1)), "{waiting:?}");
     assert!(waiting[0]["tasks"]["mismatch"]["detail"].as_str().unwrap().contains("0.01"), "{waiting:?}");
+    // Who looks at the shop is told of it, and how to see it.
+    let (well, said) = shop.says(&["status"]);
+    assert!(!well && said.contains("! payments that wait for a person, 1: `souk list payment-tasks --store ") && said.contains("1 thing needs a look"), "{said}");
+    let listed = shop.says(&["list", "payment-tasks"]).1;
+    assert!(listed.contains(&order.payment) && listed.contains("mismatch") && !listed.contains(['{', '"']), "{listed}");
     let payment = format!("payment={}", order.payment);
     assert!(!shop.says(&["plugin", "run", "settle-payment", &payment, "as=refunded"]).0, "nothing is on its way back");
     shop.run("settle-payment", &[&payment, "as=return", "note=one fen"]);
     api.until(&order.token, |order| order["status"] == "refunded").await;
     assert_eq!(tasks(&shop), Vec::<Value>::new());
+    let shown = shop.says(&["plugin", "run", "show-order", &format!("number={}", order.number)]).1;
+    assert!(shown.contains("by hand, as return: one fen"), "{shown}");
+    assert!(shop.says(&["status"]).0, "nothing is left to look at");
     assert_stock_adds_up(&shop);
 }
 

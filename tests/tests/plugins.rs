@@ -79,8 +79,10 @@ async fn a_plugin_does_nothing_before_it_is_granted_what_it_asks_for() {
 
     let (revoked, said) = shop.says(&["plugin", "revoke", "tea-time"]);
     assert!(revoked, "{said}");
-    shop.until("tea-time", |report| report["problem"].is_string());
+    shop.until("tea-time", |report| report["problem"].as_str().is_some_and(|problem| problem.contains("its grants were revoked by ") && problem.contains(" +08.")));
     assert_eq!(discount(&api).await, 0);
+    let (again, said) = shop.says(&["plugin", "revoke", "tea-time"]);
+    assert!(!again && said.contains("has no grants"), "{said}");
     // One that others need stays, and the list says for whom.
     let (revoked, said) = shop.says(&["plugin", "revoke", "catalog"]);
     assert!(revoked, "{said}");

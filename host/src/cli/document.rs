@@ -11,6 +11,7 @@ use serde_json::Value;
 use unicode_width::UnicodeWidthStr;
 
 use super::table::Table;
+use crate::local_time;
 
 /// JSON whose members stay in the order in which the plugin wrote them.
 #[derive(Debug, Clone, PartialEq)]
@@ -152,14 +153,9 @@ pub fn heading(column: &str) -> String {
     name.trim_end_matches("_ms").trim_end_matches("-ms").replace(['_', '-'], " ")
 }
 
-/// As clocks of the shop show it, with their offset: `2026-11-11 00:00 +08`.
+/// Of an instant in milliseconds; see [`local_time`].
 pub fn time(ms: i64, time_zone: &str) -> String {
-    let zone = jiff::tz::TimeZone::get(time_zone).unwrap_or(jiff::tz::TimeZone::UTC);
-    let Ok(at) = jiff::Timestamp::from_millisecond(ms) else { return "-".into() };
-    let minutes = zone.to_offset(at).seconds() / 60;
-    let (sign, hours, rest) = (if minutes < 0 { '-' } else { '+' }, minutes.abs() / 60, minutes.abs() % 60);
-    let part_of_an_hour = if rest == 0 { String::new() } else { format!(":{rest:02}") };
-    format!("{} {sign}{hours:02}{part_of_an_hour}", zone.to_datetime(at).strftime("%F %H:%M"))
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| "-".into(), |at| local_time::show(at, time_zone))
 }
 
 impl<'de> Deserialize<'de> for Document {
@@ -253,7 +249,6 @@ mod tests {
         let shown = ["number", "created_ms", "totals.grand_total", "lines", "note", "paid", "codes", "tasks", "names", "ghost.of"].map(|column| row.cell(column, "Asia/Shanghai"));
         assert_eq!(shown, ["A-1", "2026-06-01 08:00 +08", "12.50 CNY", "2", "", "yes", "A, B", "refund, mismatch", "en Tea, zh CN 茶", ""]);
         assert_eq!(["totals.grand_total", "created_ms"].map(heading), ["grand total", "created"]);
-        assert_eq!(time(1_780_272_000_000, "Asia/Kolkata"), "2026-06-01 05:30 +05:30");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use super::load::Files;
 use super::offers::Offers;
 use super::powers::{self, Power, PowerKind};
 use crate::files::{read_table, write_table};
+use crate::local_time;
 
 /// Who vouches for a version when nobody has signed it.
 pub const UNSIGNED: &str = "unsigned";
@@ -101,16 +102,29 @@ pub fn path(plugins: &Path) -> PathBuf {
 
 /// A plugin without any grant: not even an earlier version of it stays live.
 #[derive(Debug, thiserror::Error)]
-#[error("{}. `souk plugin grant {plugin}` shows what it asks for, and lets it.", why_not(.revoked.as_ref()))]
-pub struct NotGranted {
-    pub plugin: String,
-    pub revoked: Option<Revoked>,
+#[error("{}", .0.told("UTC"))]
+pub struct NotGranted(Missing);
+
+#[derive(Debug)]
+struct Missing {
+    plugin: String,
+    revoked: Option<Revoked>,
 }
 
-fn why_not(revoked: Option<&Revoked>) -> String {
-    match revoked {
-        Some(Revoked { at, by }) => format!("its grants were revoked by {by}, at {}", at.strftime("%F %H:%M UTC")),
-        None => "it was never granted anything".into(),
+impl NotGranted {
+    /// With times of this zone.
+    pub fn told(&self, time_zone: &str) -> String {
+        self.0.told(time_zone)
+    }
+}
+
+impl Missing {
+    fn told(&self, time_zone: &str) -> String {
+        let why = match &self.revoked {
+            Some(Revoked { at, by }) => format!("its grants were revoked by {by} at {}", local_time::show(*at, time_zone)),
+            None => "it was never granted anything".into(),
+        };
+        format!("{why}. `souk plugin grant {}` shows what it asks for, and lets it.", self.plugin)
     }
 }
 
@@ -259,7 +273,7 @@ impl Grants {
             return Ok(grant.denied.union(&never_asked).cloned().collect());
         }
         let Some(grant) = self.of(name) else {
-            return Err(NotGranted { plugin: name.clone(), revoked: self.revoked(name).cloned() }.into());
+            return Err(NotGranted(Missing { plugin: name.clone(), revoked: self.revoked(name).cloned() }).into());
         };
         // Whatever is no component at all is told as that.
         let asked = files.asked(offers)?;
@@ -388,6 +402,22 @@ mod tests {
         let asked = "script shop, effect bank pay, authorization /r, cookie stranger.view, priority /r.";
         assert!(told("1.1.0", "bank pay").contains(asked), "{}", told("1.1.0", "bank pay"));
         assert!(told("1.1.0", "bank").contains("effect bank,"));
+    }
+
+    #[test]
+    fn what_was_revoked_is_told_by_whom_until_it_is_granted_again() {
+        let (mut grants, offers, files) = (Grants::default(), Offers::default(), files("demo", "1.0.0"));
+        let told = |grants: &Grants| grants.admit(&files, &offers).unwrap_err().to_string();
+        assert!(told(&grants).contains("never granted"));
+        let asked = files.asked(&offers).unwrap();
+        grants.give(&files, asked.clone(), BTreeSet::new(), UNSIGNED);
+        assert!(grants.admit(&files, &offers).is_ok());
+        assert!(grants.revoke("demo", "mei") && !grants.revoke("demo", "mei"));
+        let kept: Grants = toml::from_str(&toml::to_string(&grants).unwrap()).unwrap();
+        assert!(told(&kept).contains("revoked by mei at 20") && kept.of("demo").is_none(), "{}", told(&kept));
+        assert_eq!(kept.beyond("demo", &asked).len(), asked.len(), "all of it is new");
+        grants.give(&files, asked, BTreeSet::new(), UNSIGNED);
+        assert!(grants.admit(&files, &offers).is_ok());
     }
 
     #[test]

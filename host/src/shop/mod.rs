@@ -240,7 +240,7 @@ impl Shop {
                 wanted.insert(name.clone(), loaded.clone());
             }
         }
-        let mut problems: BTreeMap<String, String> = broken.into_iter().map(|(name, error)| (name, format!("{error:#}"))).collect();
+        let mut problems: BTreeMap<String, String> = broken.into_iter().map(|(name, error)| (name, self.told(&error))).collect();
         reload.changed = self.swap_what_fits(&live, wanted, &mut problems).await;
         if self.served.load(Relaxed) {
             self.set_up_trials().await;
@@ -258,6 +258,11 @@ impl Shop {
             }
         }
         reload
+    }
+
+    /// Of a plugin that does not load.
+    fn told(&self, error: &anyhow::Error) -> String {
+        error.downcast_ref::<NotGranted>().map_or_else(|| format!("{error:#}"), |missing| missing.told(&self.settings.shop.time_zone))
     }
 
     /// Swaps in as much of what is wanted as can be live together, and tells what that was.

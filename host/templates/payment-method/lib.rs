@@ -11,7 +11,7 @@ use souk_sdk::extend::types::FailureKind;
 use souk_sdk::money::Money;
 use souk_sdk::serde_json::{self, Value, json};
 use souk_sdk::storage::{Collection, CollectionError};
-use souk_sdk::{clock, config, crypto, effects, http, secrets};
+use souk_sdk::{InWords, clock, config, crypto, effects, http, secrets};
 
 /// What was begun, by the shop's payment id. Notifications of anything else are refused.
 const PAYMENTS: Collection<Begun> = Collection::new("payments", &[]);
@@ -123,7 +123,7 @@ impl payment_method::Guest for {Type} {
         let header = headers.iter().find(|(name, _)| name == SIGNATURE).map(|(_, value)| value.as_str()).ok_or_else(|| refused("no signature"))?;
         let (sent_ms, given) = parse_signature(header).ok_or_else(|| refused("a malformed signature"))?;
         let signed = [sent_ms.to_string().as_bytes(), b".", &body].concat();
-        if !is_signature(&signed, &given).map_err(|error| failure(FailureKind::Failed, format!("{error:?}")))? {
+        if !is_signature(&signed, &given).map_err(|error| failure(FailureKind::Failed, error.in_words()))? {
             return Err(refused("a wrong signature"));
         }
         if clock::now_ms().abs_diff(sent_ms) > NOTIFICATION_AGE_MAX_MS {
@@ -177,7 +177,7 @@ impl effects::Guest for {Type} {
                     // The shopper was faster. The shop compares the amount.
                     State::Captured => json!({ "status": "captured", "amount": charge.amount, "currency": charge.currency }),
                     State::Cancelled | State::Declined => json!({ "status": "cancelled" }),
-                    other => return Err(effects::Failure::Retry(format!("the payment is {other:?} after it was cancelled"))),
+                    State::Open | State::Unknown | State::Refunded => return Err(effects::Failure::Retry("the payment is not over after it was cancelled".into())),
                 }
             }
             other => return Err(effects::Failure::Refused(format!("no `{other}` is carried out here"))),
@@ -209,7 +209,7 @@ fn create(key: &str, create: &Create) -> Result<Value, effects::Failure> {
         State::Open => Ok(json!({ "status": "action-required", "reference": charge.id, "redirect_url": charge.url })),
         State::Captured => Ok(json!({ "status": "captured", "reference": charge.id, "amount": charge.amount, "currency": charge.currency })),
         State::Declined | State::Cancelled => Ok(json!({ "status": "declined", "reference": charge.id, "message": charge.message })),
-        other => Err(effects::Failure::Refused(format!("a new payment is {other:?}"))),
+        State::Unknown | State::Refunded => Err(effects::Failure::Refused("the company says of a new payment that it is unknown, or was paid back".into())),
     }
 }
 
@@ -235,7 +235,7 @@ fn ask<T: DeserializeOwned>(method: &str, path: &str, key: &str, body: &impl Ser
         request.headers.extend([("content-type".into(), "application/json".into()), ("idempotency-key".into(), key.into())]);
         request.body = serde_json::to_vec(body).map_err(|error| Trouble::Refused(error.to_string()))?;
     }
-    let answer = http::fetch(&request).map_err(|error| Trouble::Again(format!("the company cannot be reached: {error:?}")))?;
+    let answer = http::fetch(&request).map_err(|error| Trouble::Again(format!("the company cannot be reached: {}", error.in_words())))?;
     match answer.status {
         // What cannot be read may have been done.
         200..300 => serde_json::from_slice(&answer.body).map_err(|error| Trouble::Again(format!("the company's answer: {error}"))),

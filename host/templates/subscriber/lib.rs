@@ -1,5 +1,6 @@
 //! Counts the orders that are placed.
 
+use souk_sdk::InWords;
 use souk_sdk::events::{self, Event};
 use souk_sdk::host::command_handler;
 use souk_sdk::storage::Counter;
@@ -12,13 +13,13 @@ struct {Type};
 impl events::Guest for {Type} {
     /// A unit of its own: each event counts exactly once.
     fn handle(_: Event) -> Result<(), String> {
-        ORDERS.add(ALL, 1).map(drop).map_err(|error| format!("{error:?}"))
+        ORDERS.add(ALL, 1).map(drop).map_err(|error| error.in_words())
     }
 }
 
 impl command_handler::Guest for {Type} {
     fn run(_: String, _: Vec<(String, String)>, _: Vec<u8>) -> Result<Vec<u8>, String> {
-        let orders = ORDERS.get(ALL).map_err(|error| format!("{error:?}"))?;
+        let orders = ORDERS.get(ALL).map_err(|error| error.in_words())?;
         Ok(format!("{orders}\n").into_bytes())
     }
 }

@@ -12,7 +12,7 @@ use souk_sdk::extend::types::FailureKind;
 use souk_sdk::money::Money;
 use souk_sdk::storage::{self, Collection, CollectionError};
 use souk_sdk::web::{self, Problem, Request, Response};
-use souk_sdk::{clock, config, crypto, effects, http, serde_json};
+use souk_sdk::{InWords, clock, config, crypto, effects, http, serde_json};
 
 /// By the shop's payment id.
 const PAYMENTS: Collection<Record> = Collection::new("payments", &[]);
@@ -385,7 +385,7 @@ fn decide(record: &mut Record, decision: Decision) -> Result<Response, Problem> 
         payload: serde_json::to_vec(&told).map_err(|error| broken(error.to_string()))?,
         not_before_ms: if late { now_ms + LATE_MS } else { 0 },
     };
-    effects::request(&effect).map_err(|error| broken(format!("{error:?}")))?;
+    effects::request(&effect).map_err(|error| broken(error.in_words()))?;
     // The next page shows what was decided, unless the shop is to hear of it late.
     Ok(Response { await_effects: !late, ..back })
 }
@@ -393,7 +393,7 @@ fn decide(record: &mut Record, decision: Decision) -> Result<Response, Problem> 
 fn notify(told: Told) -> Result<(), effects::Failure> {
     let body = serde_json::to_vec(&told).map_err(|error| effects::Failure::Refused(error.to_string()))?;
     let now_ms = clock::now_ms();
-    let mac = crypto::mac(KEY, &signed(now_ms, &body)).map_err(|error| effects::Failure::Retry(format!("{error:?}")))?;
+    let mac = crypto::mac(KEY, &signed(now_ms, &body)).map_err(|error| effects::Failure::Retry(error.in_words()))?;
     let signature = mac.iter().fold(format!("t={now_ms},v1="), |text, byte| text + &format!("{byte:02x}"));
     let request = http::Request {
         method: "POST".into(),
@@ -405,7 +405,7 @@ fn notify(told: Told) -> Result<(), effects::Failure> {
     match http::fetch(&request) {
         Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
         Ok(answer) => Err(effects::Failure::Retry(format!("the shop answers {}", answer.status))),
-        Err(error) => Err(effects::Failure::Retry(format!("the shop cannot be reached: {error:?}"))),
+        Err(error) => Err(effects::Failure::Retry(format!("the shop cannot be reached: {}", error.in_words()))),
     }
 }
 

@@ -16,7 +16,7 @@ use souk_sdk::host::command_handler;
 use souk_sdk::money::Money;
 use souk_sdk::storage::{self, Collection, CollectionError, Index, Range};
 use souk_sdk::web::{self, Problem, Request, Response};
-use souk_sdk::{cache, clock, config, crypto, effects, events, ids, jobs, log, metrics, serde_json};
+use souk_sdk::{InWords, cache, clock, config, crypto, effects, events, ids, jobs, log, metrics, serde_json};
 
 use ledger::{Duty, News, Record, Settlement, Task};
 
@@ -254,7 +254,7 @@ impl effects::Guest for Plugin {
                             Some(amount) => record.told(State::Captured, &created.reference, &amount, created.message),
                             None => return ask_now(record),
                         },
-                        other => return Err(format!("{} answers {CREATE} with {other:?}", completion.target)),
+                        _ => return Err(format!("`{}` answers `{CREATE}` with a status that no new payment has", completion.target)),
                     }
                 }
                 Err(reason) => {
@@ -429,7 +429,7 @@ impl jobs::Guest for Plugin {
         for mut record in due.iter().filter_map(|(_, id)| load(id)) {
             record.ask_later(now_ms);
             save(&record);
-            must(jobs::schedule_json(ASK, &record.payment.id, now_ms, &()).map_err(|error| format!("{error:?}")));
+            must(jobs::schedule_json(ASK, &record.payment.id, now_ms, &()).map_err(|error| error.in_words()));
         }
         Ok(due.len() == ASKED_AT_ONCE as usize)
     }
@@ -482,7 +482,7 @@ fn begin(start: Start, tries: u32) -> Result<Record, String> {
         return_url: &start.return_url,
         notify_url: format!("{base}/payments/{provider}/notify"),
     };
-    effects::request_json(provider, CREATE, &create_key(&start.id), &create).map_err(|error| format!("{error:?}"))?;
+    effects::request_json(provider, CREATE, &create_key(&start.id), &create).map_err(|error| error.in_words())?;
     let mut record = Record {
         payment: Payment {
             id: start.id.clone(),
@@ -594,7 +594,7 @@ fn carry_out(record: &mut Record, duty: Duty) {
         },
         Duty::WithdrawCreate => {
             // Else its answer is on its way, and shows what to cancel.
-            if must(effects::withdraw(&create_key(&id)).map_err(|error| format!("{error:?}"))) {
+            if must(effects::withdraw(&create_key(&id)).map_err(|error| error.in_words())) {
                 record.withdrawn(clock::now_ms());
                 carry_out(record, Duty::CancelAtProvider);
             }
@@ -649,7 +649,7 @@ fn refund_refused(record: &mut Record, reason: &str) -> Duty {
 
 /// Fails where the provider was taken out.
 fn request(record: &Record, kind: &str, key: &str, payload: &impl Serialize) -> Result<(), String> {
-    effects::request_json(&record.payment.provider, kind, key, payload).map_err(|error| format!("{error:?}"))
+    effects::request_json(&record.payment.provider, kind, key, payload).map_err(|error| error.in_words())
 }
 
 /// For a person to act upon: it stays in `list-payment-tasks` until it is settled.
