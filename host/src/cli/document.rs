@@ -2,7 +2,7 @@
 //!
 //! One rule for all commands: a list of objects is a table, an object is a line
 //! for each member, with tables and other objects set in below their names. Times
-//! (`…_ms`) are the shop's, sums of money decimal. What is empty is left out.
+//! (`…_ms`) are the shop's, sums of money decimal. What is empty is left out, but for lists.
 
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
@@ -91,7 +91,12 @@ impl Document {
     pub fn lines(&self, columns: &[String], time_zone: &str, width: Option<usize>) -> Vec<String> {
         match self {
             Self::List(items) if items.is_empty() => vec!["none".into()],
-            Self::List(items) if items.iter().any(Self::is_object) => table(items, columns, time_zone).lines_and_note(width),
+            Self::List(items) if items.iter().any(Self::is_object) => {
+                let table = table(items, columns, time_zone);
+                // Nobody has said which columns matter most.
+                let is_too_wide = columns.is_empty() && table.note(width).is_some();
+                if is_too_wide { blocks(items, time_zone, width) } else { table.lines_and_note(width) }
+            }
             Self::List(items) => items.iter().map(|item| item.text("", time_zone)).collect(),
             Self::Object(members) if self.is_object() => {
                 let all: Vec<(&str, &Self)> = match columns {
@@ -105,8 +110,19 @@ impl Document {
     }
 }
 
+/// Rows that are too wide for a table, one below the other.
+fn blocks(rows: &[Document], time_zone: &str, width: Option<usize>) -> Vec<String> {
+    let of_row = |row: &Document| {
+        let lines = row.lines(&[], time_zone, width.map(|width| width.saturating_sub(INDENT.len())));
+        lines.into_iter().enumerate().map(|(nth, line)| format!("{}{line}", if nth == 0 { "· " } else { INDENT })).collect::<Vec<_>>()
+    };
+    rows.iter().flat_map(of_row).collect()
+}
+
 fn object(members: &[(&str, &Document)], time_zone: &str, width: Option<usize>) -> Vec<String> {
-    let told: Vec<_> = members.iter().filter(|(_, value)| !value.is_empty()).collect();
+    // That there is none of something is told, too.
+    let is_none = |value: &Document| matches!(value, Document::List(items) if items.is_empty());
+    let told: Vec<_> = members.iter().filter(|(_, value)| is_none(value) || !value.is_empty()).collect();
     let label_width = told.iter().filter(|(_, value)| !value.is_section()).map(|(name, _)| heading(name).width()).max().unwrap_or(0);
     let mut lines = Vec::new();
     for (name, value) in told {
@@ -117,7 +133,7 @@ fn object(members: &[(&str, &Document)], time_zone: &str, width: Option<usize>) 
             lines.extend(inner.into_iter().map(|line| format!("{INDENT}{line}")));
             continue;
         }
-        let text = value.text(name, time_zone);
+        let text = if is_none(value) { "none".into() } else { value.text(name, time_zone) };
         let blank = " ".repeat(label_width - label.width());
         let mut parts = text.lines();
         lines.push(format!("{label}{blank}  {}", parts.next().unwrap_or_default()));
@@ -263,6 +279,7 @@ mod tests {
                 "number  A-1",
                 "at      2026-06-01 08:00 +08",
                 "total   12.50 CNY",
+                "owed    none",
                 "address:",
                 "  name  李雷",
                 "  city  杭州",
@@ -277,6 +294,14 @@ mod tests {
         for (json, lines) in [("[]", &["none"][..]), ("7", &["7"]), (r#"["a", "b"]"#, &["a", "b"]), (r#""one\ntwo""#, &["one", "two"])] {
             assert_eq!(document(json).lines(&[], "UTC", None), lines);
         }
+    }
+
+    #[test]
+    fn rows_that_are_too_wide_for_a_table_stand_below_each_other_whole() {
+        let lines = document(r#"{ "lines": [{ "sku": "TEA-01-50G", "title": "雨前龙井", "quantity": 2, "unit_price": { "amount": 6800, "currency": "CNY" } }] }"#);
+        let shown = lines.lines(&[], "UTC", Some(34));
+        assert_eq!(shown, ["lines:", "  · sku         TEA-01-50G", "    title       雨前龙井", "    quantity    2", "    unit price  68.00 CNY"]);
+        assert_eq!(lines.lines(&[], "UTC", Some(60)), ["lines:", "  sku         title     quantity  unit price", "  TEA-01-50G  雨前龙井         2   68.00 CNY"]);
     }
 
     #[test]

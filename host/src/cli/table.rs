@@ -8,8 +8,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use crate::printable;
 
 const GAP: usize = 2;
-/// No column that is cut is narrower.
-const NARROWEST: usize = 8;
+/// No column that is cut is narrower: less of it says nothing, and the last columns are left out instead.
+const NARROWEST: usize = 16;
 
 pub struct Table {
     heads: Vec<String>,
@@ -137,8 +137,9 @@ mod tests {
         table.row(["A-1", "李雷的龙井茶", "12.50"].map(String::from));
         table.row(["A-22", "Ann", "9.00"].map(String::from));
         assert_eq!(table.lines(None), ["number  name          total", "A-1     李雷的龙井茶  12.50", "A-22    Ann            9.00"]);
-        assert_eq!(table.lines_and_note(Some(23)), ["number  name      total", "A-1     李雷的…   12.50", "A-22    Ann        9.00"]);
-        assert_eq!(table.lines_and_note(Some(20)), ["number  name", "A-1     李雷的龙井茶", "A-22    Ann", "no room for: total …"]);
+        assert_eq!(table.lines_and_note(Some(26)), ["number  name", "A-1     李雷的龙井茶", "A-22    Ann", "no room for: total (--jso…"]);
+        table.row(["A-333", "李雷的西湖龙井茶和别的茶叶", "9.00"].map(String::from));
+        assert_eq!(table.lines(Some(33))[3], "A-333   李雷的西湖龙井茶…    9.00");
         assert_eq!(table.lines(Some(3)), ["number", "A-1", "A-22"]);
     }
 
@@ -146,7 +147,7 @@ mod tests {
     fn what_names_a_row_is_never_cut() {
         let mut table = Table::new(["payment", "amount", "created", "why"]);
         table.row(["018f9a3c-7c1e-7b53-9a51-0242ac120002", "12.50 CNY", "2026-06-01 08:00 +08", "the provider tells of another amount"].map(String::from));
-        assert_eq!(table.lines(Some(80))[1], "018f9a3c-7c1e-7b53-9a51-0242ac120002  12.50 CNY  2026-06-01 08:00 +08  the prov…");
+        assert_eq!(table.lines(Some(80))[1], "018f9a3c-7c1e-7b53-9a51-0242ac120002  12.50 CNY  2026-06-01 08:00 +08");
         for width in 20..120 {
             assert!(table.lines(Some(width))[1].starts_with("018f9a3c-7c1e-7b53-9a51-0242ac120002"), "{width}");
         }
