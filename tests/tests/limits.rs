@@ -238,6 +238,34 @@ async fn orders_that_nobody_pays_are_drafted_so_often() {
     }
 }
 
+/// They are paid at once, so no limit on unpaid orders holds for them.
+#[tokio::test]
+async fn orders_that_cost_nothing_are_placed_so_often() {
+    let shop = proxied(&[("orders", "free-orders-per-network-max = 2")]);
+    for coupon in [["code=GIFT", "percent=100"], ["code=POST", "free-shipping=true"]] {
+        let (done, said) = shop.says(&[&["plugin", "run", "set-coupon"], &coupon[..]].concat());
+        assert!(done, "{said}");
+    }
+    let (sku, _) = Api::of(&shop).buyable(9).await;
+    let order = async |api: &Api, codes: &[&str]| {
+        let (cart, _) = api.cart(&sku, 1).await.unwrap();
+        for code in codes {
+            api.code(&cart, code).await;
+        }
+        api.order(&cart, INSTANT).await.unwrap()
+    };
+    let taker = at(&shop, "203.0.113.7");
+    let free = ["GIFT", "POST"];
+    for _ in 0..2 {
+        let (status, placed) = order(&taker, &free).await;
+        assert_eq!((status, &placed["total"]["amount"]), (201, &json!(0)), "{placed}");
+    }
+    let (status, refused) = order(&taker, &free).await;
+    assert!(status == 429 && refused["detail"].to_string().contains("free-orders-per-network-max"), "{status} {refused}");
+    assert_eq!(order(&taker, &[]).await.0, 201, "what is paid for is another matter");
+    assert_eq!(order(&at(&shop, "203.0.113.8"), &free).await.0, 201);
+}
+
 #[tokio::test]
 async fn an_order_fills_one_cart_and_has_so_many_payments() {
     let shop = Shop::open();

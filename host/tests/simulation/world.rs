@@ -61,7 +61,10 @@ impl Ground {
         for limit in ["carts-per-network-max", "codes-per-network-max"] {
             of_cart.insert(limit.to_owned(), 0.into());
         }
-        settings.config.entry("orders".to_owned()).or_default().insert("given-up-per-network-max".to_owned(), 0.into());
+        let of_orders = settings.config.entry("orders".to_owned()).or_default();
+        for limit in ["given-up-per-network-max", "free-orders-per-network-max"] {
+            of_orders.insert(limit.to_owned(), 0.into());
+        }
         settings.plugins.grants = souk_host::shop::settings::GrantSetting::Implied;
         let settings = Arc::new(settings);
         let cache = root.join("target/test-code-cache");

@@ -15,8 +15,9 @@ use souk_sdk::web::{self, Json, Path, Problem, Request, Response, Text};
 
 use crate::carts;
 
-/// The longest that it takes.
+/// The longest that they take.
 const GIVEN_UP_AGAIN_S: u32 = 60 * 60;
+const FREE_AGAIN_S: u32 = 24 * 60 * 60;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -141,6 +142,10 @@ fn too_much(limit: &Limit) -> Problem {
     if limit.name.starts_with("given-up") {
         let detail = format!("{} orders were placed and not paid within an hour (`{}`). Pay for one, or try again later.", limit.most, limit.name);
         return Problem::new(429, "Too many orders were given up").detail(detail).retry_after(GIVEN_UP_AGAIN_S);
+    }
+    if limit.name.starts_with("free-orders") {
+        let detail = format!("{} orders that cost nothing may be placed in a day (`{}`).", limit.most, limit.name);
+        return Problem::new(429, "Too many free orders").detail(detail).retry_after(FREE_AGAIN_S);
     }
     let of = limit.sku.as_ref().map_or_else(String::new, |sku| format!(" of `{sku}`"));
     let detail = format!("Unpaid orders may hold {}{of} (`{}`). Pay for one of them, cancel it, or order less.", limit.most, limit.name);

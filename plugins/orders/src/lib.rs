@@ -18,7 +18,7 @@ use souk_sdk::money::Money;
 use souk_sdk::storage::{self, Collection, CollectionError, Index, Range};
 use souk_sdk::{caller, clock, data, events, ids, jobs, serde_json};
 
-use limits::Counted;
+use limits::{Counted, Often};
 use record::{By, Payment, Record};
 use settings::Settings;
 
@@ -276,7 +276,9 @@ fn answer(record: &Record, more: Option<serde_json::Value>) -> serde_json::Resul
 fn within_limits(draft: Draft, holder: &Holder) -> Result<Created, Limit> {
     let settings = Settings::load();
     let mut counted = Counted::of(holder, &draft.contact.email, &by().actor);
-    if let Some(limit) = limits::given_up_too_often(&counted, &settings) {
+    let is_free = draft.totals.total.amount == 0;
+    let often = [Often::GivenUp, Often::Free];
+    if let Some(limit) = often.into_iter().filter(|often| *often == Often::GivenUp || is_free).find_map(|often| often.limit(&counted, &settings)) {
         return Err(limit);
     }
     let units = limits::units(&draft.lines);
@@ -284,6 +286,9 @@ fn within_limits(draft: Draft, holder: &Holder) -> Result<Created, Limit> {
     let counts = commitments::counts(&skus);
     let stock = |sku: &str| counts.iter().find(|count| count.sku == sku).map_or(0, |count| count.available + count.reserved);
     limits::take(&mut counted, &units, stock, &settings)?;
+    if is_free {
+        Often::Free.note(&counted, &settings);
+    }
     Ok(create(draft, counted))
 }
 
@@ -352,7 +357,7 @@ fn give_up(record: &mut Record, canceller: Canceller, reason: &str, by: &By) {
     } else {
         inventory::release(&record.hold_id);
         if let Some(counted) = record.counted.as_ref().filter(|_| canceller != Canceller::Staff) {
-            limits::note_given_up(counted, &Settings::load());
+            Often::GivenUp.note(counted, &Settings::load());
         }
     }
     promotions::release(&record.hold_id);

@@ -28,8 +28,9 @@ const SKUS: Counter = Counter::new("unpaid-skus");
 const KINDS: Counter = Counter::new("unpaid-kinds");
 const OVER_SHARE: Counter = Counter::new("unpaid-over-share");
 
-/// Orders that were not paid, by who had drafted them: each leaves documents behind.
-const GIVEN_UP: Tries = Tries::new("given-up", 60 * 60 * 1_000);
+/// By who had drafted them: each leaves documents behind.
+static GIVEN_UP: Tries = Tries::new("given-up", 60 * 60 * 1_000);
+static FREE: Tries = Tries::new("free-orders", 24 * 60 * 60 * 1_000);
 
 /// What an order was counted under, until it is paid or given up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,14 +105,14 @@ impl Counted {
         all.into_iter().flatten().collect()
     }
 
-    /// For orders that are drafted and not paid, again and again.
-    fn given_up_scopes(&self, settings: &Settings) -> Vec<(&'static str, u32, limits::Scope)> {
-        let scope = |kind: char, key: &Option<String>, name: &'static str, most: u32| key.as_ref().map(|key| (name, most, limits::Scope::new(kind, key, most)));
+    fn tried(&self, most: &Most, settings: &Settings) -> Vec<(&'static str, u32, limits::Scope)> {
+        let scope = |kind: char, key: &Option<String>, (name, most): (&'static str, u32)| key.as_ref().map(|key| (name, most, limits::Scope::new(kind, key, most)));
+        let of_site = (most.of_network.0, settings.of_site(most.of_network.1));
         let all = [
-            scope('s', &self.session, "given-up-per-session-max", settings.given_up_per_session_max),
-            scope('n', &self.network, "given-up-per-network-max", settings.given_up_per_network_max),
-            scope('w', &self.site, "given-up-per-network-max", settings.of_site(settings.given_up_per_network_max)),
-            scope('p', &self.plugin, "given-up-per-network-max", settings.given_up_per_network_max),
+            scope('s', &self.session, most.of_session),
+            scope('n', &self.network, most.of_network),
+            scope('w', &self.site, of_site),
+            scope('p', &self.plugin, most.of_network),
         ];
         all.into_iter().flatten().collect()
     }
@@ -187,17 +188,54 @@ pub fn take(counted: &mut Counted, units: &BTreeMap<String, i64>, stock: impl Fn
     taken
 }
 
-/// The limit on orders that were given up, where it is reached.
-pub fn given_up_too_often(counted: &Counted, settings: &Settings) -> Option<Limit> {
-    let reached = |scope: &limits::Scope| must(GIVEN_UP.wait_s(std::slice::from_ref(scope))).is_some();
-    let (name, most, _) = counted.given_up_scopes(settings).into_iter().find(|(.., scope)| reached(scope))?;
-    Some(Limit { name: name.into(), most: most.into(), sku: None })
+/// How often something may be done, by name of the setting.
+struct Most {
+    of_session: (&'static str, u32),
+    of_network: (&'static str, u32),
 }
 
-/// One was given up without being paid.
-pub fn note_given_up(counted: &Counted, settings: &Settings) {
-    let scopes: Vec<limits::Scope> = counted.given_up_scopes(settings).into_iter().map(|(.., scope)| scope).collect();
-    must(GIVEN_UP.note(&scopes));
+/// Which orders are counted as often as they come, whatever becomes of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Often {
+    /// Drafted, and not paid.
+    GivenUp,
+    /// Of goods that cost nothing: nobody pays, so they hold nothing that a limit on unpaid orders would see.
+    Free,
+}
+
+impl Often {
+    fn tries(self) -> &'static Tries {
+        match self {
+            Self::GivenUp => &GIVEN_UP,
+            Self::Free => &FREE,
+        }
+    }
+
+    fn scopes(self, counted: &Counted, settings: &Settings) -> Vec<(&'static str, u32, limits::Scope)> {
+        let most = match self {
+            Self::GivenUp => Most {
+                of_session: ("given-up-per-session-max", settings.given_up_per_session_max),
+                of_network: ("given-up-per-network-max", settings.given_up_per_network_max),
+            },
+            Self::Free => Most {
+                of_session: ("free-orders-per-session-max", settings.free_orders_per_session_max),
+                of_network: ("free-orders-per-network-max", settings.free_orders_per_network_max),
+            },
+        };
+        counted.tried(&most, settings)
+    }
+
+    /// The limit that is reached.
+    pub fn limit(self, counted: &Counted, settings: &Settings) -> Option<Limit> {
+        let reached = |scope: &limits::Scope| must(self.tries().wait_s(std::slice::from_ref(scope))).is_some();
+        let (name, most, _) = self.scopes(counted, settings).into_iter().find(|(.., scope)| reached(scope))?;
+        Some(Limit { name: name.into(), most: most.into(), sku: None })
+    }
+
+    pub fn note(self, counted: &Counted, settings: &Settings) {
+        let scopes: Vec<limits::Scope> = self.scopes(counted, settings).into_iter().map(|(.., scope)| scope).collect();
+        must(self.tries().note(&scopes));
+    }
 }
 
 fn take_all(counted: &mut Counted, units: &BTreeMap<String, i64>, stock: impl Fn(&str) -> i64, settings: &Settings, tally: &mut Tally) -> Result<(), Limit> {

@@ -19,6 +19,9 @@ config! {
         /// So many orders may be drafted and given up unpaid in an hour.
         given_up_per_session_max: u32 = 20;
         given_up_per_network_max: u32 = 100;
+        /// So many orders that cost nothing may be placed in a day.
+        free_orders_per_session_max: u32 = 5;
+        free_orders_per_network_max: u32 = 40;
         /// What a plugin drafts without saying for whom.
         orders_per_plugin_max: u32 = 200;
         units_per_plugin_max: u32 = 1000;

@@ -10,7 +10,7 @@ use souk_sdk::commerce::unpaid_orders::Holder;
 use souk_sdk::money::Money;
 use souk_sdk::testing;
 
-use crate::limits::{self, Counted};
+use crate::limits::{self, Counted, Often};
 use crate::record::{By, Payment, Record};
 use crate::settings::Settings;
 
@@ -230,8 +230,8 @@ fn what_a_plugin_drafts_for_nobody_is_counted_for_the_plugin() {
 fn who_drafts_orders_and_never_pays_is_stopped_for_an_hour() {
     let settings = Settings { given_up_per_session_max: 3, given_up_per_network_max: 5, ..Settings::default() };
     let counted = |address: &str, session| Counted::of(&holder(address, session), "a@x", "checkout");
-    let give_up = |counted: &Counted| limits::note_given_up(counted, &settings);
-    let reached = |counted: &Counted| limits::given_up_too_often(counted, &settings).map(|limit| (limit.name, limit.most));
+    let give_up = |counted: &Counted| Often::GivenUp.note(counted, &settings);
+    let reached = |counted: &Counted| Often::GivenUp.limit(counted, &settings).map(|limit| (limit.name, limit.most));
     let browser = counted("192.0.2.1", Some("s"));
     for _ in 0..3 {
         assert_eq!(reached(&browser), None);
@@ -252,6 +252,22 @@ fn who_drafts_orders_and_never_pays_is_stopped_for_an_hour() {
     assert_eq!(reached(&counted("127.0.0.1", None)), None, "where all shoppers may come from");
     testing::advance_ms(3_600_000);
     assert_eq!((reached(&browser), reached(&programme)), (None, None));
+}
+
+#[test]
+fn orders_that_cost_nothing_are_counted_for_a_day_apart_from_others() {
+    let settings = Settings { free_orders_per_session_max: 2, free_orders_per_network_max: 3, ..Settings::default() };
+    let counted = |session| Counted::of(&holder("192.0.2.1", session), "a@x", "checkout");
+    let reached = |counted: &Counted| Often::Free.limit(counted, &settings).map(|limit| limit.name);
+    let browser = counted(Some("s"));
+    Often::Free.note(&browser, &settings);
+    Often::Free.note(&browser, &settings);
+    assert_eq!((reached(&browser), reached(&counted(None))), (Some("free-orders-per-session-max".into()), None));
+    Often::Free.note(&counted(None), &settings);
+    assert_eq!(reached(&counted(Some("t"))), Some("free-orders-per-network-max".into()));
+    assert_eq!(Often::GivenUp.limit(&browser, &settings), None);
+    testing::advance_ms(24 * 3_600_000);
+    assert_eq!(reached(&browser), None);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use souk_sdk::commerce::checkout::{self, AddressField, CartError, Country, Detai
 use souk_sdk::commerce::order_placing::{self, Error as PlacingError};
 use souk_sdk::commerce::payment::{self, Method};
 use souk_sdk::commerce::types::{Address, FieldError};
-use souk_sdk::commerce::unpaid_orders::Holder;
+use souk_sdk::commerce::unpaid_orders::{Holder, Limit};
 use souk_sdk::web::{self, Fields, Problem, Request, Response};
 use souk_sdk::{config, entry, session};
 
@@ -342,14 +342,7 @@ pub fn place(request: &Request) -> Result<Response, Problem> {
     let placed = match order_placing::place(&id, method, Some(fingerprint), site.locale, &holder) {
         Ok(placed) => Ok(placed),
         Err(PlacingError::Checkout(error)) => Err(error),
-        Err(PlacingError::Limited(limit)) if limit.name.starts_with("given-up") => {
-            let en = "Very many orders were placed and not paid lately. Please pay for one that you have, or try again in an hour.";
-            return Ok(again(site.say(en, "近期有过多订单未支付。请先支付已有订单，或一小时后再试。")));
-        }
-        Err(PlacingError::Limited(_)) => {
-            let en = "Orders that are not paid yet hold too many goods. Pay for one of them, cancel it, or order less.";
-            return Ok(again(site.say(en, "尚未支付的订单占用了过多商品。请先支付或取消其中一个订单，或减少购买数量。")));
-        }
+        Err(PlacingError::Limited(limit)) => return Ok(again(too_much(&site, &limit))),
     };
     Ok(match placed {
         Ok(placed) => {
@@ -371,6 +364,17 @@ pub fn place(request: &Request) -> Result<Response, Problem> {
         Err(Error::UnknownPaymentMethod(_)) => again(site.say("Choose how you would like to pay.", "请选择支付方式。")),
         Err(Error::Empty | Error::Cart(_)) => before(&site, fingerprint).unwrap_or_else(|| to(&site, "/cart")),
     })
+}
+
+fn too_much(site: &Site, limit: &Limit) -> &'static str {
+    if limit.name.starts_with("given-up") {
+        site.say("Very many orders were placed and not paid lately. Please pay for one that you have, or try again in an hour.", "近期有过多订单未支付。请先支付已有订单，或一小时后再试。")
+    } else if limit.name.starts_with("free-orders") {
+        site.say("So many free orders were placed today that there can be no more. Please try again tomorrow.", "今日的免费订单已达上限，请明天再试。")
+    } else {
+        let en = "Orders that are not paid yet hold too many goods. Pay for one of them, cancel it, or order less.";
+        site.say(en, "尚未支付的订单占用了过多商品。请先支付或取消其中一个订单，或减少购买数量。")
+    }
 }
 
 /// To the order that this form placed when it was sent before: another cart
