@@ -51,7 +51,7 @@ pub async fn audit(shop: &Shop, acknowledged: impl IntoIterator<Item = &String>,
     let mut by_status: BTreeMap<String, i64> = BTreeMap::new();
     let mut before: Option<String> = None;
     loop {
-        let more = before.iter().map(|number| format!("before={number}")).chain(["limit=200".into()]).collect::<Vec<_>>();
+        let more = before.iter().map(|number| format!("after={number}")).chain(["limit=200".into()]).collect::<Vec<_>>();
         let page = shop.run("list-orders", &more.iter().map(String::as_str).collect::<Vec<_>>());
         let Some(last) = page.as_array().unwrap().last() else { break };
         before = last["number"].as_str().map(str::to_owned);

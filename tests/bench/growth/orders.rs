@@ -41,7 +41,7 @@ pub fn measure(size: u64, effort: Effort) -> Result<Points> {
     let shown = middle.tokens().iter().map(|token| get(address, &format!("/api/v1/orders/{token}"))).collect();
     latency(&mut points, ["an order as JSON", "an order as JSON, p99"], address, effort, shown)?;
     points.flat("list-orders, the newest 50", "ms", list(&shop, &[])?);
-    points.flat("list-orders, 50 from the middle", "ms", list(&shop, &[&format!("before={}", middle.number)])?);
+    points.flat("list-orders, 50 from the middle", "ms", list(&shop, &[&format!("after={}", middle.number)])?);
     memory(&mut points, ["memory after these requests", "of files, after these requests"], &shop)?;
     copies(&shop, &mut points)?;
     Ok(points)
