@@ -5,7 +5,7 @@
 //! happened, or, where it has a `summary`, that list: counts by kind of thing
 //! (`of`), in the order in which they are shown. Each of its other lists has a
 //! row for what was looked at: `line`, an `outcome`, and `faults` (or `field`,
-//! `problem` and `remedy`) and `notes`. `picture-origins` counts pictures that lie
+//! `problem` and `remedy`), `notes`, and `changes`, each from what to what. `picture-origins` counts pictures that lie
 //! elsewhere, by the origin that the shop has to allow.
 //! `rejects` is the file of what was refused. What a row is of, only plugins know.
 
@@ -42,6 +42,9 @@ pub struct Import {
     /// Take out what a product has in the shop and not in the file: variants and pictures.
     #[arg(long)]
     prune: bool,
+    /// Of stock: count skus too that no product has.
+    #[arg(long)]
+    create: bool,
     /// Write the rows that are refused to this file: put them right there, and import it.
     #[arg(long)]
     rejects: Option<PathBuf>,
@@ -73,7 +76,7 @@ pub async fn run(order: Import) -> Result<()> {
     let ask = |dry_run: bool| {
         let set = |name: &str, is_set: bool| is_set.then(|| (name.to_owned(), "true".to_owned()));
         let encoding = order.encoding.iter().map(|encoding| ("encoding".to_owned(), encoding.clone()));
-        let arguments = set("dry-run", dry_run).into_iter().chain(set("prune", order.prune)).chain(encoding);
+        let arguments = set("dry-run", dry_run).into_iter().chain(set("prune", order.prune)).chain(set("create", order.create)).chain(encoding);
         // Some take a file whole or not at all, and do not have to be told.
         let offered = set("partial", !order.all_or_nothing).into_iter().collect();
         commands(&folder, format!("import-{kind}"), arguments.collect(), offered, input.clone())
@@ -169,10 +172,10 @@ impl Report {
             None => _ = write!(text, " {}", value.iter().filter_map(|(name, count)| Some(format!("{} {name}", count.as_u64()?))).collect::<Vec<_>>().join(", ")),
         }
         for (list, rows) in value.iter().filter(|(name, _)| *name != "summary").filter_map(|(name, rows)| Some((name, rows.as_array()?))) {
-            let wanted: Vec<&Value> = rows.iter().filter(|row| verbose || needs_a_look(row)).collect();
+            let wanted: Vec<&Value> = rows.iter().filter(|row| verbose || needs_a_look(row) || (is_dry && has_any(row, "changes"))).collect();
             let shown = if verbose { wanted.len() } else { wanted.len().min(ROWS_SHOWN_MAX) };
             for row in &wanted[..shown] {
-                let _ = write!(text, "\n{}", line(row));
+                let _ = write!(text, "\n{}", line(row, is_dry || verbose));
             }
             if shown < wanted.len() {
                 let _ = write!(text, "\n  … and {} more {list}: --verbose shows all", wanted.len() - shown);
@@ -188,13 +191,17 @@ fn summary_line(counts: &Value) -> String {
     format!("{:<11} {}", counts["of"].as_str().unwrap_or_default(), shown.join(", "))
 }
 
+fn has_any(row: &Value, list: &str) -> bool {
+    row[list].as_array().is_some_and(|list| !list.is_empty())
+}
+
 /// What was refused or done otherwise than it is written.
 fn needs_a_look(row: &Value) -> bool {
     let is = |outcome: &str| row["outcome"] == outcome;
-    is("refused") || row["problem"].as_str().is_some_and(|problem| !problem.is_empty()) || (!is("unchanged") && row["notes"].as_array().is_some_and(|notes| !notes.is_empty()))
+    is("refused") || row["problem"].as_str().is_some_and(|problem| !problem.is_empty()) || (!is("unchanged") && has_any(row, "notes"))
 }
 
-fn line(row: &Value) -> String {
+fn line(row: &Value, with_changes: bool) -> String {
     let text = |name: &str| row[name].as_str().unwrap_or_default();
     let name = ["handle", "sku", "id", "code"].iter().map(|name| text(name)).find(|name| !name.is_empty()).unwrap_or("-");
     let place = row["line"].as_u64().map_or(String::new(), |line| format!("line {line}: "));
@@ -205,7 +212,8 @@ fn line(row: &Value) -> String {
         let of = |name: &str| fault[name].as_str().unwrap_or_default();
         let _ = write!(told, "\n    {}: {}; {}", of("field"), of("problem"), of("remedy"));
     }
-    for note in row["notes"].as_array().unwrap_or(&none).iter().filter_map(Value::as_str) {
+    let changes = row["changes"].as_array().filter(|_| with_changes).unwrap_or(&none);
+    for note in row["notes"].as_array().unwrap_or(&none).iter().chain(changes).filter_map(Value::as_str) {
         let _ = write!(told, "\n    {note}");
     }
     told

@@ -12,7 +12,8 @@ use souk_sdk::{clock, config};
 
 use crate::document::{Category, Fault, Product, Status, Stored, Tree, is_sku};
 use crate::store::{self, Writer};
-use crate::{locations, table};
+use crate::stock::{self, Shelf};
+use crate::{changes, table};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -31,6 +32,8 @@ pub struct Options<'a> {
     pub partial: bool,
     /// Variants and pictures that the import does not name are taken out.
     pub prune: bool,
+    /// Stock is counted of skus that no product has.
+    pub create: bool,
     pub encoding: Option<&'a str>,
 }
 
@@ -46,6 +49,9 @@ pub struct Row {
     /// What was done otherwise than it is written, and what goes or stays.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// From what to what.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -94,9 +100,9 @@ impl Counts {
         } += count;
     }
 
-    fn of_rows(of: &'static str, rows: &[Row]) -> Self {
+    pub fn of_outcomes(of: &'static str, outcomes: impl Iterator<Item = Outcome>) -> Self {
         let mut counts = Self::new(of);
-        rows.iter().for_each(|row| counts.add(row.outcome, 1));
+        outcomes.for_each(|outcome| counts.add(outcome, 1));
         counts
     }
 }
@@ -114,9 +120,6 @@ pub struct Candidate {
     pub notes: Vec<String>,
 }
 
-/// Sets counts of stock, or with `true` only says what would come of it.
-pub type SetStock = dyn Fn(&[Count], bool) -> Vec<stock_counts::Outcome>;
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Catalogue {
@@ -126,7 +129,7 @@ struct Catalogue {
     products: Vec<Value>,
 }
 
-pub fn catalogue(input: &[u8], options: Options) -> Result<Report, String> {
+pub fn catalogue(input: &[u8], options: Options, shelf: &dyn Shelf) -> Result<Report, String> {
     let catalogue: Catalogue = serde_json::from_slice(input)
         .map_err(|error| format!("the input is not an object with `categories` and `products`: {error}"))?;
     let categories = catalogue.categories.into_iter().map(|value| typed::<Category>(value)).collect();
@@ -145,15 +148,11 @@ pub fn catalogue(input: &[u8], options: Options) -> Result<Report, String> {
             Candidate { line, lines: vec![line], handle, product, status: status.and_then(Result::ok), counts: Vec::new(), notes: Vec::new() }
         })
         .collect();
-    Ok(apply(categories, products, options, &|_, _| Vec::new()))
+    Ok(apply(categories, products, options, shelf))
 }
 
-/// A CSV table of products, see [`table`], or of their stock by location.
-pub fn products(input: &[u8], options: Options, stock: &SetStock) -> Result<Report, String> {
-    let table = Table::read(input, options.encoding).map_err(|error| error.to_string())?;
-    if locations::is_one(&table) {
-        return Ok(locations::import(&table, options, stock));
-    }
+/// A table of products, see [`table`].
+pub fn products(table: Table, options: Options, shelf: &dyn Shelf) -> Result<Report, String> {
     let (shop, tree) = (config::shop(), store::tree());
     let shop = table::Shop { currency: &shop.currency, locales: &shop.locales };
     let product = |handle: &str| store::stored(handle).map(|stored| stored.product);
@@ -165,7 +164,7 @@ pub fn products(input: &[u8], options: Options, stock: &SetStock) -> Result<Repo
     let used: BTreeSet<&String> = candidates.iter().filter_map(|candidate| candidate.product.as_ref().ok()).map(|product| &product.category).collect();
     let categories = std::mem::take(&mut file.categories).into_iter().filter(|category| used.contains(&category.handle));
     let categories = categories.map(|category| (category.handle.clone(), Ok(category))).collect();
-    let mut report = apply(categories, candidates, options, stock);
+    let mut report = apply(categories, candidates, options, shelf);
     let mut reasons: BTreeMap<u64, String> = BTreeMap::new();
     for row in report.products.iter().filter(|row| row.outcome == Outcome::Refused) {
         let said = row.faults.iter().map(|fault| format!("{}: {}; {}", fault.field, fault.problem, fault.remedy)).collect::<Vec<_>>().join(" | ");
@@ -185,12 +184,12 @@ fn typed<T: for<'a> Deserialize<'a>>(value: Value) -> (String, Result<T, Vec<Fau
     (handle, typed)
 }
 
-pub fn apply(categories: Vec<(String, Result<Category, Vec<Fault>>)>, products: Vec<Candidate>, options: Options, stock: &SetStock) -> Report {
+pub fn apply(categories: Vec<(String, Result<Category, Vec<Fault>>)>, products: Vec<Candidate>, options: Options, shelf: &dyn Shelf) -> Report {
     let before = store::tree();
     let (rows, tree) = check_categories(&categories, &before);
     let mut report = Report { dry_run: options.dry_run, categories: rows, ..Report::default() };
     let sizes: BTreeMap<u64, u32> = products.iter().map(|candidate| (candidate.line, candidate.product.as_ref().map_or(candidate.lines.len(), |product| product.variants.len()) as u32)).collect();
-    let (rows, writes) = check(products, &tree, options, stock);
+    let (rows, writes) = check(products, &tree, options, shelf);
     report.products = rows;
     report.count();
     let mut variants = Counts::new("variants");
@@ -206,11 +205,11 @@ pub fn apply(categories: Vec<(String, Result<Category, Vec<Fault>>)>, products: 
             *report.picture_origins.entry(origin).or_default() += 1;
         }
     }
-    report.summary = vec![Counts::of_rows("products", &report.products), Counts::of_rows("categories", &report.categories), variants];
+    report.summary = vec![Counts::of_outcomes("products", report.products.iter().map(|row| row.outcome)), Counts::of_outcomes("categories", report.categories.iter().map(|row| row.outcome)), variants];
     if options.dry_run || (report.refused > 0 && !options.partial) {
         return report;
     }
-    write(&report, before, tree, writes, stock);
+    write(&report, before, tree, writes, shelf);
     report.applied = true;
     report
 }
@@ -224,6 +223,7 @@ fn origin(image: &str) -> Option<String> {
 
 /// The tree as it will be. A category that is refused is not in it, nor what would be below it.
 fn check_categories(categories: &[(String, Result<Category, Vec<Fault>>)], before: &Tree) -> (Vec<Row>, Tree) {
+    let locales = config::shop().locales;
     let mut faults: Vec<Vec<Fault>> = Vec::new();
     let mut seen = BTreeSet::new();
     for (handle, category) in categories {
@@ -252,7 +252,9 @@ fn check_categories(categories: &[(String, Result<Category, Vec<Fault>>)], befor
             (old, _) if old == tree.get(handle) => Outcome::Unchanged,
             _ => Outcome::Updated,
         };
-        Row { line: place as u64 + 1, handle: handle.clone(), outcome, faults, notes: Vec::new() }
+        let changes = before.get(handle).zip(tree.get(handle)).filter(|_| outcome == Outcome::Updated);
+        let changes = changes.map(|(before, after)| changes::of_category(before, after, &locales)).unwrap_or_default();
+        Row { line: place as u64 + 1, handle: handle.clone(), outcome, faults, notes: Vec::new(), changes }
     };
     (categories.iter().zip(faults).enumerate().map(row).collect(), tree)
 }
@@ -265,7 +267,7 @@ struct Write {
     changed: bool,
 }
 
-fn check(products: Vec<Candidate>, tree: &Tree, options: Options, stock: &SetStock) -> (Vec<Row>, Vec<Write>) {
+fn check(products: Vec<Candidate>, tree: &Tree, options: Options, shelf: &dyn Shelf) -> (Vec<Row>, Vec<Write>) {
     let now = jiff::Timestamp::from_millisecond(clock::now_ms() as i64).unwrap_or_default().to_string();
     // Which skus each of this import's products has: others it gives up.
     let imported: BTreeMap<String, BTreeSet<String>> = (products.iter())
@@ -276,15 +278,18 @@ fn check(products: Vec<Candidate>, tree: &Tree, options: Options, stock: &SetSto
     // Products that take a sku, with those that give it up.
     let mut taken_from: Vec<(String, String)> = Vec::new();
     let mut seen = BTreeSet::new();
+    // Which of them is meant cannot be told: none is.
+    let twice: BTreeSet<String> = products.iter().filter(|candidate| !seen.insert(&candidate.handle)).map(|candidate| candidate.handle.clone()).collect();
     let mut checked: Vec<(Row, Option<Write>)> = Vec::new();
+    let shop = config::shop();
     for Candidate { line, handle, product, status, counts, mut notes, .. } in products {
         let old = if crate::document::is_handle(&handle) { store::stored(&handle) } else { None };
         let (product, mut faults) = match product {
             Ok(product) => prepared(product, old.as_ref(), options.prune, &mut notes),
             Err(faults) => (None, faults),
         };
-        if !seen.insert(handle.clone()) && !handle.is_empty() {
-            faults.push(Fault::new("handle", "it occurs twice in this import", "remove one of them"));
+        if twice.contains(&handle) && !handle.is_empty() {
+            faults.push(Fault::new("handle", "it occurs more than once in this import", "leave one of them"));
         }
         let was = old.as_ref().map_or(Status::Active, |_| store::status(&handle));
         let status = status.unwrap_or(was);
@@ -313,7 +318,7 @@ fn check(products: Vec<Candidate>, tree: &Tree, options: Options, stock: &SetSto
             }
         }
         let Some(mut product) = product.filter(|_| faults.is_empty()) else {
-            checked.push((Row { line, handle, outcome: Outcome::Refused, faults, notes }, None));
+            checked.push((Row { line, handle, outcome: Outcome::Refused, faults, notes, changes: Vec::new() }, None));
             continue;
         };
         takes.extend(product.variants.iter().map(|variant| (variant.sku.clone(), handle.clone())));
@@ -327,9 +332,10 @@ fn check(products: Vec<Candidate>, tree: &Tree, options: Options, stock: &SetSto
             Some(_) => Outcome::Updated,
         };
         let changed = outcome != Outcome::Unchanged;
-        checked.push((Row { line, handle, outcome, faults, notes }, Some(Write { old, product, status, counts, changed })));
+        let changes = old.as_ref().map(|old| changes::of(&old.product, &product, &shop)).unwrap_or_default();
+        checked.push((Row { line, handle, outcome, faults, notes, changes }, Some(Write { old, product, status, counts, changed })));
     }
-    check_stock(&mut checked, stock);
+    check_stock(&mut checked, shelf);
     check_hands(&mut checked, &taken_from);
     let (rows, writes): (Vec<Row>, Vec<Option<Write>>) = checked.into_iter().unzip();
     (rows, writes.into_iter().flatten().collect())
@@ -370,17 +376,24 @@ fn prepared(mut product: Product, old: Option<&Stored>, prune: bool, notes: &mut
 }
 
 /// Stock that cannot be set keeps its product out: both come from the same rows.
-fn check_stock(checked: &mut [(Row, Option<Write>)], stock: &SetStock) {
+fn check_stock(checked: &mut [(Row, Option<Write>)], shelf: &dyn Shelf) {
     let counts: Vec<Count> = checked.iter().filter_map(|(_, write)| write.as_ref()).flat_map(|write| write.counts.clone()).collect();
-    let mut outcomes = if counts.is_empty() { Vec::new() } else { stock(&counts, true) }.into_iter();
+    let skus: Vec<String> = counts.iter().map(|count| count.sku.clone()).collect();
+    let mut outcomes = shelf.set(&counts, true).into_iter().zip(shelf.get(&skus));
     for (row, write) in checked {
         let Some(planned) = write else { continue };
         for count in &planned.counts {
             match outcomes.next() {
-                Some(stock_counts::Outcome::Refused(refusal)) => {
+                Some((stock_counts::Outcome::Refused(refusal), _)) => {
                     row.faults.push(Fault::new(format!("Inventory quantity of `{}`", count.sku), refusal.problem, refusal.remedy));
                 }
-                Some(stock_counts::Outcome::Changed) if row.outcome == Outcome::Unchanged => row.outcome = Outcome::Updated,
+                Some((stock_counts::Outcome::Changed, stock)) => {
+                    let told = stock::changes(count, &stock).into_iter().map(|change| format!("{}: {change}", count.sku));
+                    row.changes.extend(told.filter(|_| row.outcome != Outcome::Created));
+                    if row.outcome == Outcome::Unchanged {
+                        row.outcome = Outcome::Updated;
+                    }
+                }
                 _ => {}
             }
         }
@@ -406,12 +419,10 @@ fn check_hands(checked: &mut [(Row, Option<Write>)], taken_from: &[(String, Stri
     }
 }
 
-fn write(report: &Report, before: Tree, tree: Tree, writes: Vec<Write>, stock: &SetStock) {
+fn write(report: &Report, before: Tree, tree: Tree, writes: Vec<Write>, shelf: &dyn Shelf) {
     let counts: Vec<Count> = writes.iter().flat_map(|write| write.counts.clone()).collect();
-    if !counts.is_empty() {
-        // They were looked at in this unit: nothing has changed since.
-        stock(&counts, false);
-    }
+    // They were looked at in this unit: nothing has changed since.
+    shelf.set(&counts, false);
     let writes: Vec<Write> = writes.into_iter().filter(|write| write.changed).collect();
     let changed: Vec<&Row> = report.categories.iter().filter(|row| matches!(row.outcome, Outcome::Created | Outcome::Updated)).collect();
     if changed.is_empty() && writes.is_empty() {

@@ -3,6 +3,8 @@
 //! inventory by `souk:commerce/stock-counts`, and what a piece costs now comes from
 //! `souk:commerce/pricing`; it knows no other plugin.
 
+mod categories;
+mod changes;
 mod current;
 mod document;
 mod html;
@@ -11,6 +13,9 @@ mod list;
 mod locations;
 mod price;
 mod project;
+mod stock;
+#[cfg(test)]
+mod stock_tests;
 mod store;
 mod table;
 #[cfg(test)]
@@ -18,10 +23,12 @@ mod tests;
 
 use souk_sdk::commerce::catalog::{self, Category, Listing, Product, ProductSummary, Sellable, Sort};
 use souk_sdk::commerce::catalog_records::{self, Identity, Status};
-use souk_sdk::commerce::stock_counts;
 use souk_sdk::commerce::types::Page;
 use souk_sdk::{clock, config, events, jobs};
 use souk_sdk::host::{command_handler, data_migrate};
+use souk_sdk::table::Table;
+
+use stock::{Inventory, Shelf as _};
 
 struct Catalog;
 
@@ -65,13 +72,24 @@ impl command_handler::Guest for Catalog {
     fn run(name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>, String> {
         let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
         let is_set = |wanted: &str| argument(wanted).is_some_and(|value| value != "false");
-        let options = import::Options { dry_run: is_set("dry-run"), partial: is_set("partial"), prune: is_set("prune"), encoding: argument("encoding") };
+        let options = import::Options { dry_run: is_set("dry-run"), partial: is_set("partial"), prune: is_set("prune"), create: is_set("create"), encoding: argument("encoding") };
         match name.as_str() {
-            "import-catalogue" => answer(&import::catalogue(&input, options)?, options),
-            "import-products" => answer(&import::products(&input, options, &|counts, dry_run| stock_counts::set(counts, dry_run))?, options),
+            "import-catalogue" => answer(&import::catalogue(&input, options, &Inventory)?, options),
+            "import-categories" => answer(&categories::import(&input, options)?, options),
+            "import-products" => {
+                let table = Table::read(&input, options.encoding).map_err(|error| error.to_string())?;
+                // Shopify's file of stock has no products to import.
+                match locations::is_one(&table) {
+                    true => answer(&stock::table(&table, options, &Inventory)?, options),
+                    false => answer(&import::products(table, options, &Inventory)?, options),
+                }
+            }
+            "import-stock" => answer(&stock::import(&input, options, &Inventory)?, options),
+            "export-categories" => Ok(categories::export()),
             "export-products" => Ok(export()),
+            "export-stock" => Ok(stock::export(&Inventory)),
             "list-products" => list::products(&arguments),
-            "list-stock" => list::stock(&arguments, &stock_counts::get),
+            "list-stock" => list::stock(&arguments, &|skus| Inventory.get(skus)),
             "set-price" => price::set(&arguments).map(String::into_bytes),
             other => Err(format!("catalog has no command `{other}`")),
         }
@@ -124,11 +142,28 @@ fn export() -> Vec<u8> {
     table::write(products, &table::Shop { currency: &shop.currency, locales: &shop.locales })
 }
 
+/// What came of an import.
+trait Told: serde::Serialize {
+    fn refused(&self) -> u32;
+}
+
+impl Told for import::Report {
+    fn refused(&self) -> u32 {
+        self.refused
+    }
+}
+
+impl Told for stock::Report {
+    fn refused(&self) -> u32 {
+        self.refused
+    }
+}
+
 /// An import that changes nothing because of what is refused is an error, so
 /// that a script notices; its text is the report.
-fn answer(report: &import::Report, options: import::Options) -> Result<Vec<u8>, String> {
+fn answer(report: &impl Told, options: import::Options) -> Result<Vec<u8>, String> {
     let json = serde_json::to_string_pretty(report).map_err(|error| error.to_string())?;
-    if report.refused > 0 && !options.dry_run && !options.partial { Err(json) } else { Ok(json.into_bytes()) }
+    if report.refused() > 0 && !options.dry_run && !options.partial { Err(json) } else { Ok(json.into_bytes()) }
 }
 
 souk_sdk::export!(Catalog: commerce::catalog, commerce::catalog_records, host::command_handler, host::event_handler, host::job_handler, host::data_migrate);

@@ -1,14 +1,13 @@
 //! Shopify's inventory file: a row for each variant at each location. The shop
 //! has one stock, which is the sum of them. Products themselves stay as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use souk_sdk::commerce::stock_counts::{Count, Outcome as Set};
 use souk_sdk::config;
 use souk_sdk::table::{Row, Table};
 
-use crate::document::{Fault, Product, handle_of, sku_of};
-use crate::import::{self, Options, Outcome, Report, SetStock};
+use crate::document::{Fault, Product, handle_of, is_handle, is_sku, sku_beside, sku_of};
+use crate::stock::{Entry, Level, level};
 use crate::store;
 
 const LOCATION: &[&str] = &["Location"];
@@ -24,75 +23,62 @@ pub fn is_one(table: &Table) -> bool {
     table.find(LOCATION).is_some() && ON_HAND.iter().any(|names| table.find(names).is_some())
 }
 
-pub fn import(table: &Table, options: Options, stock: &SetStock) -> Report {
-    let mut report = Report { dry_run: options.dry_run, ..Report::default() };
-    // By sku: its first line and the sum of its locations.
-    let mut sums: BTreeMap<String, (u64, String, i64)> = BTreeMap::new();
-    for row in &table.rows {
-        match read(table, row) {
-            Ok(None) => {}
-            Ok(Some((handle, sku, quantity))) => {
-                let sum = sums.entry(sku).or_insert((row.line, handle, 0));
-                sum.2 = sum.2.saturating_add(quantity);
-            }
-            Err((handle, fault)) => report.products.push(import::Row { line: row.line, handle, outcome: Outcome::Refused, faults: vec![fault], notes: Vec::new() }),
-        }
-    }
+/// One for each sku, with the sum of its locations, and one for each row that cannot be read.
+pub fn read(table: &Table) -> Vec<Entry> {
+    // By sku: its first line and the sum.
+    let mut sums: BTreeMap<String, (u64, i64)> = BTreeMap::new();
+    let mut broken: Vec<Entry> = Vec::new();
     // A sum without one of its parts is a wrong count.
-    let broken: Vec<u64> = report.products.iter().map(|row| row.line).collect();
-    let broken_skus: Vec<String> = table.rows.iter().filter(|row| broken.contains(&row.line)).filter_map(|row| variant(table, row).ok()).map(|(_, sku)| sku).collect();
-    sums.retain(|sku, _| !broken_skus.contains(sku));
-    let counts: Vec<Count> = sums.iter().map(|(sku, (.., quantity))| Count { sku: sku.clone(), quantity: Some(*quantity), policy: None }).collect();
-    let looked = if counts.is_empty() { Vec::new() } else { stock(&counts, true) };
-    let mut fitting = Vec::new();
-    for (((sku, (line, handle, quantity)), count), outcome) in sums.into_iter().zip(counts).zip(looked) {
-        let (outcome, faults) = match outcome {
-            Set::Unchanged => (Outcome::Unchanged, Vec::new()),
-            Set::Changed => (Outcome::Updated, Vec::new()),
-            Set::Refused(refusal) => (Outcome::Refused, vec![Fault::new(format!("On hand of `{sku}`"), refusal.problem, refusal.remedy)]),
+    let mut incomplete: BTreeSet<String> = BTreeSet::new();
+    for row in &table.rows {
+        let refused = |sku: &str, faults| Entry { line: row.line, sku: sku.to_owned(), level: None, policy: None, faults };
+        let sku = match variant(table, row) {
+            Ok(sku) => sku,
+            Err(fault) => {
+                broken.push(refused(table.find(SKU).map_or("", |place| row.cell(place)), vec![fault]));
+                continue;
+            }
         };
-        if outcome == Outcome::Updated {
-            fitting.push(count);
+        let told = ON_HAND.iter().filter_map(|names| table.find(names)).map(|place| row.cell(place)).find(|cell| !cell.is_empty());
+        let Some(text) = told.filter(|text| !text.eq_ignore_ascii_case(NOT_STOCKED)) else { continue };
+        let mut faults = Vec::new();
+        match level(text, Level::OnHand, &format!("line {}: On hand", row.line), &mut faults) {
+            Some(Level::OnHand(quantity) | Level::Available(quantity)) => {
+                let sum = sums.entry(sku).or_insert((row.line, 0));
+                sum.1 = sum.1.saturating_add(quantity);
+            }
+            None => {
+                broken.push(refused(&sku, faults));
+                incomplete.insert(sku);
+            }
         }
-        report.products.push(import::Row { line, handle, outcome, faults, notes: vec![format!("{quantity} of `{sku}`")] });
     }
-    report.products.sort_by_key(|row| row.line);
-    report.count();
-    report.applied = !options.dry_run && (report.refused == 0 || options.partial);
-    if report.applied && !fitting.is_empty() {
-        stock(&fitting, false);
-    }
-    report
+    let whole = sums.into_iter().filter(|(sku, _)| !incomplete.contains(sku));
+    let entries = whole.map(|(sku, (line, sum))| Entry { line, sku, level: Some(Level::OnHand(sum)), policy: None, faults: Vec::new() });
+    entries.chain(broken).collect()
 }
 
-/// Product, sku and quantity; `None` where the location does not have it.
-fn read(table: &Table, row: &Row) -> Result<Option<(String, String, i64)>, (String, Fault)> {
-    let (handle, sku) = variant(table, row)?;
-    let told = ON_HAND.iter().filter_map(|names| table.find(names)).map(|place| row.cell(place)).find(|cell| !cell.is_empty());
-    let Some(text) = told.filter(|text| !text.eq_ignore_ascii_case(NOT_STOCKED)) else { return Ok(None) };
-    match text.strip_suffix(".0").unwrap_or(text).parse() {
-        Ok(quantity) => Ok(Some((handle, sku, quantity))),
-        Err(_) => Err((handle, Fault::new(format!("line {}: On hand", row.line), format!("`{text:.60}` is not a quantity"), "use a whole number"))),
-    }
-}
-
-/// By its sku, else by the product's handle and the values of its options.
-fn variant(table: &Table, row: &Row) -> Result<(String, String), (String, Fault)> {
+/// By its sku; only a row without one means the variant that has its handle and the values of its options.
+fn variant(table: &Table, row: &Row) -> Result<String, Fault> {
     let cell = |names: &[&str]| table.find(names).map_or("", |place| row.cell(place));
-    let (handle, sku) = (handle_of(cell(HANDLE)), cell(SKU));
-    if !sku.is_empty() {
-        let sku = sku_of(sku);
-        if let Some(owner) = store::owner_of(&sku) && (cell(HANDLE).is_empty() || owner == handle) {
-            return Ok((owner, sku));
-        }
-    }
-    let product = if crate::document::is_handle(&handle) { store::stored(&handle).map(|stored| stored.product) } else { None };
+    let (handle, written) = (handle_of(cell(HANDLE)), cell(SKU));
+    let fault = |problem: String, remedy: &str| Fault::new(format!("line {}: SKU", row.line), problem, remedy);
     let values: Vec<&str> = (1..=3).map(|number| cell(&[&format!("Option{number} Value")])).filter(|value| !value.is_empty() && *value != "Default Title").collect();
-    let found = product.as_ref().and_then(|product| Some((product, product.variants.iter().find(|variant| value_names(product, &variant.options) == values)?)));
-    found.map(|(product, variant)| (product.handle.clone(), variant.sku.clone())).ok_or_else(|| {
-        let fault = Fault::new(format!("line {}: SKU", row.line), "no product has this variant".to_owned(), "import the products first");
-        (handle, fault)
-    })
+    if written.is_empty() {
+        let product = if is_handle(&handle) { store::stored(&handle).map(|stored| stored.product) } else { None };
+        let found = product.as_ref().and_then(|product| product.variants.iter().find(|variant| value_names(product, &variant.options) == values));
+        return found.map(|variant| variant.sku.clone()).ok_or_else(|| fault("no product has this variant".into(), "import the products first"));
+    }
+    let sku = sku_of(written);
+    // Where the sku belonged to another variant already, the import of products gave it one beside.
+    let beside = sku_beside(&sku, &handle, &values);
+    let owner = if is_sku(&sku) { store::owner_of(&sku) } else { None };
+    match owner {
+        Some(owner) if cell(HANDLE).is_empty() || owner == handle => Ok(sku),
+        _ if store::owner_of(&beside).is_some_and(|owner| owner == handle) => Ok(beside),
+        Some(owner) => Err(fault(format!("`{sku}` belongs to product `{owner}`, and the row names `{handle}`"), "correct one of the two")),
+        None => Err(fault(format!("no product has `{written:.60}`"), "correct it, or import the product first")),
+    }
 }
 
 fn value_names<'p>(product: &'p Product, ids: &'p [String]) -> Vec<&'p str> {

@@ -42,6 +42,10 @@ const PUBLISHED: &[&str] = &["Published on online store", "Published"];
 /// Our own: a line for each in the cell, `name: value`.
 const ATTRIBUTES: &[&str] = &["Attributes"];
 const TAX_CLASS: &[&str] = &["Tax class"];
+/// Its place among those of its category.
+const POSITION: &[&str] = &["Position"];
+/// What "newest" goes by.
+const CREATED: &[&str] = &["Created at"];
 const SKU: &[&str] = &["SKU", "Variant SKU"];
 const PRICE: &[&str] = &["Price", "Variant Price"];
 const COMPARE_AT: &[&str] = &["Compare-at price", "Variant Compare At Price"];
@@ -114,7 +118,7 @@ impl Columns<'_> {
     }
 }
 
-fn localized(name: &str, locale: &str) -> String {
+pub fn localized(name: &str, locale: &str) -> String {
     format!("{name} [{locale}]")
 }
 
@@ -224,6 +228,15 @@ impl Reader<'_, '_> {
         });
         if let Some(class) = columns.filled(first, TAX_CLASS) {
             product.tax_class = class.into();
+        }
+        if let Some(text) = columns.filled(first, POSITION) {
+            product.position = text.strip_suffix(".0").unwrap_or(text).parse().unwrap_or_else(|_| {
+                faults.push(fault(first, "Position", format!("`{text:.60}` is no place"), "use a whole number from 0"));
+                0
+            });
+        }
+        if let Some(created) = columns.filled(first, CREATED) {
+            product.created_at = created.into();
         }
         let images = images(group, columns);
         if !images.is_empty() {
@@ -579,19 +592,23 @@ fn value_id(option: &mut ProductOption, number: usize, row: &Row, columns: &Colu
 }
 
 impl File {
-    /// The rows of these lines as a file that can be put right and imported: as they were given, and why each was rejected.
     pub fn rejects(&self, reasons: &BTreeMap<u64, String>) -> String {
-        let width = self.table.header.iter().position(|name| name == REASON).unwrap_or(self.table.header.len());
-        let mut rows = vec![self.table.header.iter().take(width).cloned().chain([REASON.to_owned()]).collect::<Vec<_>>()];
-        for row in &self.table.rows {
-            if let Some(reason) = reasons.get(&row.line) {
-                let cells = (0..width).map(|place| row.cells.get(place).cloned().unwrap_or_default());
-                rows.push(cells.chain([guarded(reason)]).collect());
-            }
-        }
-        // All of it comes from text.
-        String::from_utf8(table::write(rows)).unwrap_or_default()
+        rejected(&self.table, reasons)
     }
+}
+
+/// The rows of these lines as a file that can be put right and imported: as they were given, and why each was rejected.
+pub fn rejected(table: &Table, reasons: &BTreeMap<u64, String>) -> String {
+    let width = table.header.iter().position(|name| name == REASON).unwrap_or(table.header.len());
+    let mut rows = vec![table.header.iter().take(width).cloned().chain([REASON.to_owned()]).collect::<Vec<_>>()];
+    for row in &table.rows {
+        if let Some(reason) = reasons.get(&row.line) {
+            let cells = (0..width).map(|place| row.cells.get(place).cloned().unwrap_or_default());
+            rows.push(cells.chain([guarded(reason)]).collect());
+        }
+    }
+    // All of it comes from text.
+    String::from_utf8(table::write(rows)).unwrap_or_default()
 }
 
 /// The file that [`read`] reads back. Stock is the inventory's and not in it:
@@ -605,7 +622,7 @@ pub fn write(products: impl Iterator<Item = (Product, Status)>, shop: &Shop) -> 
     for name in [TITLE[0], SUBTITLE[0], PLAIN_DESCRIPTION[0]] {
         header.extend(in_languages(name));
     }
-    header.extend([VENDOR[0], CATEGORY[0], TAGS[0], STATUS[0], TAX_CLASS[0]].map(str::to_owned));
+    header.extend([VENDOR[0], CATEGORY[0], TAGS[0], STATUS[0], TAX_CLASS[0], POSITION[0], CREATED[0]].map(str::to_owned));
     header.extend(in_languages(ATTRIBUTES[0]));
     for number in 1..=OPTIONS_MAX {
         header.extend(in_languages(&of_option(number, "name")));
@@ -616,7 +633,7 @@ pub fn write(products: impl Iterator<Item = (Product, Status)>, shop: &Shop) -> 
 }
 
 /// A number that a spreadsheet would round, or take the zeros from, is text.
-fn as_text(cell: &str) -> String {
+pub fn as_text(cell: &str) -> String {
     let is_number = !cell.is_empty() && cell.bytes().all(|byte| byte.is_ascii_digit());
     if is_number && (cell.len() > 11 || cell.starts_with('0')) { format!("'{cell}") } else { guarded(cell) }
 }
@@ -638,6 +655,8 @@ fn rows(product: &Product, status: Status, shop: &Shop) -> Vec<Vec<String>> {
         record.push(guarded(&head.map_or(String::new(), |it| it.tags.join(", "))));
         record.push(head.map_or("", |_| status.name()).to_owned());
         record.push(guarded(head.map_or("", |it| &it.tax_class)));
+        record.push(head.map_or(String::new(), |it| it.position.to_string()));
+        record.push(guarded(head.map_or("", |it| &it.created_at)));
         record.extend(shop.locales.iter().map(|locale| guarded(&head.map_or(String::new(), |it| attribute_lines(&it.attributes, locale)))));
         for option in 0..OPTIONS_MAX {
             record.extend(texts(head.and_then(|it| it.options.get(option)).map(|option| &option.name)));
@@ -896,6 +915,7 @@ mod tests {
                 let mut product = Product { category: "tea".into(), name, subtitle, description, brand, tags, options, images, ..Product::new(&handle) };
                 product.attributes = attributes.into_iter().map(|(name, value)| Attribute { name, value }).collect();
                 product.tax_class = if price % 2 == 0 { "reduced" } else { "standard" }.into();
+                (product.position, product.created_at) = (weight_g, "2026-03-01T00:00:00Z".into());
                 product.variants = combinations.into_iter().enumerate().map(variant).collect();
                 product.name.0.insert("en".into(), "Named".into());
                 product.normalise();

@@ -1,9 +1,18 @@
-//! Counts that come with products: exports `souk:commerce/stock-counts`.
+//! Counts that come with products, and those that an operator gives one by one: exports
+//! `souk:commerce/stock-counts`.
 
 use souk_sdk::commerce::stock_counts::{self, Count, Outcome, Policy, Refusal, Stock};
 
-use crate::import::Counts;
 use crate::{Inventory, policy, stock};
+
+/// What a number counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counts {
+    /// All that lies there: what is paid and not sent as well.
+    Shelf,
+    /// What may be sold.
+    Available,
+}
 
 /// Far more than any warehouse, far less than 64 bits.
 pub const QUANTITY_MAX: i64 = 1_000_000_000;

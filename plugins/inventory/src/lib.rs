@@ -2,7 +2,6 @@
 //! verify it. Knows skus, and nothing else of what is sold.
 
 mod counts;
-mod import;
 mod policy;
 mod stock;
 #[cfg(test)]
@@ -14,6 +13,8 @@ use souk_sdk::commerce::inventory::{self, Line, Shortage};
 use souk_sdk::commerce::stock_counts::Policy;
 use souk_sdk::host::{command_handler, data_migrate};
 use souk_sdk::{config, jobs};
+
+use counts::Counts;
 
 use stock::Counting;
 
@@ -117,51 +118,52 @@ impl jobs::Guest for Inventory {
 }
 
 impl command_handler::Guest for Inventory {
-    fn run(name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>, String> {
-        let dry_run = arguments.iter().any(|(name, value)| name == "dry-run" && value != "false");
+    fn run(name: String, arguments: Vec<(String, String)>, _input: Vec<u8>) -> Result<Vec<u8>, String> {
         let answer = match name.as_str() {
-            "import-stock" => {
-                let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
-                let partial = argument("partial").is_some_and(|value| value != "false");
-                let report = import::run(&input, import::Options { dry_run, partial, encoding: argument("encoding") })?;
-                let json = serde_json::to_string_pretty(&report).map_err(|error| error.to_string())?;
-                if report.refused > 0 && !dry_run && !partial {
-                    // Rolls back the rows that were good.
-                    return Err(json);
-                }
-                json
-            }
-            "set-stock" => {
-                let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.trim());
-                let sku = argument("sku").ok_or("give sku=SKU")?;
-                let is_new = !stock::is_known(sku);
-                let is_set = argument("on-hand").or(argument("available")).is_some();
-                if is_new && !(is_set && argument("new").is_some_and(|value| value != "false")) {
-                    return Err(unknown(sku));
-                }
-                let row = match (argument("on-hand"), argument("available")) {
-                    (Some(quantity), None) => import::count(sku, Some((import::Counts::Shelf, quantity)), dry_run),
-                    (None, Some(quantity)) => import::count(sku, Some((import::Counts::Available, quantity)), dry_run),
-                    (None, None) => import::count(sku, None, dry_run),
-                    (Some(_), Some(_)) => return Err("give on-hand=N or available=N, not both".into()),
-                };
-                if !row.problem.is_empty() {
-                    return Err(format!("{}: {}; {}", row.field, row.problem, row.remedy));
-                }
-                let count = stock::count(sku);
-                let mut shown = serde_json::json!({
-                    "sku": sku, "on-hand": count.on_hand, "reserved": count.reserved, "committed": count.committed, "available": count.available,
-                });
-                if is_new {
-                    shown["note"] = "new; whether a product has this sku is not checked here: look it up in the shop".into();
-                }
-                serde_json::to_string_pretty(&shown).map_err(|error| error.to_string())?
-            }
-            "verify-stock" => serde_json::to_string_pretty(&stock::verify()).map_err(|error| error.to_string())?,
+            "set-stock" => serde_json::to_string_pretty(&set_stock(&arguments)?),
+            "verify-stock" => serde_json::to_string_pretty(&stock::verify()),
             other => return Err(format!("inventory has no command `{other}`")),
         };
-        Ok(answer.into_bytes())
+        answer.map(String::into_bytes).map_err(|error| error.to_string())
     }
+}
+
+/// The four figures, as they are after it.
+fn set_stock(arguments: &[(String, String)]) -> Result<serde_json::Value, String> {
+    let argument = |wanted: &str| arguments.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.trim());
+    let is_set = |wanted: &str| argument(wanted).is_some_and(|value| value != "false");
+    let sku = argument("sku").ok_or("give sku=SKU")?;
+    let (counts, text) = match (argument("on-hand"), argument("available")) {
+        (Some(_), Some(_)) => return Err("give on-hand=N or available=N, not both".into()),
+        (Some(text), None) => (Counts::Shelf, Some(text)),
+        (None, text) => (Counts::Available, text),
+    };
+    let is_new = !stock::is_known(sku);
+    if is_new && !(text.is_some() && is_set("new")) {
+        return Err(unknown(sku));
+    }
+    let quantity = text.map(|text| text.parse::<i64>().map_err(|_| format!("quantity: `{text:.60}` is not a quantity; use a whole number"))).transpose()?;
+    let before = stock::count(sku);
+    let dry_run = is_set("dry-run");
+    if let Some(quantity) = quantity {
+        counts::set_one(sku, Some((counts, quantity)), None, dry_run).map_err(|refusal| format!("{}; {}", refusal.problem, refusal.remedy))?;
+    }
+    let count = stock::count(sku);
+    let mut shown = serde_json::json!({
+        "sku": sku, "on-hand": count.on_hand, "reserved": count.reserved, "committed": count.committed, "available": count.available,
+    });
+    if let Some(quantity) = quantity {
+        let delta = quantity - if counts == Counts::Shelf { before.on_hand } else { before.available };
+        let from_to = |name: &str, before: i64| format!("{name} {before} → {}", before + delta);
+        shown["changes"] = match delta {
+            0 => "none".into(),
+            _ => format!("{}, {}{}", from_to("on-hand", before.on_hand), from_to("available", before.available), if dry_run { " (a dry run: nothing is changed)" } else { "" }).into(),
+        };
+    }
+    if is_new {
+        shown["note"] = "new; whether a product has this sku is not checked here: look it up in the shop".into();
+    }
+    Ok(shown)
 }
 
 /// The catalogue asks for stock, so stock cannot ask the catalogue: what counts is whether anything was ever counted.

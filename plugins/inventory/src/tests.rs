@@ -14,9 +14,10 @@ fn lines(lines: &[(&str, u32)]) -> Vec<Line> {
     lines.iter().map(|(sku, quantity)| Line { sku: (*sku).into(), quantity: *quantity }).collect()
 }
 
-fn run(command: &str, input: &str) -> Result<serde_json::Value, String> {
-    let answer = testing::unit(|| <Inventory as souk_sdk::host::command_handler::Guest>::run(command.into(), vec![], input.into()))?;
-    serde_json::from_slice(&answer).map_err(|error| error.to_string())
+fn set(arguments: &str) -> Result<String, String> {
+    let arguments = arguments.split(' ').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let answer = testing::unit(|| <Inventory as souk_sdk::host::command_handler::Guest>::run("set-stock".into(), arguments, Vec::new()));
+    answer.map(|answer| String::from_utf8(answer).unwrap())
 }
 
 fn free(sku: &str) -> i64 {
@@ -274,16 +275,16 @@ fn what_is_held_by_who_counts_nothing_is_bounded_and_what_orders_count_is_not() 
 #[test]
 fn a_count_of_the_shelf_oversells_nothing_that_is_paid_and_not_sent() {
     testing::set_form(2);
-    let sell = || {
-        run("import-stock", "sku,quantity\nA,10\n").unwrap();
-        Inventory::reserve("h".into(), lines(&[("A", 4)]), u64::MAX).unwrap();
-        Inventory::claim("h".into());
-        // All ten lie there still.
-        run("import-stock", "sku,quantity\nA,10\n").unwrap()
-    };
-    assert_eq!((sell()["unchanged"].as_u64(), free("A")), (Some(1), 6));
-    assert!(run("import-stock", "sku,on-hand\nA,3\n").unwrap_err().contains("4 are held"));
-    run("import-stock", "sku,available\nA,0\n").unwrap();
+    set("sku=A on-hand=10 new=true").unwrap();
+    Inventory::reserve("h".into(), lines(&[("A", 4)]), u64::MAX).unwrap();
+    Inventory::claim("h".into());
+    // All ten lie there still.
+    assert!(set("sku=A on-hand=10").unwrap().contains(r#""changes": "none""#));
+    assert_eq!(free("A"), 6);
+    assert!(set("sku=A on-hand=3").unwrap_err().contains("4 are held"));
+    let looked = set("sku=A available=0 dry-run=true").unwrap();
+    assert!(looked.contains("on-hand 10 → 4, available 6 → 0") && looked.contains("nothing is changed") && free("A") == 6, "{looked}");
+    assert!(set("sku=A available=0").unwrap().contains("available 6 → 0"));
     let count = stock::count("A");
     assert_eq!((count.on_hand, count.committed, count.available), (4, 4, 0));
     Inventory::ship("h".into());
@@ -310,46 +311,6 @@ fn selling_out_and_coming_back_drop_the_pages_that_say_so() {
 }
 
 #[test]
-fn stock_is_imported_from_every_format() {
-    let catalogue = r#"{"categories":[],"products":[{"variants":[{"sku":"A","stock":7},{"sku":"B"}]}]}"#;
-    assert_eq!(run("import-stock", catalogue).unwrap()["untouched"], 1);
-    assert_eq!(run("import-stock", catalogue).unwrap()["unchanged"], 1);
-    run("import-stock", r#"[{"sku":"B","quantity":2}]"#).unwrap();
-    run("import-stock", "\u{feff}sku,quantity\nC,3\nB,\n").unwrap();
-    run("import-stock", "Handle,Title,Variant SKU,Variant Inventory Qty\nmug,Mug,D,4\nmug,,,\n").unwrap();
-    run("import-stock", "URL handle;SKU;Inventory quantity\r\ncup;E;6.0\r\n;;\r\n").unwrap();
-    let skus = ["A", "B", "C", "D", "E"];
-    assert_eq!(skus.map(free), [7, 2, 3, 4, 6]);
-    assert_eq!(stock::verify().differences, vec![]);
-}
-
-#[test]
-fn one_bad_row_of_stock_keeps_all_others_out() {
-    stock::set_on_hand("B", 5).unwrap();
-    Inventory::reserve("h".into(), lines(&[("B", 4)]), u64::MAX).unwrap();
-    let error = run("import-stock", "sku,quantity\nA,1\nB,3\nC,many\nA,2\n").unwrap_err();
-    for told in ["4 are held", "`many` is not a quantity", "occurs twice", "\"line\": 3"] {
-        assert!(error.contains(told), "{told} in {error}");
-    }
-    assert_eq!((free("A"), free("B")), (0, 1));
-    assert!(run("import-stock", "sku,amount\n").unwrap_err().contains("quantity"));
-}
-
-#[test]
-fn text_that_is_not_utf_8_is_refused_with_its_line() {
-    let input = b"sku,quantity\nA,1\nCaf\xe9s,2\n";
-    let error = crate::import::run(input, crate::import::Options::default()).unwrap_err();
-    assert!(error.starts_with("line 3:"), "{error}");
-}
-
-#[test]
-fn what_is_right_goes_in_beside_what_is_refused_where_that_is_wanted() {
-    let answer = Inventory::run("import-stock".into(), vec![("partial".into(), "true".into())], b"sku,quantity\nA,1\nB,many\n".to_vec()).unwrap();
-    let report: serde_json::Value = serde_json::from_slice(&answer).unwrap();
-    assert_eq!((&report["applied"], &report["updated"], &report["refused"], free("A")), (&true.into(), &1.into(), &1.into(), 1));
-}
-
-#[test]
 fn stock_may_be_negative_uncounted_or_sold_beyond() {
     use souk_sdk::commerce::stock_counts::{Count, Guest as _, Outcome, Policy};
     let set = |sku: &str, quantity: Option<i64>, policy: Option<Policy>| Inventory::set(vec![Count { sku: sku.into(), quantity, policy }], false).remove(0);
@@ -369,11 +330,6 @@ fn stock_may_be_negative_uncounted_or_sold_beyond() {
 
 #[test]
 fn a_sku_that_nothing_was_counted_of_is_refused_with_what_was_meant() {
-    let set = |arguments: &str| {
-        let arguments = arguments.split(' ').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        let answer = testing::unit(|| <Inventory as souk_sdk::host::command_handler::Guest>::run("set-stock".into(), arguments, Vec::new()));
-        answer.map(|answer| String::from_utf8(answer).unwrap())
-    };
     assert!(set("sku=TEE-BLACK available=5 new=true").unwrap().contains("whether a product has this sku is not checked"));
     assert!(!set("sku=TEE-BLACK available=6").unwrap().contains("note"));
     let refused = set("sku=tee-blak available=6").unwrap_err();
