@@ -110,12 +110,23 @@ pub fn store() -> TempDir {
         fs::copy(file.path(), from.join(file.file_name())).unwrap();
     }
     fs::write(from.join("souk.toml"), settings() + ONE_NETWORK).unwrap();
+    init(&folder, &from);
+    folder
+}
+
+/// A store with all built plugins, made of a folder as `souk store init` takes it.
+pub fn store_of(from: &Path) -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    init(&folder, from);
+    folder
+}
+
+fn init(folder: &TempDir, from: &Path) {
     let store = folder.path().join("store");
     copy(&root().join("target/plugins"), &store.join("plugins"));
     keep_code(&store);
-    let made = souk().args(["store", "init", "--from"]).arg(&from).arg("--store").arg(&store).output().unwrap();
+    let made = souk().args(["store", "init", "--from"]).arg(from).arg("--store").arg(&store).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    folder
 }
 
 /// All shoppers of a test have one address.

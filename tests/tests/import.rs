@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 use souk_tests::api::{Api, INSTANT};
-use souk_tests::{Shop, client};
+use souk_tests::{Shop, client, store_of};
 
 /// Writes a file and imports it: the exit code and what was said.
 fn import(shop: &Shop, file: impl AsRef<[u8]>, more: &[&str]) -> (i32, String) {
@@ -342,4 +342,127 @@ async fn an_export_has_attributes_and_tax_classes() {
     assert!(export.contains("产地: 杭州\n净重: 50: 克") && export.contains("Origin: Hangzhou\nWeight: 50: g"));
     let (code, said) = import(&shop, "Handle,Title,SKU,Price,Attributes\nmade,Made,MADE,1,no colon\n", &[]);
     assert!(code == 1 && said.contains("`no colon` has no colon"), "{said}");
+}
+
+/// What a row names is what is counted, or nothing is: an unknown sku never falls back to the variant of the same handle and options.
+#[tokio::test]
+async fn stock_goes_to_the_sku_that_a_row_names_or_nowhere() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    imported(&shop, "Handle,Title,Option1 Name,Option1 Value,SKU,Price,Inventory quantity\nlamp,Lamp,Size,Small,LP-S,10,30\nlamp,,,Large,LP-L,20,40\n");
+    let located = "Handle,Title,Option1 Name,Option1 Value,SKU,Location,On hand\nlamp,Lamp,Size,Small,LP-S-OLD,Hangzhou,3\nlamp,Lamp,Size,Large,LP-L,Hangzhou,41\n";
+    for kind in ["products", "stock"] {
+        let (code, said) = import(&shop, located, &["--kind", kind]);
+        assert!(code == 2 && said.contains("line 2: LP-S-OLD: refused") && said.contains("no product has `LP-S-OLD`; correct it, or import the product first"), "{said}");
+        assert_eq!((api.available("LP-S").await, api.available("LP-L").await), (30, 41));
+    }
+
+    let rejects = shop.folder().join("rejects.csv");
+    let file = "SKU,quantity\nLP-S,31\nLP-X,5\nLP-L,42\nLP-L,43\n";
+    let (code, said) = import(&shop, file, &["--kind", "stock", "--dry-run"]);
+    assert!(code == 2 && said.contains("line 2: LP-S: updated\n    on hand 30 → 31"), "{said}");
+    assert_eq!(api.available("LP-S").await, 30, "a dry run changes nothing");
+    let (code, said) = import(&shop, file, &["--kind", "stock", "--rejects", rejects.to_str().unwrap()]);
+    assert!(code == 2 && said.starts_with("import-stock:\n  stock       0 new, 1 changed, 0 unchanged, 3 rejected"), "{said}");
+    assert!(said.contains("line 3: LP-X: refused") && said.contains("--create") && said.contains("line 5: LP-L: refused\n    SKU: `LP-L` occurs more than once"), "{said}");
+    assert_eq!((api.available("LP-S").await, api.available("LP-L").await, api.available("LP-X").await), (31, 41, 0));
+    assert_eq!(fs::read_to_string(&rejects).unwrap().lines().count(), 4);
+    let (code, said) = import(&shop, "SKU,quantity\nLP-X,5\n", &["--kind", "stock", "--create"]);
+    assert!(code == 0 && said.contains("1 new"), "{said}");
+    assert_eq!(api.available("LP-X").await, 5);
+}
+
+/// Each dry run says what is now and what would be, and changes nothing.
+#[tokio::test]
+async fn a_dry_run_says_what_would_change() {
+    let shop = Shop::open();
+    let api = Api::of(&shop);
+    let file = |price: &str, count: u32, name: &str| format!("Handle,Title,Type,SKU,Price,Inventory quantity\nlamp,{name},Lamps,LP,{price},{count}\n");
+    imported(&shop, file("10.00", 3, "Lamp"));
+    let before = product(&api, "lamp").await.unwrap();
+    let (code, said) = import(&shop, file("12.50", 4, "Tall lamp"), &["--dry-run"]);
+    assert!(code == 0 && ["“Lamp” → “Tall lamp”", "LP: price “10.00” → “12.50”", "LP: on hand 3 → 4"].iter().all(|change| said.contains(change)), "{said}");
+    let (code, said) = import(&shop, "Handle,Name,Parent\nlamps,Lights,home\n", &["--kind", "categories", "--dry-run"]);
+    assert!(code == 0 && said.contains("“Lamps” → “Lights”") && said.contains("parent (none) → “home”"), "{said}");
+    let looked = shop.run("set-stock", &["sku=LP", "available=9", "dry-run=true"]);
+    assert!(looked["changes"].as_str().unwrap().starts_with("on-hand 3 → 9, available 3 → 9"), "{looked}");
+    assert_eq!((product(&api, "lamp").await.unwrap(), api.available("LP").await), (before, 3));
+    let (_, said) = import(&shop, "Handle,Name\nlamps,Lights\n", &["--kind", "categories"]);
+    assert!(said.starts_with("import-categories:\n  categories  0 new, 1 changed, 0 unchanged, 0 rejected"), "{said}");
+}
+
+/// The files of a folder below `media`, `dictionaries` and such aside.
+fn files(folder: &std::path::Path) -> Vec<(String, Vec<u8>)> {
+    let files = fs::read_dir(folder).unwrap().flatten().filter(|entry| entry.path().is_file());
+    let mut files: Vec<_> = files.map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap())).collect();
+    files.sort();
+    files
+}
+
+/// What a reader sees of a page: its text, without markup and scripts.
+fn seen(html: &str) -> String {
+    let shown = html.split('<').map(|part| if part.starts_with("script") || part.starts_with("style") { "" } else { part.split_once('>').map_or(part, |(_, text)| text) });
+    shown.collect::<Vec<_>>().join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn export_all(shop: &Shop, name: &str) -> std::path::PathBuf {
+    let folder = shop.folder().join(name);
+    let (done, said) = shop.says(&["store", "export", "--all", folder.to_str().unwrap()]);
+    assert!(done, "{said}");
+    folder
+}
+
+/// Everything that a retailer has put in makes the same shop elsewhere.
+#[tokio::test]
+async fn an_export_of_all_makes_the_same_shop() {
+    let shop = Shop::open();
+    imported(&shop, "Handle,Title,Type,Option1 Name,Option1 Value,SKU,Price,Inventory tracker,Inventory quantity,Continue selling when out of stock,Status\n\
+        vase,Vase,花器,Colour,Blue,VB,10,shopify,3,continue,unlisted\nvase,,,,Green,,12,,,,\n");
+    for (command, arguments) in [
+        ("set-coupon", &["code=EXPORT", "percent=11", "starts=2026-01-01T00:00", "ends=2099-01-01"][..]),
+        ("set-sale", &["id=summer", "percent=20", "sku=VB", "starts=2026-01-01T00:00"]),
+        ("set-shipping-rate", &["method=standard", "price=7.50"]),
+    ] {
+        let (done, said) = shop.says(&[&["plugin", "run", command], arguments].concat());
+        assert!(done, "{said}");
+    }
+    let first = export_all(&shop, "exported");
+    let names: Vec<String> = files(&first).into_iter().map(|(name, _)| name).collect();
+    let wanted = ["bxgy.json", "categories.csv", "coupons.json", "import.toml", "pages.md", "price-lists.json", "products.csv", "shipping.json", "souk.toml", "stock.csv", "tax.json"];
+    assert_eq!(names, wanted);
+    for table in ["categories.csv", "products.csv", "stock.csv"] {
+        assert!(fs::read(first.join(table)).unwrap().starts_with(b"\xef\xbb\xbf"), "{table} opens in Excel");
+    }
+    let (again, said) = shop.says(&["store", "export", "--all", first.to_str().unwrap()]);
+    assert!(!again && said.contains("exists already"), "{said}");
+
+    let other = Shop::serve(store_of(&first));
+    let second = export_all(&other, "exported");
+    for ((name, before), (_, after)) in files(&first).into_iter().zip(files(&second)) {
+        assert!(before == after, "{name} differs:\n{}\n\n{}", String::from_utf8_lossy(&before), String::from_utf8_lossy(&after));
+    }
+    for path in ["/zh", "/zh/products", "/zh/c/tea", "/zh/c/tea?sort=newest", "/en/p/longjing-green-tea", "/en/p/vase", "/zh/pages/imprint", "/en/c/花器"] {
+        let (one, two) = (page(&shop, path).await, page(&other, path).await);
+        assert_eq!((one.0, seen(&one.1)), (two.0, seen(&two.1)), "{path}");
+        assert_eq!(one.0, 200, "{path}");
+    }
+    let (mine, theirs) = (Api::of(&shop), Api::of(&other));
+    assert_eq!((theirs.available("VB").await, mine.available("VB").await), (1_000_000, 1_000_000));
+}
+
+/// The recipe of docs/import.md.
+#[tokio::test]
+async fn a_shop_is_made_in_another_currency() {
+    let shop = Shop::open();
+    let from = export_all(&shop, "dollars");
+    let settings = fs::read_to_string(from.join("souk.toml")).unwrap().replace("\"CNY\"", "\"USD\"");
+    fs::write(from.join("souk.toml"), settings).unwrap();
+    let products = fs::read_to_string(from.join("products.csv")).unwrap();
+    fs::write(from.join("products.csv"), products.replacen(",68.00,", ",9.90,", 1)).unwrap();
+    let other = Shop::serve(store_of(&from));
+    let (_, all) = Api::of(&other).send("GET", "/products?limit=1", Value::Null).await;
+    let (_, before) = Api::of(&shop).send("GET", "/products?limit=1", Value::Null).await;
+    assert_eq!((&all["products"][0]["price_min"]["currency"], &all["total"]), (&json!("USD"), &before["total"]), "{all}");
+    let exported = other.souk(&["store", "export"]).stdout;
+    assert!(String::from_utf8_lossy(&exported).contains(",9.90,"));
 }

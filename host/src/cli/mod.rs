@@ -20,6 +20,7 @@ mod control;
 mod data;
 mod dead;
 mod document;
+mod export;
 mod help;
 mod import;
 mod list;

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Subcommand;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::control::{Answer, Output, Question, ask, is_served};
+use super::export::{self, Export};
 use super::import::{self, Import, PartlyDone};
 use super::{Audited, Misused, StoreArgument, out_of_place};
 use crate::engine::Code;
@@ -33,15 +34,8 @@ pub enum StoreCommand {
     ///
     /// Exits with 0 where all of it went in, with 2 where some was refused, with 1 where nothing went in.
     Import(Import),
-    /// Export to a file or standard output: the plugins' command is `export-<kind>`.
-    Export {
-        #[command(flatten)]
-        store: StoreArgument,
-        #[arg(long, default_value = "products")]
-        kind: String,
-        #[arg(long)]
-        out: Option<PathBuf>,
-    },
+    /// Export to a file or standard output, or all of it to a folder of which `souk store init` makes a shop.
+    Export(Export),
     /// Walk through all documents and say whether they are whole.
     Verify {
         #[command(flatten)]
@@ -66,7 +60,7 @@ impl StoreCommand {
         let shown = |path: &Path| path.display().to_string();
         Some(match self {
             Self::Init { store, from } => (store, "store init", None, from.as_deref().map_or_else(String::new, shown)),
-            Self::Import(Import { dry_run: true, .. }) | Self::Export { .. } | Self::Verify { .. } => return None,
+            Self::Import(Import { dry_run: true, .. }) | Self::Export(_) | Self::Verify { .. } => return None,
             Self::Import(Import { store, file, .. }) => (store, "store import", None, shown(file)),
             Self::Backup { store, destination } => (store, "store backup", None, shown(destination)),
             Self::Restore { store, backup } => (store, "store restore", None, shown(backup)),
@@ -85,16 +79,7 @@ pub async fn run(command: StoreCommand) -> Result<()> {
             init(&store.folder(), &from).await
         }
         StoreCommand::Import(order) => import::run(order).await,
-        StoreCommand::Export { store, kind, out } => {
-            let outputs = commands(&store.folder(), format!("export-{kind}"), Vec::new(), Vec::new(), Vec::new()).await?;
-            if let Some(Ok(output)) = outputs.first().map(|first| &first.outcome) {
-                match out {
-                    Some(path) => write_whole(&path, output)?,
-                    None => super::print_document(output)?,
-                }
-            }
-            tell_failed_followers(&outputs)
-        }
+        StoreCommand::Export(order) => export::run(order).await,
         StoreCommand::Verify { store } => {
             super::print_lines(&verify(&store.folder()).await?);
             Ok(())
@@ -140,22 +125,22 @@ pub(super) fn tell_failed_followers(outputs: &[Output]) -> Result<()> {
 }
 
 /// `import.toml`: what to feed to which command when a store is made.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Imports {
-    steps: Vec<Step>,
+pub(super) struct Imports {
+    pub(super) steps: Vec<Step>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Step {
-    command: String,
+pub(super) struct Step {
+    pub(super) command: String,
     /// A file as it is, …
-    file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
     /// … or one JSON object: each member is a JSON file, or all those of a
     /// folder (`folder/*`), their arrays joined.
-    #[serde(default)]
-    json: std::collections::BTreeMap<String, PathBuf>,
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub(super) json: std::collections::BTreeMap<String, PathBuf>,
 }
 
 async fn init(folder: &StoreFolder, from: &Path) -> Result<()> {

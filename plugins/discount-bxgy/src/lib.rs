@@ -38,6 +38,11 @@ impl command_handler::Guest for BuyXGetY {
         let zone = config::shop().time_zone;
         match name.as_str() {
             "import-bxgy" => {}
+            "export-bxgy" => {
+                let rules = RULES.get(CURRENT).map_err(|error| error.to_string())?.unwrap_or_default();
+                let rules = rules.iter().map(|rule| rule.written(&zone)).collect::<Result<Vec<_>, _>>()?;
+                return serde_json::to_vec_pretty(&serde_json::json!({ "buy-x-get-y": rules })).map_err(|error| error.to_string());
+            }
             "list-bxgy" => {
                 let rules = RULES.get(CURRENT).map_err(|error| error.to_string())?.unwrap_or_default();
                 return list(&rules, &arguments);

@@ -91,6 +91,17 @@ impl Rule {
         Row { id: &self.id, offer, state, starts_ms, ends_ms }
     }
 
+    /// As [`Rule::read`] reads it back, with times as the shop's clocks show them.
+    pub fn written(&self, shop_zone: &str) -> Result<serde_json::Value, String> {
+        let mut json = serde_json::to_value(self).map_err(|error| error.to_string())?;
+        for field in ["starts-at", "ends-at"] {
+            if let Some(text) = json[field].as_str() {
+                json[field] = zone::show(zone::instant_ms(text, shop_zone)?, shop_zone).into();
+            }
+        }
+        Ok(json)
+    }
+
     pub fn propose(&self, cart: &Cart) -> Option<Proposal> {
         let now = i128::from(cart.now_ms);
         let ms = |at: OffsetDateTime| at.unix_timestamp_nanos() / 1_000_000;

@@ -163,6 +163,29 @@ pub fn list(arguments: &[(String, String)]) -> Result<Vec<u8>, String> {
     serde_json::to_vec_pretty(&rows).map_err(|error| error.to_string())
 }
 
+/// What `import-coupons` reads back: all of them, with times as the shop's clocks show them.
+pub fn export() -> Result<Vec<u8>, String> {
+    let zone = config::shop().time_zone;
+    let (mut coupons, mut last) = (Vec::new(), None::<String>);
+    loop {
+        let page = COUPONS.scan(&storage::after(last.as_deref()), SCAN_MAX, false).map_err(|error| error.to_string())?;
+        for (_, coupon) in &page {
+            let mut json = serde_json::to_value(coupon).map_err(|error| error.to_string())?;
+            for field in ["starts-at", "ends-at"] {
+                if let Some(text) = json[field].as_str() {
+                    json[field] = zone::show(zone::instant_ms(text, &zone)?, &zone).into();
+                }
+            }
+            coupons.push(json);
+        }
+        match page.last() {
+            Some((code, _)) if page.len() == SCAN_MAX as usize => last = Some(code.clone()),
+            _ => break,
+        }
+    }
+    serde_json::to_vec_pretty(&serde_json::json!({ "coupons": coupons })).map_err(|error| error.to_string())
+}
+
 fn row(coupon: &Coupon) -> Result<Row, String> {
     let json = serde_json::to_value(coupon).map_err(|error| error.to_string())?;
     let zone = config::shop().time_zone;

@@ -43,6 +43,7 @@ impl command_handler::Guest for Coupons {
     fn run(name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>, String> {
         match name.as_str() {
             "import-coupons" => {}
+            "export-coupons" => return commands::export(),
             "set-coupon" => return commands::set(&arguments).map(String::into_bytes),
             "remove-coupon" => return commands::remove(&arguments).map(String::into_bytes),
             "list-coupons" => return commands::list(&arguments),

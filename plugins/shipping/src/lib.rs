@@ -40,6 +40,10 @@ impl command_handler::Guest for Shipping {
     fn run(name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>, String> {
         match name.as_str() {
             "import-shipping" => {}
+            "export-shipping" => {
+                let zones = ZONES.get(CURRENT).map_err(|error| error.to_string())?;
+                return zones.map_or(Ok(Vec::new()), |zones| serde_json::to_vec_pretty(&zones).map_err(|error| error.to_string()));
+            }
             "set-shipping-rate" => return rates::set(&arguments).map(String::into_bytes),
             "list-shipping-rates" => return rates::list(&arguments),
             other => return Err(format!("shipping has no command `{other}`")),

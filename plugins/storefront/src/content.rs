@@ -172,6 +172,16 @@ pub fn import(input: &[u8], dry_run: bool) -> Result<Vec<u8>, String> {
     serde_json::to_vec_pretty(&report).map_err(|error| error.to_string())
 }
 
+/// What [`import`] reads back: empty where there is none.
+pub fn export() -> String {
+    let pages = menu().into_iter().flat_map(|entry| entry.titles.into_iter().map(move |(locale, _)| (entry.name.clone(), locale)));
+    let written = pages.filter_map(|(name, locale)| {
+        let Written { title, text } = must(PAGES.get(&key(&name, &locale)))?;
+        Some(format!("# {title} {{{name} {locale}}}\n\n{}\n", text.trim()))
+    });
+    written.collect::<Vec<_>>().join("\n")
+}
+
 type Parsed = Vec<((String, String), Written)>;
 
 /// In the order of the file; errors name the line.

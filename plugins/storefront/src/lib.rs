@@ -78,6 +78,7 @@ impl command_handler::Guest for Storefront {
         let dry_run = arguments.iter().any(|(name, value)| name == "dry-run" && value != "false");
         match name.as_str() {
             "import-pages" => content::import(&input, dry_run),
+            "export-pages" => Ok(content::export().into_bytes()),
             other => Err(format!("storefront has no command `{other}`")),
         }
     }

@@ -32,8 +32,13 @@ impl tax::Guest for Tax {
 
 impl command_handler::Guest for Tax {
     fn run(name: String, arguments: Vec<(String, String)>, input: Vec<u8>) -> Result<Vec<u8>, String> {
-        if name != "import-tax" {
-            return Err(format!("tax has no command `{name}`"));
+        match name.as_str() {
+            "import-tax" => {}
+            "export-tax" => {
+                let table = TABLES.get(CURRENT).map_err(|error| error.to_string())?;
+                return table.map_or(Ok(Vec::new()), |table| serde_json::to_vec_pretty(&table).map_err(|error| error.to_string()));
+            }
+            other => return Err(format!("tax has no command `{other}`")),
         }
         let table = Table::read(&input)?;
         if arguments.iter().any(|(name, value)| name == "dry-run" && value != "false") {
