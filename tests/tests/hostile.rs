@@ -114,6 +114,8 @@ async fn a_provider_that_keeps_shoppers_waiting_is_left_out_unless_the_operator_
     for words in ["souk:extend/discount for keeping its callers waiting", "Nobody else provides it", "`hostile` under [plugins.latency-ms]"] {
         assert!(said.contains(words), "{words}: {said}");
     }
+    let (well, said) = shop.says(&["status"]);
+    assert!(!well && said.contains("`hostile` is switched off for souk:extend/discount for keeping its callers waiting") && said.contains("see `souk plugin list`"), "{said}");
     let closed = shop.close();
     assert!(closed.said.contains("the only provider of this point is left out for keeping its callers waiting"), "{}", closed.said);
 

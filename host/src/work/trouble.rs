@@ -360,7 +360,7 @@ impl<P: Plugins> Runner<P> {
         }
         let failing = failing.into_iter().map(|(plugin, (count, since_ms, error))| {
             let minutes = now_ms.saturating_sub(since_ms) / 60_000;
-            let text = format!("`{plugin}` has failed for {minutes} min, {count} wait to be tried again: {error}");
+            let text = format!("`{plugin}` has failed for {minutes} min, {count} wait to be tried again: {error}. See `souk dead list --plugin {plugin}`");
             Warning { plugin, subject: "failing".into(), count, text }
         });
         dead.chain(failing).collect()
