@@ -466,3 +466,41 @@ async fn a_shop_is_made_in_another_currency() {
     let exported = other.souk(&["store", "export"]).stdout;
     assert!(String::from_utf8_lossy(&exported).contains(",9.90,"));
 }
+
+/// What is no table is told by what it looks like, and no byte of it is taken for a product.
+#[tokio::test]
+async fn a_picture_or_a_workbook_is_no_table() {
+    let shop = Shop::open();
+    for (file, told) in [(&b"\x89PNG\r\n\x1a\n\0\0"[..], "a picture (PNG)"), (b"PK\x03\x04\x14\0", "an Excel workbook"), (b"\n\n", "an empty file")] {
+        for kind in ["products", "stock", "coupons"] {
+            let (code, said) = import(&shop, file, &["--kind", kind]);
+            assert!(code == 1 && said.contains(told) && said.contains("CSV UTF-8"), "{said}");
+        }
+    }
+}
+
+/// What a hostile or broken file brings is refused with its line, or goes in without what would harm a page.
+#[tokio::test]
+async fn what_a_broken_file_brings_harms_neither_shop_nor_pages() {
+    let shop = Shop::open();
+    let header = "Handle,Title,SKU,Price,Inventory quantity,Image Src";
+    let long = "x".repeat(10_000_000);
+    let file = format!(
+        "{header}\r\nlong,{long},LONG,1,1,\nout,Out,OUT,1,1,../../souk.toml\nscript,S,SCRIPT,1,1,javascript:alert(1)\n\
+         vast,V,VAST,99999999999999999999,1,\nless,L,LESS,-1,1,\nmany,M,MANY,1,99999999999999999999,\nturned,\u{202e}Turned\u{0}\u{7},TURNED,1,1,\n"
+    );
+    let (code, said) = import(&shop, file, &[]);
+    assert!(code == 2 && said.starts_with("import-products:\n  products    1 new, 0 changed, 0 unchanged, 6 rejected"), "{said:.2000}");
+    for line in 2..=7 {
+        assert!(said.contains(&format!("line {line}: ")), "{line}: {said:.2000}");
+    }
+    assert_eq!(product(&Api::of(&shop), "turned").await.unwrap()["title"], "Turned");
+    let wide = format!("Handle,Title,Price{}\na,A,1\n", ",x".repeat(10_000));
+    let deep = "[".repeat(100_000);
+    for (file, kind, told) in [("Handle,Title,Price,price\na,A,1,2\n", "products", "two columns are named `price`"), (&wide, "products", "at most 1000"), (&deep, "catalogue", "recursion limit")] {
+        let (code, said) = import(&shop, file, &["--kind", kind]);
+        assert!(code == 1 && said.contains(told), "{said:.2000}");
+    }
+    let (_, said) = page(&shop, "/media/..%2f..%2fsouk.toml").await;
+    assert!(!said.contains("time-zone"), "{said}");
+}

@@ -70,6 +70,9 @@ impl PartlyDone {
 
 pub async fn run(order: Import) -> Result<()> {
     let input = std::fs::read(&order.file).with_context(|| order.file.display().to_string())?;
+    if let Some(looks) = foreign(&input) {
+        bail!("{} looks like {looks}: give a table as CSV (Excel: Save As, CSV UTF-8), or JSON or text where the kind is of that", order.file.display());
+    }
     let is_table = order.file.extension().is_some_and(|extension| ["csv", "tsv", "txt"].iter().any(|known| extension.eq_ignore_ascii_case(known)));
     let kind = order.kind.clone().unwrap_or_else(|| if is_table { "products" } else { "catalogue" }.into());
     let folder = order.store.folder();
@@ -116,6 +119,28 @@ pub async fn run(order: Import) -> Result<()> {
             Err(PartlyDone(format!("{refused} refused, the rest is imported: {next}")).into())
         }
     }
+}
+
+/// What the beginning of a file says that it is, where that is nothing to import.
+fn foreign(input: &[u8]) -> Option<&'static str> {
+    const BEGINNINGS: [(&[u8], &str); 11] = [
+        (b"\x89PNG", "a picture (PNG)"),
+        (b"\xff\xd8\xff", "a picture (JPEG)"),
+        (b"GIF8", "a picture (GIF)"),
+        (b"RIFF", "a picture (WebP) or a sound"),
+        (b"%PDF", "a PDF document"),
+        (b"PK\x03\x04", "an Excel workbook (.xlsx) or a ZIP archive"),
+        (b"\xd0\xcf\x11\xe0", "an old Excel workbook (.xls)"),
+        (b"\x1f\x8b", "a compressed file (gzip)"),
+        (b"\x7fELF", "a program"),
+        (b"<!DOCTYPE", "a web page"),
+        (b"<html", "a web page"),
+    ];
+    let begins = |mark: &[u8]| input.get(..mark.len()).is_some_and(|start| start.eq_ignore_ascii_case(mark));
+    if input.iter().all(u8::is_ascii_whitespace) {
+        return Some("an empty file");
+    }
+    BEGINNINGS.iter().find(|(mark, _)| begins(mark)).map(|(_, looks)| *looks)
 }
 
 /// `None` where nothing was refused, or no plugin gives it as a file.
@@ -252,6 +277,16 @@ mod tests {
         let told = report.pictures_not_shown(&["https://ours.example".into()]).unwrap();
         assert!(told.starts_with("! 3 pictures are not shown") && told.contains("\"https://cdn.example\" to image-origins"), "{told}");
         assert_eq!(report.pictures_not_shown(&["https://ours.example".into(), "https://cdn.example".into()]), None);
+    }
+
+    #[test]
+    fn what_is_nothing_to_import_is_told_by_its_beginning() {
+        for (input, told) in [
+            (&b"\x89PNG\r\n"[..], Some("PNG")), (b"PK\x03\x04..", Some(".xlsx")), (b"<!doctype html>", Some("web page")), (b" \n", Some("empty")),
+            (b"Handle,Title\n", None), (b"\xef\xbb\xbfSKU\n", None), (b"\xff\xfeS\0", None), (b"{}", None), (b"# Imprint {imprint en}", None),
+        ] {
+            assert_eq!(foreign(input).map(|looks| told.is_some_and(|told| looks.contains(told))), told.map(|_| true), "{input:?}");
+        }
     }
 
     #[test]

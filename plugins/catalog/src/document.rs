@@ -37,11 +37,28 @@ impl Text {
     /// Blank texts say nothing: without them another language is shown.
     fn normalise(&mut self) {
         for text in self.0.values_mut() {
-            let normal = text.replace("\r\n", "\n");
+            let normal: String = text.replace("\r\n", "\n").chars().filter(|sign| !is_unseen(*sign)).collect();
             *text = normal.trim().to_owned();
         }
         self.0.retain(|_, text| !text.is_empty());
     }
+}
+
+/// What no text of a shop has: signs that control a device, and those that turn the letters of what stands
+/// around them. Marks of right-to-left scripts are none of these.
+fn is_unseen(sign: char) -> bool {
+    (sign.is_control() && !matches!(sign, '\n' | '\t')) || ('\u{202a}'..='\u{202e}').contains(&sign)
+}
+
+/// Whether it can be the name of a file of `media/` or a whole address: nothing leads out of the folder.
+fn is_image(image: &str) -> bool {
+    let scheme = image.split_once("://").map(|(scheme, _)| scheme.to_lowercase());
+    let path = image.split(['?', '#']).next().unwrap_or_default();
+    image.len() <= 2_000
+        && !image.contains(|sign: char| is_unseen(sign) || sign.is_whitespace() || matches!(sign, ';' | '\\' | '"' | '<' | '>'))
+        && scheme.is_none_or(|scheme| ["http", "https"].contains(&scheme.as_str()))
+        && !["javascript:", "data:", "vbscript:", "file:"].iter().any(|scheme| image.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+        && path.split('/').all(|part| !matches!(part, "." | ".."))
 }
 
 fn language(locale: &str) -> &str {
@@ -408,8 +425,9 @@ impl Product {
         if !self.created_at.is_empty() && created_ms(self).is_none() {
             fault("created-at", format!("`{}` is not an instant", self.created_at), "write it as 2026-03-01T00:00:00Z");
         }
-        if self.images.iter().any(|image| image.len() > 2_000 || image.contains(['\n', ' ', ';'])) {
-            fault("images", "an image is not a file name or an address".into(), "remove blanks and semicolons from it");
+        if let Some(image) = self.images.iter().find(|image| !is_image(image)) {
+            let remedy = "give the name of a file in media/ or an address of http or https, without blanks, quotes and semicolons";
+            fault("images", format!("`{:.60}` is neither a file of the shop nor an address", image.escape_debug().to_string()), remedy);
         }
         if !(1..=VARIANTS_MAX).contains(&self.variants.len()) {
             fault("variants", format!("there are {} variants", self.variants.len()), "give 1 to 500 variants");

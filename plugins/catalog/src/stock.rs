@@ -110,6 +110,8 @@ pub fn import(input: &[u8], options: Options, shelf: &dyn Shelf) -> Result<Repor
 
 /// With a column for the location it is Shopify's file, else one of skus.
 pub fn table(table: &Table, options: Options, shelf: &dyn Shelf) -> Result<Report, String> {
+    let read = SKU.iter().chain(&ON_HAND).chain(&POLICY).chain(&["available", "location", "handle"]);
+    crate::table::no_doubled(table, |name| read.clone().any(|known| known.eq_ignore_ascii_case(name)))?;
     let entries = if locations::is_one(table) { locations::read(table) } else { from_table(table)? };
     let mut report = apply(entries, options, shelf);
     let reasons: BTreeMap<u64, String> = (report.rows.iter())

@@ -85,7 +85,7 @@ fn stock_is_imported_from_every_format() {
     // What may be sold is what lies there less what is held.
     import(&shelf, "sku,available\nT1-50,0\n", PARTIAL);
     assert_eq!(count("T1-50"), HELD);
-    for (file, fault) in [("sku,amount\nA,1\n", "no column `On hand`"), ("name,quantity\nA,1\n", "no column `SKU`"), ("{}", "neither a list")] {
+    for (file, fault) in [("sku,amount\nA,1\n", "no column `On hand`"), ("name,quantity\nA,1\n", "no column `SKU`"), ("{}", "neither a list"), ("sku,quantity,Quantity\nC1,1,2\n", "two columns are named `Quantity`")] {
         assert!(stock::import(file.as_bytes(), PARTIAL, &shelf).unwrap_err().contains(fault), "{file}");
     }
 }

@@ -140,10 +140,27 @@ pub fn read(table: Table, shop: &Shop, known: &Known) -> Result<File, String> {
         let problem = "there is no column `URL handle` (or `Handle`), and none `Title`: is this the header?";
         return Err(format!("line {}: {problem}", table.line));
     }
+    no_doubled(&table, is_read)?;
     let mut reader = Reader { shop, known, columns: &columns, categories: BTreeMap::new(), claimed: BTreeMap::new() };
     let products = groups(&table, &columns).into_iter().map(|group| reader.candidate(&group)).collect();
     let categories = reader.categories.into_values().collect();
     Ok(File { categories, products, table })
+}
+
+/// Errs where a column that is read is there twice.
+pub fn no_doubled(table: &Table, is_read: impl Fn(&str) -> bool) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    let doubled = table.header.iter().find(|name| is_read(name) && !seen.insert(name.to_lowercase()));
+    doubled.map_or(Ok(()), |name| Err(format!("line {}: two columns are named `{name:.60}`, and which of them is meant cannot be told: rename or delete one", table.line)))
+}
+
+fn is_read(name: &str) -> bool {
+    const READ: [&[&str]; 24] = [
+        HANDLE, TITLE, SUBTITLE, PLAIN_DESCRIPTION, DESCRIPTION, VENDOR, CATEGORY, TYPE, TAGS, STATUS, PUBLISHED, ATTRIBUTES, TAX_CLASS, POSITION, CREATED, SKU, PRICE, COMPARE_AT, WEIGHT,
+        BARCODE, IMAGE, QUANTITY, TRACKER, POLICY,
+    ];
+    let plain = name.split_once(" [").map_or(name, |(plain, _)| plain);
+    READ.iter().flat_map(|names| names.iter()).any(|known| known.eq_ignore_ascii_case(plain)) || plain.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("option"))
 }
 
 fn groups<'t>(table: &'t Table, columns: &Columns) -> Vec<Group<'t>> {
@@ -847,6 +864,17 @@ mod tests {
         assert_eq!(over("Handle,Price\nkettle,\n", std::slice::from_ref(&known)), [known.clone()], "an empty price leaves the price");
         assert_eq!(over("Handle,Status\nkettle,archived\n", std::slice::from_ref(&known)), [known]);
         assert!(read_over(b"name,cost\na,1\n", &[]).err().unwrap().contains("URL handle"));
+        assert!(read_over(b"Handle,Title,Price,price\na,A,1,2\n", &[]).err().unwrap().contains("two columns are named `price`"));
+        assert!(read_over(b"Handle,Title,Price,Note,Note,,\na,A,1,2,3,,\n", &[]).is_ok(), "of what is not read there may be many");
+        let drawn = only("Handle,Title,Price\na,\u{202e}A\u{0}\u{7}\u{1b}[31m\u{200f},1\n");
+        assert_eq!(drawn.name.pick("en", "en"), "A[31m\u{200f}");
+        for image in ["../../souk.toml", "a/../b.webp", "javascript:alert(1)", "file:///etc/passwd", "a\\b", "x\"y", "data:image/png", "a\u{7}"] {
+            let odd = Product { images: vec![image.into()], ..drawn.clone() };
+            assert_eq!(odd.faults().iter().filter(|fault| fault.field == "images").count(), 1, "{image}");
+        }
+        for image in ["a.webp", "sub/a..b.webp", "https://cdn.example/a.jpg?v=1../2", "/media/a.webp"] {
+            assert!(Product { images: vec![image.into()], ..drawn.clone() }.faults().is_empty(), "{image}");
+        }
     }
 
     #[test]
