@@ -106,7 +106,9 @@ impl Runtime {
         let (waiting, not_counted) = self.waiting().await;
         let report = self.shop.report();
         let refused = report.iter().filter_map(|plugin| Some(format!("`{}` is not as it should be: {}", plugin.name, plugin.problem.as_ref()?)));
-        let switched_off = report.iter().flat_map(|plugin| plugin.switched_off.iter().map(move |(point, _, why)| format!("`{}` is switched off for {point} {why}: see `souk plugin list`", plugin.name)));
+        let switched_off = report.iter().flat_map(|plugin| plugin.switched_off.iter().map(move |off| {
+            format!("`{}` is switched off for {}, {}, {}: see `souk plugin list`", plugin.name, off.point, off.function, off.why)
+        }));
         let tried = report.iter().filter_map(|plugin| Some(format!("no version of `{0}` is on trial any more: {1}. See `souk plugin trial {0}`", plugin.name, plugin.trial_problem.as_ref()?)));
         let store_failed = self.ready().err();
         let warnings = store_failed.into_iter().chain(refused).chain(switched_off).chain(tried).chain(not_counted).chain(self.warnings().into_iter().map(|warning| warning.text));

@@ -111,11 +111,11 @@ async fn a_provider_that_keeps_shoppers_waiting_is_left_out_unless_the_operator_
     assert_eq!(status, 201, "{placed}");
     assert_eq!(shop.report("hostile")["calls"], asked);
     let (_, said) = shop.says(&["plugin", "list"]);
-    for words in ["souk:extend/discount for keeping its callers waiting", "Nobody else provides it", "`hostile` under [plugins.latency-ms]"] {
+    for words in ["souk:extend/discount, propose, for keeping its callers waiting", "Nobody else provides it", "`hostile` under [plugins.latency-ms]"] {
         assert!(said.contains(words), "{words}: {said}");
     }
     let (well, said) = shop.says(&["status"]);
-    assert!(!well && said.contains("`hostile` is switched off for souk:extend/discount for keeping its callers waiting") && said.contains("see `souk plugin list`"), "{said}");
+    assert!(!well && said.contains("`hostile` is switched off for souk:extend/discount, propose, for keeping its callers waiting") && said.contains("see `souk plugin list`"), "{said}");
     let closed = shop.close();
     assert!(closed.said.contains("the only provider of this point is left out for keeping its callers waiting"), "{}", closed.said);
 

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 use souk_tests::api::{Api, INSTANT, address};
-use souk_tests::{Shop, behind_a_proxy, client, client_at, configure, store, until};
+use souk_tests::{Shop, behind_a_proxy, client, client_at, configure, install_guest, store, until};
 
 struct Placed {
     token: String,
@@ -344,4 +344,35 @@ async fn a_shopper_takes_over_what_their_own_unpaid_order_holds() {
     assert_eq!(api.settled(&second.token).await["status"], "placed");
     assert_eq!(api.available(&sku).await, 0);
     assert_stock_adds_up(&shop);
+}
+
+/// Anybody may post to a provider's address for notifications: bytes at which the
+/// provider panics close neither that address for others nor its other functions.
+#[tokio::test]
+async fn a_provider_that_strangers_make_fail_at_notifications_is_still_offered_and_heard() {
+    let store = store();
+    install_guest(&store, "fragile");
+    let shop = Shop::serve(store);
+    let api = Api::of(&shop);
+    let (sku, _) = api.buyable(2).await;
+    let notify = async |body: String| {
+        let sent = client().post(format!("{}/payments/fragile/notify", shop.url)).body(body).send().await.unwrap();
+        (sent.status().as_u16(), sent.headers().get("retry-after").cloned())
+    };
+    for _ in 0..30 {
+        let (status, retry_after) = notify("break".into()).await;
+        assert!(status == 503 && retry_after.is_some(), "{status}");
+    }
+    let failures = |plugin: &str| shop.report(plugin)["failures"].as_u64().unwrap();
+    assert_eq!((failures("fragile"), failures("payment")), (30, 0), "it is not payment that failed");
+    assert_eq!(shop.report("fragile")["switched_off"], json!([]));
+
+    let (cart, _) = api.cart(&sku, 1).await.unwrap();
+    let (_, methods) = api.send("GET", &format!("{cart}/payment-methods"), Value::Null).await;
+    assert!(methods.as_array().unwrap().iter().any(|method| method["name"] == "Fragile"), "{methods}");
+    let (status, placed) = api.order(&cart, "fragile").await.unwrap();
+    assert_eq!(status, 201, "{placed}");
+    let order = of(&placed);
+    assert_eq!(notify(order.payment.clone()).await.0, 204);
+    assert_eq!(check(&api, &order).await["status"], "payment-pending");
 }

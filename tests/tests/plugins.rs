@@ -196,9 +196,9 @@ async fn the_operator_says_what_happens_when_a_provider_fails() {
     shop.misbehave("1.2.0", "trap");
     assert_eq!(looks().await, [tea].into());
     let report = shop.report("hostile");
-    assert_eq!(report["switched_off"][0][0], "souk:extend/discount", "{report}");
+    assert_eq!((&report["switched_off"][0]["point"], &report["switched_off"][0]["function"]), (&json!("souk:extend/discount"), &json!("propose")), "{report}");
     let (_, said) = shop.says(&["plugin", "points"]);
-    assert!(said.contains("hostile (switched off for"), "{said}");
+    assert!(said.contains("hostile (propose switched off for"), "{said}");
 
     for (arguments, says) in [(&["no-such"][..], "called are: souk:extend/discount"), (&["discount", "--deadline-ms", "0"], "1..=30000"), (&["discount", "--fail", "half"], "last-good")] {
         let (set, said) = shop.says(&[&["plugin", "policy"], arguments].concat());

@@ -17,7 +17,7 @@ use super::{Audited, StoreArgument, call, confirm, data, help, new, out_of_place
 use crate::audit::operator;
 use crate::engine::{Mode, TrialReport, without_version};
 use crate::files::write_whole;
-use crate::shop::PluginReport;
+use crate::shop::{PluginReport, SwitchedOffReport};
 use crate::shop::bundle::{self, Bundle};
 use crate::shop::grants::{Grants, UNSIGNED, plugin_folders};
 use crate::shop::load::Files;
@@ -606,10 +606,9 @@ fn print_points(plugins: &[PluginReport]) {
     say!("{:<28} {:<14} {:<10} {:>11}  providers", "extension point", "called by", "fail", "deadline ms");
     for (caller, point) in plugins.iter().flat_map(|caller| caller.points.iter().map(move |point| (caller, point))) {
         let providers = plugins.iter().filter(|provider| provider.links.contains(&point.interface)).map(|provider| {
-            match provider.switched_off.iter().find(|(off, ..)| *off == point.interface) {
-                Some((_, seconds, _)) => format!("{} (switched off for {seconds} s)", provider.name),
-                None => provider.name.clone(),
-            }
+            let off = provider.switched_off.iter().filter(|off| off.point == point.interface);
+            let off: Vec<_> = off.map(|off| format!("{} switched off for {} s", off.function, off.seconds)).collect();
+            if off.is_empty() { provider.name.clone() } else { format!("{} ({})", provider.name, off.join(", ")) }
         });
         let fail = point.fail.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
         say!(
@@ -715,9 +714,9 @@ fn print_plugins(plugins: &[PluginReport]) {
         if let Some(form) = p.older_form {
             say!("  ? writes its documents in form {form}, which is not its newest: `souk plugin data migrate {}` rewrites them", p.name);
         }
-        for (point, seconds, why) in &p.switched_off {
+        for SwitchedOffReport { point, function, seconds, why } in &p.switched_off {
             let sole = if p.sole_provider_of.contains(point) { ". Nobody else provides it: the shop goes without" } else { "" };
-            say!("  ! switched off for {point} {why}, {seconds} s more{sole}");
+            say!("  ! switched off for {point}, {function}, {why}: {seconds} s more{sole}");
             if why.contains("latency") {
                 let given = p.latency_ms.map_or_else(|| "an eighth of the deadline, at most 25 ms".to_owned(), |ms| format!("{ms} ms"));
                 say!("    each call may take {given} of a shopper's time; `{}` under [plugins.latency-ms] in souk.toml sets it", p.name);

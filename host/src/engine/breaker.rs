@@ -1,7 +1,7 @@
 //! Switches a provider off for a while when most of its recent calls failed, or
 //! took more than half of what they may, or when it is over its share: a shop
-//! does not wait for it again and again. One for each extension point of each
-//! provider.
+//! does not wait for it again and again. One for each function of each extension point
+//! of each provider: what fails at one function says nothing about the others.
 //!
 //! Where its caller can do without it, there is a budget for what it takes of its
 //! caller's time as well, by working or by waiting. Each call may take so much; what

@@ -39,12 +39,24 @@ pub struct Providers {
 pub struct Provider {
     pub name: String,
     pub graph: Graph,
-    /// By extension point: one that fails at discounts may be good at taxes.
-    breakers: Arc<HashMap<String, Breaker>>,
+    breakers: Arc<Breakers>,
     reports: Arc<Reports>,
     last_good: LastGood,
     cut: Arc<AtomicU64>,
     trial: Option<Arc<Trial>>,
+}
+
+/// By extension point and function: a provider whose check of notifications traps can
+/// still say which ways to pay there are.
+type Breakers = HashMap<String, HashMap<String, Breaker>>;
+
+/// A function for which a provider is switched off, why, and for how much longer.
+#[derive(Debug, Clone, Copy)]
+pub struct SwitchedOff<'a> {
+    pub point: &'a str,
+    pub function: &'a str,
+    pub fault: Fault,
+    pub left: Duration,
 }
 
 /// Of one answer of one provider. What is over is cut off; whoever joins lists of
@@ -57,17 +69,24 @@ const BUDGET_MOST: Duration = Duration::from_millis(25);
 
 impl Provider {
     pub fn new(name: String, graph: Graph) -> Self {
-        let breakers = graph.extensions_of(&name).map(|interface| (interface.to_owned(), Breaker::default())).collect();
+        let of_point = |point| graph.functions_of(&name, point).map(|function| (function.to_owned(), Breaker::default())).collect();
+        let breakers: Breakers = graph.extensions_of(&name).map(|point| (point.to_owned(), of_point(point))).collect();
         Self { name, graph, breakers: Arc::new(breakers), reports: Arc::default(), last_good: LastGood::default(), cut: Arc::default(), trial: None }
     }
 
-    /// The points for which it is switched off, why, and for how much longer.
-    pub fn switched_off(&self) -> impl Iterator<Item = (&str, Fault, Duration)> {
+    /// In order of their names.
+    pub fn switched_off(&self) -> Vec<SwitchedOff<'_>> {
         let now = tokio::time::Instant::now();
-        self.breakers.iter().filter_map(move |(interface, breaker)| {
-            let (fault, left) = breaker.open_for(now)?;
-            Some((interface.as_str(), fault, left))
-        })
+        let all = self.breakers.iter().flat_map(|(point, functions)| functions.iter().map(move |(function, breaker)| (point, function, breaker)));
+        let mut off: Vec<_> = all
+            .filter_map(|(point, function, breaker)| breaker.open_for(now).map(|(fault, left)| SwitchedOff { point, function, fault, left }))
+            .collect();
+        off.sort_unstable_by_key(|off| (off.point, off.function));
+        off
+    }
+
+    fn breaker(&self, point: &str, function: &str) -> Option<&Breaker> {
+        self.breakers.get(point)?.get(function)
     }
 
     /// Items of its answers that were too many.
@@ -259,6 +278,13 @@ impl Policy {
         self.addressed || self.fail == FailurePolicy::Closed
     }
 
+    /// A provider that was asked by name and failed at once has kept nobody waiting, and no
+    /// other call is better off without it. What it failed at may be a stranger's bytes
+    /// (a notification of a payment): they must not switch it off for everybody else.
+    fn is_borne_by_caller(&self, fault: Fault) -> bool {
+        self.addressed && fault == Fault::Failed
+    }
+
     /// What a call of this provider may take of its caller's time, beside its deadline:
     /// what the operator says, or an eighth of the deadline. Nobody else is kept waiting by
     /// one that was asked for by name, and without one that is needed nothing goes on.
@@ -338,7 +364,7 @@ impl Point {
             let message = format!("{} would come back to it while it is answering", self.interface);
             return Ok(Err(Refusal::Failed(failure(&provider.name, "failed", message))));
         }
-        let (Some(breaker), Some(account)) = (provider.breakers.get(&*self.interface), provider.account()) else {
+        let (Some(breaker), Some(account)) = (provider.breaker(&self.interface, &self.function), provider.account()) else {
             return Ok(Err(Refusal::Failed(failure(&provider.name, "not-found", format!("it does not provide {}", self.interface)))));
         };
         let leave = match breaker.enter(tokio::time::Instant::now()) {
@@ -370,7 +396,8 @@ impl Point {
                 (Some(fault), Err(Refusal::Failed(failure(&provider.name, "failed", error.message))))
             }
         };
-        if let Some(fault) = leave.record(fault, spent.taken, budget) {
+        let counted = fault.filter(|fault| !policy.is_borne_by_caller(*fault));
+        if let Some(fault) = leave.record(counted, spent.taken, budget) {
             self.tell_switched_off(provider, fault, sole, spent.taken, budget.unwrap_or(policy.deadline));
         }
         if let Some(trial) = &provider.trial {
@@ -391,6 +418,7 @@ impl Point {
     /// processors; otherwise the call waits for its share.
     async fn over_share(&self, provider: &Provider, account: &Account, breaker: &Breaker, unit: &SharedUnit, policy: Policy, sole: bool) -> Result<(), Val> {
         let refused = if policy.needs_answer() {
+            unit::stand_back(unit);
             unit::waits(unit, account.wait_for_share()).await.err()
         } else if provider.graph.0.pressure.is_high() {
             Some(account.refuse(Resource::Processor))
@@ -418,11 +446,14 @@ impl Point {
         let words = fault.in_plain_words();
         if sole {
             tracing::warn!(
-                plugin = %provider.name, point = %self.interface, caller = %self.caller, took_ms, budget_ms, remedy,
+                plugin = %provider.name, point = %self.interface, function = %self.function, caller = %self.caller, took_ms, budget_ms, remedy,
                 "the only provider of this point is left out {words}: the shop goes without it"
             );
         } else {
-            tracing::warn!(plugin = %provider.name, point = %self.interface, caller = %self.caller, took_ms, budget_ms, remedy, "switched off {words}");
+            tracing::warn!(
+                plugin = %provider.name, point = %self.interface, function = %self.function, caller = %self.caller, took_ms, budget_ms, remedy,
+                "switched off {words}"
+            );
         }
     }
 

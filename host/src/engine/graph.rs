@@ -304,6 +304,12 @@ impl Graph {
         self.0.by_name.get(plugin).into_iter().flat_map(|index| self.0.entries[*index].extensions.keys().map(String::as_str))
     }
 
+    /// Functions of an extension point that this plugin provides.
+    pub(super) fn functions_of(&self, plugin: &str, point: &str) -> impl Iterator<Item = &str> {
+        let functions = self.0.by_name.get(plugin).and_then(|index| self.0.entries[*index].extensions.get(point));
+        functions.into_iter().flat_map(|functions| functions.keys().map(String::as_str))
+    }
+
     /// Of the plugin, if it is in this graph.
     pub(super) fn account_of(&self, plugin: &str) -> Option<&Arc<Account>> {
         Some(&self.0.entries[*self.0.by_name.get(plugin)?].stats.account)

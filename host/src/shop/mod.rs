@@ -48,7 +48,7 @@ use manifest::{Command, Kind};
 use offers::Offers;
 use policies::Policies;
 use probation::Probations;
-pub use report::{PluginReport, PointReport};
+pub use report::{PluginReport, PointReport, SwitchedOffReport};
 use settings::{GrantSetting, Settings};
 
 /// How often idle instances are looked for.

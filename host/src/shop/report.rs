@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use super::{Live, Shop};
 use super::manifest::{ExtensionPoint, FailurePolicy};
 use super::plugin::Usage;
 use super::policies::Policies;
 use super::versions::Versions;
-use crate::engine::{CodeUsage, Fault, Graph, PluginStats, SHARE_WHOLE, TrialReport, without_version};
+use crate::engine::{CodeUsage, Graph, PluginStats, SHARE_WHOLE, SwitchedOff, TrialReport, without_version};
 use crate::work;
 
 /// One line of `souk plugin list`.
@@ -43,9 +42,8 @@ pub struct PluginReport {
     pub delayed_ms: u64,
     /// Items cut off from its answers to extension points.
     pub items_cut: u64,
-    /// Extension points for which it is switched off, for how many seconds more,
-    /// and why.
-    pub switched_off: Vec<(String, u64, String)>,
+    /// What it is not asked for now.
+    pub switched_off: Vec<SwitchedOffReport>,
     /// Extension points that it calls.
     pub points: Vec<PointReport>,
     pub trial: Option<TrialReport>,
@@ -68,6 +66,23 @@ pub struct PluginReport {
     pub storage_bytes_read: u64,
     pub storage_bytes_written: u64,
     pub memory_mib_peak: u64,
+}
+
+/// A function of an extension point for which a provider is switched off.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub struct SwitchedOffReport {
+    pub point: String,
+    pub function: String,
+    /// From now on.
+    pub seconds: u64,
+    pub why: String,
+}
+
+impl From<SwitchedOff<'_>> for SwitchedOffReport {
+    fn from(off: SwitchedOff<'_>) -> Self {
+        let SwitchedOff { point, function, fault, left } = off;
+        Self { point: point.to_owned(), function: function.to_owned(), seconds: left.as_secs() + 1, why: fault.in_plain_words().to_owned() }
+    }
 }
 
 /// What holds for the calls of one extension point by one plugin.
@@ -129,6 +144,12 @@ impl Shop {
                 let _ = writeln!(out, "{name}{{plugin=\"{}\"}} {}", report.name, value(report));
             }
         }
+        let name = "souk_plugin_function_switched_off";
+        let _ = writeln!(out, "# HELP {name} Functions of extension points for which a provider is switched off.\n# TYPE {name} gauge");
+        for (plugin, off) in reports.iter().flat_map(|report| report.switched_off.iter().map(|off| (&report.name, off))) {
+            let SwitchedOffReport { point, function, .. } = off;
+            let _ = writeln!(out, "{name}{{plugin=\"{plugin}\",point=\"{point}\",function=\"{function}\"}} 1");
+        }
         let on_trial: Vec<_> = reports.iter().filter_map(|report| Some((&report.name, report.trial.as_ref()?))).collect();
         // Gauges: the next trial counts from zero.
         for (name, of_live, of_trial) in [
@@ -189,8 +210,7 @@ impl Shop {
                 baseline: loaded.is_some() && graph.into_iter().chain(canary.map(|canary| &canary.graph)).any(Graph::is_baseline),
                 older_form: loaded.and_then(|l| work::data::older_form(&self.store, name, &l.plugin.manifest.data)),
                 switched_off: live.providers.get(name).map_or_else(Vec::new, |provider| {
-                    let row = |(point, fault, left): (&str, Fault, Duration)| (point.to_owned(), left.as_secs() + 1, fault.in_plain_words().to_owned());
-                    provider.switched_off().map(row).collect()
+                    provider.switched_off().into_iter().map(SwitchedOffReport::from).collect()
                 }),
                 share: account.map_or(SHARE_WHOLE, |account| account.percent()),
                 over_share: account.and_then(|account| account.over()).map(|resource| resource.in_plain_words().to_owned()),

@@ -43,6 +43,9 @@ const TRIES_MAX: u32 = 20;
 const ASK: &str = "ask";
 const ASKED_AT_ONCE: u32 = 100;
 
+/// As long as a provider's function is switched off at first.
+const CHECK_AGAIN_S: u32 = 10;
+
 const CREATE: &str = "payment.create";
 const CANCEL: &str = "payment.cancel";
 const REFUND: &str = "payment.refund";
@@ -208,29 +211,37 @@ impl payment::Guest for Plugin {
         true
     }
 
+    /// One that cannot be checked now is unknown, too: the provider should repeat both.
     fn notify(provider: String, headers: Vec<(String, String)>, body: Vec<u8>) -> NotifyOutcome {
-        let heard = match payment_method::verify_notification(&provider, &headers, &body) {
-            Ok(heard) => heard,
-            Err(failure) if failure.kind == FailureKind::NotFound => return NotifyOutcome::Unknown,
-            // It cannot be told now whether it is authentic: the provider repeats it.
-            Err(failure) if failure.kind == FailureKind::Failed => panic!("notifications of `{provider}` cannot be checked: {}", failure.message),
-            Err(failure) => {
-                note_refused(&provider, &failure.message);
-                return NotifyOutcome::Rejected(failure.message);
-            }
-        };
-        let Some(mut record) = load(&heard.payment_id).filter(|record| record.payment.provider == provider) else {
-            log::warn!("a notification of a payment that is not known here"; provider = provider, payment = heard.payment_id);
-            return NotifyOutcome::Unknown;
-        };
-        let seen: String = crypto::digest(heard.id.as_bytes()).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-        if record.see(&seen) {
-            let duty = record.told(heard.state, &heard.reference, &heard.amount, String::new());
-            carry_out(&mut record, duty);
-            save(&record);
-        }
-        NotifyOutcome::Accepted
+        hear_notification(&provider, &headers, &body).unwrap_or(NotifyOutcome::Unknown)
     }
+}
+
+/// The provider's plugin failed: it cannot be told now whether a notification is authentic.
+struct CannotCheck;
+
+fn hear_notification(provider: &str, headers: &[(String, String)], body: &[u8]) -> Result<NotifyOutcome, CannotCheck> {
+    let heard = match payment_method::verify_notification(provider, headers, body) {
+        Ok(heard) => heard,
+        Err(failure) if failure.kind == FailureKind::NotFound => return Ok(NotifyOutcome::Unknown),
+        // The host has told why, once a second at most.
+        Err(failure) if failure.kind == FailureKind::Failed => return Err(CannotCheck),
+        Err(failure) => {
+            note_refused(provider, &failure.message);
+            return Ok(NotifyOutcome::Rejected(failure.message));
+        }
+    };
+    let Some(mut record) = load(&heard.payment_id).filter(|record| record.payment.provider == provider) else {
+        log::warn!("a notification of a payment that is not known here"; provider = provider, payment = heard.payment_id);
+        return Ok(NotifyOutcome::Unknown);
+    };
+    let seen: String = crypto::digest(heard.id.as_bytes()).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+    if record.see(&seen) {
+        let duty = record.told(heard.state, &heard.reference, &heard.amount, String::new());
+        carry_out(&mut record, duty);
+        save(&record);
+    }
+    Ok(NotifyOutcome::Accepted)
 }
 
 impl effects::Guest for Plugin {
@@ -437,10 +448,12 @@ impl jobs::Guest for Plugin {
 
 impl web::Guest for Plugin {
     fn handle(request: Request) -> Response {
-        web::answer(|| match <Self as payment::Guest>::notify(request.param("provider").into(), request.headers.clone(), request.body.clone()) {
-            NotifyOutcome::Accepted => Ok(web::response(204, "text/plain", Vec::new())),
-            NotifyOutcome::Rejected(reason) => Err(Problem::new(401, "Not authentic").detail(reason)),
-            NotifyOutcome::Unknown => Err(Problem::new(404, "No such payment").detail("Repeat it later.")),
+        web::answer(|| match hear_notification(request.param("provider"), &request.headers, &request.body) {
+            Ok(NotifyOutcome::Accepted) => Ok(web::response(204, "text/plain", Vec::new())),
+            Ok(NotifyOutcome::Rejected(reason)) => Err(Problem::new(401, "Not authentic").detail(reason)),
+            Ok(NotifyOutcome::Unknown) => Err(Problem::new(404, "No such payment").detail("Repeat it later.")),
+            // Providers repeat what was answered so.
+            Err(CannotCheck) => Err(Problem::new(503, "Cannot be checked now").detail("Repeat it later.").retry_after(CHECK_AGAIN_S)),
         })
     }
 }
