@@ -286,6 +286,15 @@ impl Account {
         owes
     }
 
+    /// How long until it owes no processor time.
+    pub fn owes_for(&self) -> Option<Duration> {
+        let owes = if self.is_limited() { self.state.lock().processor.paid_in(Instant::now()) } else { None };
+        if owes.is_some() {
+            self.tell(Resource::Processor);
+        }
+        owes
+    }
+
     /// A provider was asked once more.
     pub(super) fn count_call(&self) {
         const REMEMBERED_CALLS: f64 = 64.0;

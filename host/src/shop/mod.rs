@@ -576,6 +576,11 @@ impl Plugins for Shop {
         }
     }
 
+    fn owes(&self, plugin: &str) -> Option<Duration> {
+        let account = self.stats.lock().get(plugin)?.account.clone();
+        account.owes_for()
+    }
+
     fn live(&self) -> tokio::sync::watch::Receiver<Arc<LivePlugins>> {
         self.plugins.subscribe()
     }

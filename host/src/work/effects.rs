@@ -472,7 +472,7 @@ impl<P: Plugins> Runner<P> {
             Err(e) => e.to_string(),
         };
         tracing::warn!(target: "work", plugin = requester, failures = failures + 1, error, "an effect's answer was not taken");
-        if !self.gives_up(failures + 1) {
+        if !self.gives_up(&requester, failures + 1) {
             return self.put_off_effect(key, &error).await;
         }
         let PluginCall::Completed(completion) = call else { return Ok(()) };

@@ -4,7 +4,7 @@
 //! only its last run is kept: after a time of being down it runs once, however
 //! many runs were missed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Bound;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -28,8 +28,11 @@ use crate::engine::bindings::exports::souk::host::job_handler::Job;
 use crate::store::Txn;
 
 const RUNNING_MAX: usize = 16;
+/// Of one plugin: however slow its jobs are, others find a place.
+const RUNNING_OF_ONE_MAX: usize = RUNNING_MAX / 4;
 /// How often a job of a plugin that is not installed is looked at.
 const ABSENT_AGAIN_MS: u64 = 60_000;
+const ORDERED_AT_ONCE: usize = 1_000;
 /// Clocks are set: no sleep is longer.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
@@ -239,8 +242,17 @@ impl FailingJob {
 /// What is at work in the scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Running {
-    Single(Key),
+    /// Plugin, and key of the job.
+    Single(String, Key),
     Repeating(String, String),
+}
+
+impl Running {
+    fn plugin(&self) -> &str {
+        match self {
+            Running::Single(plugin, _) | Running::Repeating(plugin, _) => plugin,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -248,16 +260,71 @@ struct AtWork {
     jobs: HashSet<Running>,
     /// So that one whose task breaks off is found again.
     tasks: HashMap<tokio::task::Id, Running>,
+    /// Places by plugin.
+    of_plugin: BTreeMap<String, usize>,
+    /// Whose single job was started last.
+    last: String,
+}
+
+impl AtWork {
+    fn running_of(&self, plugin: &str) -> usize {
+        self.of_plugin.get(plugin).copied().unwrap_or_default()
+    }
+
+    fn has_place_for(&self, plugin: &str) -> bool {
+        self.jobs.len() < RUNNING_MAX && self.running_of(plugin) < RUNNING_OF_ONE_MAX
+    }
+
+    fn begin(&mut self, job: Running) {
+        *self.of_plugin.entry(job.plugin().to_owned()).or_default() += 1;
+        self.jobs.insert(job);
+    }
+
+    fn end(&mut self, job: &Running) {
+        if self.jobs.remove(job)
+            && let Some(places) = self.of_plugin.get_mut(job.plugin())
+        {
+            *places -= 1;
+            self.of_plugin.retain(|_, places| *places > 0);
+        }
+    }
+
+    /// Who gets the next place: who has the fewest, and among them each in turn. When a
+    /// job was due does not count, its plugin says that.
+    fn next<'a>(&self, waiting: impl Iterator<Item = &'a String>) -> Option<String> {
+        let rank = |plugin: &&String| (self.running_of(plugin), ***plugin <= *self.last, (*plugin).clone());
+        waiting.filter(|plugin| self.has_place_for(plugin)).min_by_key(rank).cloned()
+    }
 }
 
 impl<P: Plugins> Runner<P> {
     pub(super) async fn start_jobs(self: &Arc<Self>) -> Result<(), RunError> {
+        self.order_jobs_by_plugin().await?;
         // Before the first request, so that a first run is missed by nobody.
         let live = self.plugins.live().borrow().clone();
         let repeating = self.repeating(&live).await?;
         let runner = self.clone();
         self.tasks.spawn(async move { runner.schedule_jobs(repeating).await });
         Ok(())
+    }
+
+    /// Moves what earlier versions have put in one order for all plugins.
+    async fn order_jobs_by_plugin(&self) -> Result<(), RunError> {
+        let (first, end) = keys::jobs_due_before();
+        loop {
+            let page = self.store.begin().scan(Bound::Included(&first), Bound::Excluded(&end), ORDERED_AT_ONCE, false)?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            self.host(|txn| {
+                for (entry, _) in &page {
+                    txn.delete(entry);
+                    keys::job_due_from_before(entry).iter().for_each(|now| txn.put(now, Vec::new()));
+                }
+                Ok(())
+            })
+            .await?;
+        }
     }
 
     async fn repeating(&self, live: &LivePlugins) -> Result<BTreeMap<(String, String), Repeating>, RunError> {
@@ -296,8 +363,8 @@ impl<P: Plugins> Runner<P> {
             // Before looking: whatever is committed from here on is either seen or wakes.
             self.wake.jobs_looked_for_ms.store(u64::MAX, Ordering::SeqCst);
             if !self.stop.is_cancelled() {
-                self.start_repeating(&mut repeating, &mut running, &mut turns, now_ms);
-                next_ms = repeating.values().filter_map(|r| r.next_ms).filter(|at| *at > now_ms).min().unwrap_or(u64::MAX);
+                let held_back_ms = self.start_repeating(&mut repeating, &mut running, &mut turns, now_ms);
+                next_ms = repeating.values().filter_map(|r| r.next_ms).filter(|at| *at > now_ms).chain(held_back_ms).min().unwrap_or(u64::MAX);
                 match self.start_single(&mut running, &mut turns, now_ms).await {
                     Ok(due_ms) => next_ms = next_ms.min(due_ms),
                     Err(error) => {
@@ -320,7 +387,7 @@ impl<P: Plugins> Runner<P> {
                             job.next_ms = self.next_run(job, plugin, name);
                         }
                         running.tasks.remove(&task);
-                        running.jobs.remove(&ended);
+                        running.end(&ended);
                     }
                     Err(error) => {
                         tracing::error!(target: "work", %error, "a job's task broke off");
@@ -365,13 +432,15 @@ impl<P: Plugins> Runner<P> {
         }
     }
 
+    /// When one is to be looked at again whose plugin has used its share.
     fn start_repeating(
         self: &Arc<Self>,
         repeating: &mut BTreeMap<(String, String), Repeating>,
         running: &mut AtWork,
         turns: &mut JoinSet<Running>,
         now_ms: u64,
-    ) {
+    ) -> Option<u64> {
+        let mut held_back_ms: Option<u64> = None;
         for ((plugin, name), job) in repeating {
             if self.failing_jobs.lock().get(&(plugin.clone(), name.clone())).is_some_and(|failing| failing.next_ms == 0) {
                 job.next_ms = Some(now_ms);
@@ -381,9 +450,14 @@ impl<P: Plugins> Runner<P> {
             }
             let Some(due_ms) = job.schedule.next_after(job.last_ms).filter(|due_ms| *due_ms <= now_ms) else { continue };
             let id = Running::Repeating(plugin.clone(), name.clone());
-            if turns.len() >= RUNNING_MAX || !running.jobs.insert(id.clone()) {
+            if !running.has_place_for(plugin) || running.jobs.contains(&id) {
                 continue;
             }
+            if let Some(owes) = self.plugins.owes(plugin) {
+                held_back_ms = held_back_ms.into_iter().chain([now_ms + owes.as_millis() as u64 + 1]).min();
+                continue;
+            }
+            running.begin(id.clone());
             // Of runs that were missed, only the last.
             let due_ms = job.schedule.last_until(now_ms).unwrap_or(due_ms).max(due_ms);
             let (runner, plugin, name, job) = (self.clone(), plugin.clone(), name.clone(), id.clone());
@@ -393,42 +467,59 @@ impl<P: Plugins> Runner<P> {
             });
             running.tasks.insert(task.id(), job);
         }
+        held_back_ms
     }
 
-    /// Starts what is due; when the first of the others is.
+    /// Starts what is due, of each plugin in turn; when the first of the others is.
     async fn start_single(
         self: &Arc<Self>,
         running: &mut AtWork,
         turns: &mut JoinSet<Running>,
         now_ms: u64,
     ) -> Result<u64, RunError> {
-        let (first, _) = keys::jobs_due_until(0);
-        let (_, last) = keys::jobs_due_until(u64::MAX - 1);
-        // Those at work are still in the index.
-        let page = self.store.begin().scan(Bound::Included(&first), Bound::Excluded(&last), 2 * RUNNING_MAX + 1, false)?;
-        for (entry, _) in &page {
-            let Some((due_ms, id)) = keys::job_of(entry) else { continue };
-            if due_ms > now_ms {
-                return Ok(due_ms);
-            }
-            let id = Key::from_slice(id);
-            if turns.len() >= RUNNING_MAX {
+        let mut next_ms = u64::MAX;
+        let mut waiting: BTreeMap<String, VecDeque<(u64, Key)>> = BTreeMap::new();
+        let mut txn = self.store.begin();
+        let (mut first, end) = keys::jobs_due();
+        loop {
+            let Some((entry, _)) = txn.scan(Bound::Included(&first), Bound::Excluded(&end), 1, false)?.into_iter().next() else { break };
+            let Some((plugin, ..)) = keys::job_of(&entry) else {
+                tracing::error!(target: "work", entry = %entry.escape_ascii(), "a damaged entry in the order of jobs hides those behind it");
                 break;
+            };
+            let (of_plugin, behind) = keys::jobs_due_of(plugin);
+            // Those at work are still in the index.
+            let page = txn.scan(Bound::Included(&of_plugin), Bound::Excluded(&behind), 2 * RUNNING_OF_ONE_MAX + 1, false)?;
+            let jobs = page.iter().filter_map(|(entry, _)| keys::job_of(entry)).map(|(_, due_ms, id)| (due_ms, Key::from_slice(id)));
+            let (due, later): (Vec<_>, Vec<_>) = jobs.partition(|(due_ms, _)| *due_ms <= now_ms);
+            next_ms = later.first().map_or(next_ms, |(due_ms, _)| next_ms.min(*due_ms));
+            let is_at_work = |id: &Key| running.jobs.contains(&Running::Single(plugin.to_owned(), id.clone()));
+            let due: VecDeque<_> = due.into_iter().filter(|(_, id)| !is_at_work(id)).collect();
+            match self.plugins.owes(plugin).filter(|_| !due.is_empty()) {
+                // It waits without a place.
+                Some(owes) => next_ms = next_ms.min(now_ms + owes.as_millis() as u64 + 1),
+                None => _ = waiting.insert(plugin.to_owned(), due),
             }
-            let job = Running::Single(id.clone());
-            if running.jobs.insert(job.clone()) {
-                let runner = self.clone();
-                let task = turns.spawn(async move {
-                    if let Err(error) = runner.run_single(&id, due_ms).await {
-                        tracing::warn!(target: "work", %error, "cannot run a job now");
-                        runner.pause_ms(runner.options.retry.wait_ms(4)).await;
-                    }
-                    Running::Single(id)
-                });
-                running.tasks.insert(task.id(), job);
-            }
+            first = behind;
         }
-        Ok(u64::MAX)
+        drop(txn);
+        loop {
+            waiting.retain(|_, due| !due.is_empty());
+            let Some(plugin) = running.next(waiting.keys()) else { return Ok(next_ms) };
+            let Some((due_ms, id)) = waiting.get_mut(&plugin).and_then(VecDeque::pop_front) else { return Ok(next_ms) };
+            running.last.clone_from(&plugin);
+            let job = Running::Single(plugin, id.clone());
+            running.begin(job.clone());
+            let (runner, ended) = (self.clone(), job.clone());
+            let task = turns.spawn(async move {
+                if let Err(error) = runner.run_single(&id, due_ms).await {
+                    tracing::warn!(target: "work", %error, "cannot run a job now");
+                    runner.pause_ms(runner.options.retry.wait_ms(4)).await;
+                }
+                ended
+            });
+            running.tasks.insert(task.id(), job);
+        }
     }
 
     async fn run_single(self: &Arc<Self>, id: &Key, next_ms: u64) -> Result<(), RunError> {
@@ -479,7 +570,7 @@ impl<P: Plugins> Runner<P> {
             Err(e) => e.to_string(),
         };
         self.job_failed(&plugin, &call, failures + 1, &error);
-        if !self.gives_up(failures + 1) {
+        if !self.gives_up(&plugin, failures + 1) {
             let put_off = |record: &mut Record, now_ms: u64| {
                 if record.failures == 0 {
                     record.since_ms = now_ms;
@@ -608,7 +699,7 @@ impl<P: Plugins> Runner<P> {
         let failing = self.note_failing(plugin, name, &error);
         self.job_failed(plugin, &call, failing.failures, &error);
         // One that comes often has soon failed often.
-        if failing.since_ms.saturating_add(self.options.retry.horizon_ms) > self.now_ms() || !self.gives_up(failing.failures) {
+        if failing.since_ms.saturating_add(self.options.retry.horizon_ms) > self.now_ms() || !self.gives_up(plugin, failing.failures) {
             return;
         }
         let given_up = self.host(|txn| {

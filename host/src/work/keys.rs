@@ -17,7 +17,9 @@ const IDEMPOTENCY: u8 = b'i';
 const CURSOR: u8 = b'u';
 const EFFECT: u8 = b'e';
 const JOB: u8 = b'j';
+/// As [`JOB_DUE_OF`], of all plugins in one order. Written by earlier versions.
 const JOB_DUE: u8 = b't';
+const JOB_DUE_OF: u8 = b'y';
 const CRON: u8 = b'r';
 const DEAD: u8 = b'x';
 const EXPIRY: u8 = b'z';
@@ -228,19 +230,40 @@ pub fn job(plugin: &str, name: &str, key: &str) -> Key {
     names(JOB, &[plugin, name, key])
 }
 
-/// Jobs in the order in which they are due; the rest is the job's own key.
+/// Jobs of a plugin in the order in which they are due; the rest is the job's own key,
+/// which says whose it is.
 pub fn job_due(due_ms: u64, job: &[u8]) -> Key {
-    join(&[JOB_DUE], &[&due_ms.to_be_bytes(), job])
+    let plugin = job.get(1..).and_then(|names| names.split(|byte| *byte == 0).next()).unwrap_or_default();
+    join(&[JOB_DUE_OF], &[plugin, &[0], &due_ms.to_be_bytes(), job])
 }
 
-pub fn jobs_due_until(due_ms: u64) -> (Key, Key) {
-    (join(&[JOB_DUE], &[]), join(&[JOB_DUE], &[&due_ms.saturating_add(1).to_be_bytes()]))
+/// Of all plugins.
+pub fn jobs_due() -> (Key, Key) {
+    all(JOB_DUE_OF)
 }
 
-/// When the job was due, and its own key.
-pub fn job_of(due: &[u8]) -> Option<(u64, &[u8])> {
+/// Of one plugin.
+pub fn jobs_due_of(plugin: &str) -> (Key, Key) {
+    all_named(JOB_DUE_OF, plugin)
+}
+
+/// Whose job it is, when it is due, and its own key.
+pub fn job_of(due: &[u8]) -> Option<(&str, u64, &[u8])> {
+    let rest = due.strip_prefix(&[JOB_DUE_OF])?;
+    let (plugin, rest) = rest.split_at(rest.iter().position(|byte| *byte == 0)?);
+    let (due_ms, job) = rest[1..].split_first_chunk()?;
+    Some((std::str::from_utf8(plugin).ok()?, u64::from_be_bytes(*due_ms), job))
+}
+
+/// Entries of the order that earlier versions kept.
+pub fn jobs_due_before() -> (Key, Key) {
+    all(JOB_DUE)
+}
+
+/// The entry that takes the place of one of them.
+pub fn job_due_from_before(due: &[u8]) -> Option<Key> {
     let (due_ms, job) = due.strip_prefix(&[JOB_DUE])?.split_first_chunk()?;
-    Some((u64::from_be_bytes(*due_ms), job))
+    Some(job_due(u64::from_be_bytes(*due_ms), job))
 }
 
 /// Last run of a job from a manifest.

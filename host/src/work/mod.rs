@@ -31,6 +31,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -59,6 +60,12 @@ pub trait Plugins: Send + Sync + 'static {
         call: &PluginCall,
         unit: SharedUnit,
     ) -> impl Future<Output = Result<PluginAnswer, CallError>> + Send;
+
+    /// How long it is until this plugin may begin what nobody waits for: it has used its
+    /// share of processor time. None where it may begin now.
+    fn owes(&self, _plugin: &str) -> Option<Duration> {
+        None
+    }
 
     /// A new value with each swap.
     fn live(&self) -> watch::Receiver<Arc<LivePlugins>>;

@@ -208,7 +208,7 @@ impl<P: Plugins> Runner<P> {
                 Handled::PluginGone => return Ok(None),
                 Handled::Failed(error) => error,
             };
-            if self.gives_up(failures) {
+            if self.gives_up(plugin, failures) {
                 let PluginCall::Event(Event { id: event, topic, key: event_key, publisher, at_ms, payload }) = call else { return Ok(None) };
                 let work = DeadWork::Event { id: event, topic, key: event_key, publisher, at_ms, payload };
                 self.pass(plugin, id, &key, Some((work, &lane, error))).await?;

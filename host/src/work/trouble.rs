@@ -21,8 +21,14 @@ use super::{Plugins, effects, jobs};
 /// Work of one plugin that fails now, of all kinds: one that fails much hides no other.
 /// What fails beyond is tried again as well.
 const NOTED_MAX: usize = 1_000;
-/// With so many dead letters nothing more is given up: it is tried again and again.
+/// With so many dead letters of a plugin nothing more of it is given up: it is tried again
+/// and again, so that nothing is lost. The oldest stay, and so does the newest work.
+const DEAD_OF_ONE_MAX: u64 = 1_000;
+/// With so many of all plugins together, those give nothing more up that have their part of them.
 const DEAD_MAX: u64 = 10_000;
+const DEAD_OF_ONE_ALWAYS: u64 = 100;
+/// How often the log says so.
+const FULL_TOLD_MS: u64 = 60_000;
 const PAGE: usize = 256;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -82,6 +88,8 @@ pub(super) struct Troubles {
     noted: Mutex<BTreeMap<String, usize>>,
     /// Dead letters by plugin.
     dead: Mutex<BTreeMap<String, u64>>,
+    /// When the log last said that a plugin has no room for more of them.
+    full_told_ms: Mutex<BTreeMap<String, u64>>,
     /// Found in the store, once.
     found: AtomicBool,
     /// Nothing fails, mostly.
@@ -128,6 +136,13 @@ impl Troubles {
             }
             self.any.store(!failing.is_empty(), Ordering::Release);
         }
+    }
+
+    /// Whether one more dead letter of this plugin may be; how many there are of it and of all.
+    fn has_room_for_dead(&self, plugin: &str) -> (bool, u64, u64) {
+        let dead = self.dead.lock();
+        let (own, all) = (dead.get(plugin).copied().unwrap_or_default(), dead.values().sum());
+        (own < DEAD_OF_ONE_MAX && (all < DEAD_MAX || own < DEAD_OF_ONE_ALWAYS), own, all)
     }
 
     fn died(&self, plugin: &str) {
@@ -315,15 +330,28 @@ impl<P: Plugins> Runner<P> {
     }
 
     /// Whether work that has failed so often becomes a dead letter now.
-    pub(super) fn gives_up(&self, failures: u32) -> bool {
+    pub(super) fn gives_up(&self, plugin: &str, failures: u32) -> bool {
         if !self.options.retry.is_spent(failures) {
             return false;
         }
-        let dead: u64 = self.troubles.dead.lock().values().sum();
-        if dead >= DEAD_MAX {
-            tracing::error!(target: "work", "there are {dead} dead letters: nothing more is given up before `souk dead retry` or `souk dead drop` makes room");
+        let (has_room, own, all) = self.troubles.has_room_for_dead(plugin);
+        if !has_room && self.tells_full(plugin) {
+            tracing::error!(
+                target: "work", plugin, dead_letters = own, of_all = all,
+                "nothing more of it is given up, and is tried again, before `souk dead retry` or `souk dead drop --plugin {plugin}` makes room"
+            );
         }
-        dead < DEAD_MAX
+        has_room
+    }
+
+    fn tells_full(&self, plugin: &str) -> bool {
+        let now_ms = self.now_ms();
+        let mut told = self.troubles.full_told_ms.lock();
+        let tells = told.get(plugin).is_none_or(|last_ms| now_ms >= last_ms.saturating_add(FULL_TOLD_MS));
+        if tells {
+            told.insert(plugin.to_owned(), now_ms);
+        }
+        tells
     }
 
     /// After the transaction that wrote the dead letter.
@@ -370,6 +398,21 @@ impl<P: Plugins> Runner<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dead_letters_of_one_plugin_take_no_room_from_others() {
+        let troubles = Troubles::default();
+        let fill = |plugin: &str| while troubles.has_room_for_dead(plugin).0 { troubles.died(plugin) };
+        fill("much");
+        assert_eq!(troubles.has_room_for_dead("much"), (false, DEAD_OF_ONE_MAX, DEAD_OF_ONE_MAX));
+        assert!(troubles.has_room_for_dead("other").0);
+        (0..9).for_each(|n| fill(&format!("much-{n}")));
+        assert_eq!(troubles.has_room_for_dead("other"), (true, 0, DEAD_MAX), "many together do not either");
+        fill("other");
+        assert_eq!(troubles.has_room_for_dead("other"), (false, DEAD_OF_ONE_ALWAYS, DEAD_MAX + DEAD_OF_ONE_ALWAYS));
+        troubles.is_gone("other");
+        assert!(troubles.has_room_for_dead("other").0);
+    }
 
     #[test]
     fn a_plugin_that_fails_much_hides_no_other() {

@@ -50,7 +50,7 @@ async fn a_single_job_runs_once_when_it_is_due_unless_moved_or_cancelled() {
     let mut ran: Vec<String> = bench.text("ran").split_whitespace().map(str::to_owned).collect();
     ran.sort();
     assert_eq!(ran, ["a@10", "b@20", "moved@20", "now@0"]);
-    assert_eq!((bench.count(b'j'), bench.count(b't')), (0, 0));
+    assert_eq!((bench.count(b'j'), bench.count(b'y')), (0, 0));
 }
 
 #[tokio::test]
@@ -67,12 +67,12 @@ async fn a_job_can_go_on_and_can_put_itself_off() {
     bench.until(|txn| number(txn, "pages") == 4).await;
     bench.get("shop", "puts-off@0").await.unwrap();
     bench.until(|txn| number(txn, "puts-off") == 1).await;
-    assert_eq!((bench.count(b'j'), bench.count(b't')), (1, 1));
+    assert_eq!((bench.count(b'j'), bench.count(b'y')), (1, 1));
     bench.advance(5 * MINUTE_MS);
     bench.fake.poke();
     bench.until(|txn| number(txn, "puts-off") == 2).await;
     bench.runner.stop().await;
-    assert_eq!((runs(&bench), bench.count(b'j'), bench.count(b't')), (6, 0, 0));
+    assert_eq!((runs(&bench), bench.count(b'j'), bench.count(b'y')), (6, 0, 0));
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn a_job_that_fails_is_laid_aside_and_a_replay_runs_it_to_its_end() {
     bench.get("shop", "a@0").await.unwrap();
     let (first, end) = keys::dead_letters();
     bench.until(|txn| !txn.scan(Bound::Included(&first), Bound::Excluded(&end), 1, false).unwrap().is_empty()).await;
-    assert_eq!((runs(&bench), bench.count(b'j'), bench.count(b't')), (3, 0, 0));
+    assert_eq!((runs(&bench), bench.count(b'j'), bench.count(b'y')), (3, 0, 0));
     let letters = bench.runner.dead_letters("", 10).unwrap();
     broken.store(false, Ordering::SeqCst);
     bench.runner.replay_dead_letter(&letters[0].id).await.unwrap();
@@ -162,4 +162,72 @@ async fn a_repeating_job_that_fails_is_tried_again_and_then_waits_for_its_next_t
     }
     bench.runner.stop().await;
     assert_eq!((runs(&bench), bench.count(b'x')), (7, 1));
+}
+
+/// Jobs of `slow` wait until they are let go; those of all others run at once.
+fn beside_a_slow_one(go: &Arc<tokio::sync::Semaphore>) -> Arc<Fake> {
+    let go = go.clone();
+    Fake::new(plugins([("slow", ""), ("shop", ""), ("other", "")]), move |c| {
+        let go = go.clone();
+        async move {
+            match &c.call {
+                PluginCall::Web(request) => {
+                    let many = if c.plugin == "slow" { 40 } else { 1 };
+                    for n in 0..many {
+                        let mut unit = c.unit.lock();
+                        let at_ms = request.route.parse().unwrap();
+                        super::super::jobs::schedule(&mut unit, &c.plugin, "job".into(), n.to_string(), at_ms, Vec::new()).unwrap();
+                    }
+                    web(200, "")
+                }
+                PluginCall::Job(_) => {
+                    if c.plugin == "slow" {
+                        go.acquire().await.unwrap().forget();
+                    }
+                    Ok(PluginAnswer::Job(Ok(false)))
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    })
+}
+
+fn jobs_of(calls: &[(String, PluginCall)], plugin: &str) -> usize {
+    calls.iter().filter(|(of, call)| of == plugin && matches!(call, PluginCall::Job(_))).count()
+}
+
+#[tokio::test]
+async fn slow_jobs_of_one_plugin_that_were_due_long_ago_leave_places_to_others() {
+    let go = Arc::new(tokio::sync::Semaphore::new(0));
+    let bench = Bench::started(beside_a_slow_one(&go)).await;
+    bench.get("slow", "1").await.unwrap();
+    bench.fake.until_called(|calls| jobs_of(calls, "slow") == 4).await;
+    for plugin in ["shop", "other"] {
+        bench.get(plugin, &START_MS.to_string()).await.unwrap();
+        bench.fake.until_called(|calls| jobs_of(calls, plugin) == 1).await;
+    }
+    assert_eq!(jobs_of(&bench.fake.calls(), "slow"), 4, "a quarter of all places");
+    go.add_permits(40);
+    bench.fake.until_called(|calls| jobs_of(calls, "slow") == 40).await;
+    bench.until(|txn| txn.scan(Bound::Included(&keys::jobs_due().0), Bound::Excluded(&keys::jobs_due().1), 1, false).unwrap().is_empty()).await;
+    bench.runner.stop().await;
+}
+
+#[tokio::test]
+async fn jobs_that_an_earlier_version_has_put_in_order_still_run() {
+    let bench = Bench::started(shop("", |_, _| Ok(false))).await;
+    bench.get("shop", "a@10").await.unwrap();
+    bench.runner.stop().await;
+    let bench = bench.restart().await;
+    let job = keys::job("shop", "job", "a");
+    let (now, before) = (keys::job_due(START_MS + 10 * MINUTE_MS, &job), [b"t", &(START_MS + 10 * MINUTE_MS).to_be_bytes()[..], &job].concat());
+    let mut txn = bench.store.begin();
+    txn.delete(&now);
+    txn.put(&before, Vec::new());
+    bench.store.commit(txn).await.unwrap();
+    bench.advance(10 * MINUTE_MS);
+    bench.runner.start().await.unwrap();
+    bench.until(|txn| text(txn, "ran") == "a@10 ").await;
+    bench.runner.stop().await;
+    assert_eq!((bench.count(b'j'), bench.count(b't'), bench.count(b'y')), (0, 0, 0));
 }

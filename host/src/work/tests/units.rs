@@ -185,7 +185,7 @@ async fn an_error_or_a_trap_leaves_no_trace() {
 
     let answer = bench.get("shop", "200").await.unwrap();
     assert!(matches!(answer.session, SessionChange::Set(_)));
-    for namespace in *b"doejtsz" {
+    for namespace in *b"doejysz" {
         assert_eq!(bench.count(namespace), 1, "{}", namespace as char);
     }
     assert_eq!(*bench.dropped.lock(), ["page"]);
