@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tantivy::tokenizer::{TextAnalyzer, TokenStream as _};
 
 use super::english;
-use super::text::{Analysis, Run, is_cjk, simplify, typos_of};
+use super::text::{Analysis, Run, is_cjk, simplify};
+use super::typos::letters_of;
 
 const FRAGMENT_CHARACTERS: usize = 160;
 /// Shown before the first word found.
@@ -90,7 +91,7 @@ impl Highlighter {
 }
 
 fn is_hit(token: &str, word: &str, corrected: bool) -> bool {
-    (word.chars().count() > 1 && token.starts_with(word)) || token == word || (corrected && is_within(token, word, typos_of(word).into()))
+    (word.chars().count() > 1 && token.starts_with(word)) || token == word || (corrected && is_within(token, word, letters_of(word).into()))
 }
 
 /// Whether so many insertions, deletions, replacements or swaps of neighbours

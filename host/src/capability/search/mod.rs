@@ -14,6 +14,7 @@ mod query;
 #[cfg(test)]
 mod tests;
 mod text;
+mod typos;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};

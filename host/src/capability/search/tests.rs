@@ -186,6 +186,9 @@ async fn words_are_found_in_both_languages_by_prefix_and_with_mistakes() {
         // Mistyped
         ("oolnog", &["oolong", "teapot"]),
         ("cerammic", &["mug"]),
+        // Four letters of which one is wrong may be the beginning of anything.
+        ("ciram", &["mug"]),
+        ("cira", &[]),
         ("乌笼茶", &["oolong"]),
         ("353 ml", &[]),
     ];

@@ -394,16 +394,6 @@ impl<S: TokenStream> TokenStream for StemStream<S> {
     }
 }
 
-/// How many letters of a word may be wrong. Numbers are meant as they are.
-pub(super) fn typos_of(word: &str) -> u8 {
-    match word.chars().count() {
-        _ if word.bytes().any(|byte| byte.is_ascii_digit()) => 0,
-        0..=3 => 0,
-        4..=7 => 1,
-        _ => 2,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::LazyLock;

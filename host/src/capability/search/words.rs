@@ -9,12 +9,13 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use tantivy::query::{BooleanQuery, BoostQuery, DisjunctionMaxQuery, FuzzyTermQuery, PhraseQuery, Query, RangeQuery, TermQuery};
+use tantivy::query::{BooleanQuery, BoostQuery, DisjunctionMaxQuery, PhraseQuery, Query, RangeQuery, TermQuery, TermSetQuery};
 use tantivy::schema::{Field, IndexRecordOption};
 use tantivy::{InvertedIndexReader, Searcher, Term};
 
 use super::index::NamedField;
-use super::text::{Analysis, Run, typos_of};
+use super::text::{Analysis, Run};
+use super::typos::Mistyped;
 use super::{chinese, english};
 
 /// Weights of the ways to find a word; 1.0 is as it is written.
@@ -26,6 +27,7 @@ const CHARACTERS: f32 = 0.5;
 const SHORTER: f32 = 0.4;
 const BEGINNING: f32 = 0.3;
 const PARTS: f32 = 0.2;
+const MISTYPED_BEGINNING: f32 = 0.2;
 /// Of what the other ways are worth, beside the best.
 const OTHERS: f32 = 0.3;
 
@@ -177,6 +179,7 @@ impl<'a> Asked<'a> {
         let stem = english::stem(word);
         let known = self.knows(word)?;
         let divided = if known || self.any_reading(word)? { Vec::new() } else { chinese::divided(word) };
+        let mistyped = (corrected && !known).then(|| Mistyped::new(word, begun)).flatten();
         let mut fields = Vec::new();
         for place in &self.places {
             let mut ways = Vec::new();
@@ -189,8 +192,8 @@ impl<'a> Asked<'a> {
                 ways.extend(place.beginning(word)?);
             }
             place.read_as(word, &divided, &mut ways)?;
-            if corrected && !known {
-                place.mistyped(word, begun, &mut ways);
+            if let Some(mistyped) = &mistyped {
+                place.mistyped(mistyped, &mut ways)?;
             }
             fields.extend(ways.into_iter().map(|(way, weight)| (way, weight * place.weight)));
         }
@@ -386,14 +389,14 @@ impl Place {
         Ok(())
     }
 
-    fn mistyped(&self, word: &str, begun: bool, ways: &mut Vec<Weighed>) {
-        let term = || Term::from_field_text(self.field, word);
-        for distance in 1..=typos_of(word) {
-            ways.push((Box::new(FuzzyTermQuery::new(term(), distance, true)), 1.0 / f32::from(distance)));
+    fn mistyped(&self, mistyped: &Mistyped, ways: &mut Vec<Weighed>) -> tantivy::Result<()> {
+        let like = mistyped.like(&self.words)?;
+        let weighed = (1_u8..).zip(like.by_letters).map(|(letters, words)| (words, 1.0 / f32::from(letters)));
+        for (words, weight) in weighed.chain([(like.begun, MISTYPED_BEGINNING)]).filter(|(words, _)| !words.is_empty()) {
+            let terms = words.iter().map(|word| Term::from_field_text(self.field, word));
+            ways.push((Box::new(TermSetQuery::new(terms)), weight));
         }
-        if begun && typos_of(word) > 0 {
-            ways.push((Box::new(FuzzyTermQuery::new_prefix(term(), 1, true)), 0.2));
-        }
+        Ok(())
     }
 }
 
