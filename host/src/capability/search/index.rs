@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, ensure};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tantivy::merge_policy::LogMergePolicy;
 use tantivy::schema::{FAST, Field, INDEXED, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
 use tantivy::{IndexReader, IndexSettings, IndexWriter, ReloadPolicy, TantivyDocument, Term};
 
@@ -23,6 +24,10 @@ const FORMAT: u32 = 1;
 const WORDS: &str = "souk";
 const PINYIN: &str = "souk-pinyin";
 const WRITER_BYTES: usize = 15_000_000;
+/// A query looks into the dictionaries of each segment, so there are to be few: tantivy would
+/// wait for eight of a size. Small ones are merged among themselves, not with all that is there.
+const SEGMENTS_MERGED: usize = 3;
+const SMALL_SEGMENT_DOCUMENTS: u32 = 1_000;
 pub(super) const KEYWORD_BYTES_MAX: usize = 256;
 const SUGGESTION_CHARACTERS_MAX: usize = 100;
 const SUGGESTION_STARTS_MAX: usize = 12;
@@ -186,7 +191,7 @@ impl Index {
         let index = tantivy::Index::create(Metered::open(folder, spent)?, schema(definition), IndexSettings::default())?;
         let fields = Fields::of(definition, &index.schema())?;
         register(&index, analysis);
-        let mut writer: IndexWriter = index.writer_with_num_threads(1, 4 * WRITER_BYTES)?;
+        let mut writer = self::writer(&index, 4 * WRITER_BYTES)?;
         for document in documents {
             let (id, document) = document?;
             writer.add_document(fields.document(analysis, &id, document))?;
@@ -204,7 +209,7 @@ impl Index {
         // Taken out: one that failed is dropped, and with it what it had begun.
         let mut writer = match held.take() {
             Some(writer) => writer,
-            None => self.index.writer_with_num_threads(1, WRITER_BYTES)?,
+            None => writer(&self.index, WRITER_BYTES)?,
         };
         for (id, document) in changes {
             writer.delete_term(Term::from_field_text(self.fields.id, &id));
@@ -233,6 +238,15 @@ impl Index {
             tracing::warn!(target: "search", %error, "merging did not end well");
         }
     }
+}
+
+fn writer(index: &tantivy::Index, bytes: usize) -> tantivy::Result<IndexWriter> {
+    let writer = index.writer_with_num_threads(1, bytes)?;
+    let mut policy = LogMergePolicy::default();
+    policy.set_min_num_segments(SEGMENTS_MERGED);
+    policy.set_min_layer_size(SMALL_SEGMENT_DOCUMENTS);
+    writer.set_merge_policy(Box::new(policy));
+    Ok(writer)
 }
 
 fn commit(writer: &mut IndexWriter, payload: &Payload) -> anyhow::Result<()> {
