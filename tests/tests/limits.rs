@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use souk_tests::api::{Api, INSTANT};
 use souk_tests::visitor::Visitor;
-use souk_tests::{Shop, behind_a_proxy, client, client_at, configure, install_guest, store};
+use souk_tests::{Shop, behind_a_proxy, client, client_at, configure, install_guest, limit, store};
 
 const LATER: &str = "pay-sandbox";
 
@@ -358,4 +358,30 @@ async fn a_plugin_holds_and_drafts_within_limits_and_the_shop_sells_on() {
     let (cart, _) = api.cart(&sku, 1).await.unwrap();
     assert_eq!(api.order(&cart, INSTANT).await.unwrap().0, 201);
     assert_eq!(shop.run("verify-stock", &[])["differences"], json!([]));
+}
+
+#[tokio::test]
+async fn answers_are_kept_for_one_network_up_to_a_bound_and_for_others_as_before() {
+    let folder = store();
+    behind_a_proxy(&folder);
+    limit(&folder, "idempotency-bytes-max = 65536");
+    let shop = Shop::serve(folder);
+    let with_a_key = async |address: &str, number: u32| {
+        let key = format!("{number:08}-0123456789abcdef");
+        client_at(address).post(format!("{}/api/v1/carts", shop.url)).header("idempotency-key", key).send().await.unwrap()
+    };
+    let mut kept = 0;
+    let refused = loop {
+        let answer = with_a_key("203.0.113.7", kept).await;
+        if answer.status() != 201 {
+            break answer;
+        }
+        kept += 1;
+        assert!(kept < 200, "nobody may fill the store");
+    };
+    let wait_s: u32 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!(refused.status() == 429 && kept > 10 && (60..=86_400).contains(&wait_s), "{kept} {wait_s}");
+    assert_eq!(refused.json::<Value>().await.unwrap()["code"], "idempotency-limit");
+    assert_eq!(client_at("203.0.113.7").post(format!("{}/api/v1/carts", shop.url)).send().await.unwrap().status(), 201, "without a key");
+    assert_eq!(with_a_key("198.51.100.9", 0).await.status(), 201);
 }

@@ -71,6 +71,9 @@ pub struct Limits {
     pub waiting_target_ms: u64,
     /// For requests in flight when the server stops.
     pub drain_timeout_ms: u64,
+    /// Of answers that are kept a day for `Idempotency-Key`, for one network; sixteen times
+    /// as much for private addresses. Beyond it requests with such a key get 429.
+    pub idempotency_bytes_max: usize,
     pub page_cache_bytes_max: usize,
     pub media_cache_bytes_max: usize,
 }
@@ -109,6 +112,7 @@ impl Default for Limits {
             waiting_timeout_ms: 250,
             waiting_target_ms: 20,
             drain_timeout_ms: 15_000,
+            idempotency_bytes_max: 64 << 20,
             page_cache_bytes_max: 64 << 20,
             media_cache_bytes_max: 32 << 20,
         }
@@ -141,6 +145,7 @@ impl ServerConfig {
         range("waiting-timeout-ms", l.waiting_timeout_ms, 1, 60_000);
         range("waiting-target-ms", l.waiting_target_ms, 1, l.waiting_timeout_ms);
         range("drain-timeout-ms", l.drain_timeout_ms, 0, 600_000);
+        range("idempotency-bytes-max", l.idempotency_bytes_max as u64, 1 << 10, 1 << 40);
         range("page-cache-bytes-max", l.page_cache_bytes_max as u64, 0, 1 << 40);
         range("media-cache-bytes-max", l.media_cache_bytes_max as u64, 0, 1 << 40);
         if self.ops_listen.is_some_and(|ops| ops == self.listen && ops.port() != 0) {

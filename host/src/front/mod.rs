@@ -18,6 +18,7 @@ pub mod compress;
 pub mod config;
 pub mod gate;
 pub mod headers;
+mod kept;
 pub mod media;
 pub mod metrics;
 pub mod page_cache;

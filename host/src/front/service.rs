@@ -38,6 +38,7 @@ use super::page_cache::{self, PageCache};
 use super::problem::{Problem, accepts_html};
 use super::routes::{Found, Mount, MountedAt, Site, SiteRoute, is_unambiguous};
 use super::session::{SessionCookies, cookies};
+use super::kept::{Kept, Network};
 use super::standing::{self, Standing};
 use super::{Answer, Application, Call, Failure, FailureKind, GUEST, Idempotency, ORIGIN, Origin, SessionChange, SessionId};
 use crate::engine::bindings::exports::souk::web::handler;
@@ -84,6 +85,7 @@ pub struct Front<A> {
     unmatched: Arc<RouteMetrics>,
     gate: Gate,
     standing: Standing,
+    kept: Kept,
     flights: Mutex<HashMap<page_cache::Key, watch::Receiver<()>>>,
     ids: RequestIds,
     /// All that a drain waits for.
@@ -147,6 +149,7 @@ impl<A: Application> Front<A> {
             metrics,
             gate: Gate::new(&config.limits),
             standing: Standing::new(),
+            kept: Kept::new(config.limits.idempotency_bytes_max as u64),
             flights: Mutex::new(HashMap::new()),
             ids: RequestIds::new(),
             tasks: TaskTracker::new(),
@@ -279,6 +282,8 @@ impl<A: Application> Front<A> {
             },
             _ => None,
         };
+        let keeps = call.idempotency.is_some().then(|| Network::of(&call.request.client_address));
+        keeps.map_or(Ok(()), |network| self.kept.admit(network)).map_err(too_much_kept)?;
         // Before the gate: who is over its share waits at nobody else's cost.
         let admission = self.app.admit(&route.plugin, call.origin.as_ref()).await.map_err(|failure| Problem::from(&failure))?;
         let client = standing::may_go_first(&route.route, call.session.is_some())
@@ -293,6 +298,9 @@ impl<A: Application> Front<A> {
             tracing::warn!(target: "front", plugin = &*route.plugin, route = route.route.name, request = id.to_str().unwrap_or(""), "{failure}");
             Problem::from(&failure)
         })?;
+        if let Some(network) = keeps.filter(|_| !answer.replayed) {
+            self.kept.add(network, answer.response.body.len());
+        }
         if let Some(client) = client.filter(|_| (400..500).contains(&answer.response.status)) {
             self.standing.missed(client);
         }
@@ -894,6 +902,12 @@ fn idempotency(parts: &Parts, body: &[u8], session: Option<&SessionId>, credenti
         hash.update(part);
     }
     Ok(Some(Idempotency { key: key.to_owned(), scope, fingerprint: hash.finalize().into() }))
+}
+
+fn too_much_kept(retry_after_s: u64) -> Problem {
+    let detail = "Of requests with an Idempotency-Key that come from your network no more answers can be kept today. Nothing was changed. \
+                  Wait, or send the request without the key, if it may be carried out twice.";
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "idempotency-limit", detail).with(header::RETRY_AFTER, HeaderValue::from(retry_after_s))
 }
 
 /// Chance cannot be seen in a key; what cannot have come of it can.
