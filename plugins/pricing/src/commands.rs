@@ -5,12 +5,12 @@ use serde::Serialize;
 use souk_sdk::money::Money;
 use souk_sdk::{clock, config, serde_json, zone};
 
-use crate::lists::{EVERY_SKU, Price, PriceList};
+use crate::lists::{self, EVERY_SKU, Price, PriceList};
 use crate::{LISTS, all_lists, must};
 
-const USE: &str = "use: set-sale id=singles-day (percent=20 | price=49.00) [sku=GT-50,GT-100] [starts=2026-11-11T00:00] [ends=2026-11-12T00:00] [priority=1]; \
-    without a sku it is for all; `none` takes starts or ends away";
-const KNOWN: [&str; 7] = ["id", "percent", "price", "sku", "starts", "ends", "priority"];
+const USE: &str = "use: set-sale id=singles-day (percent=20 | price=49.00) [sku=GT-50,GT-100 | sku=*] [without=GT-200] [starts=2026-11-11T00:00] \
+    [ends=2026-11-12T00:00] [priority=1]; a new sale by a percentage without a sku is for all; `none` takes starts or ends away";
+const KNOWN: [&str; 8] = ["id", "percent", "price", "sku", "without", "starts", "ends", "priority"];
 /// A line names so many skus.
 const SKUS_SHOWN: usize = 5;
 
@@ -41,23 +41,84 @@ pub fn set(arguments: &Arguments) -> Result<(Vec<PriceList>, String), String> {
     if let Some(text) = argument(arguments, "priority") {
         list.priority = text.parse().map_err(|_| format!("priority: `{text}` is not a whole number"))?;
     }
-    let (percent, price) = (argument(arguments, "percent"), argument(arguments, "price"));
-    if percent.is_some() && price.is_some() || percent.or(price).is_none() && (before.is_none() || argument(arguments, "sku").is_some()) {
+    let asked = asked(arguments)?;
+    if before.is_none() && asked.is_none() {
         return Err(format!("what does `{id}` take off? {USE}"));
     }
-    if percent.or(price).is_some() {
-        let currency = config::shop().currency;
-        let amount = |text: &str| Money::from_decimal(text, &currency).map(|money| money.amount);
-        let price = price.map(|text| amount(text).map_err(|_| format!("price: `{text}` is not an amount of {currency}: write it like 12.50, without a symbol"))).transpose()?;
-        for sku in argument(arguments, "sku").unwrap_or(EVERY_SKU).split(',').map(str::trim) {
-            list.prices.retain(|other| other.sku != sku || other.min_quantity > 1);
-            list.prices.push(Price { sku: sku.into(), min_quantity: 1, price, percent_off: percent.map(str::to_owned) });
+    let offered = if asked.is_some() || argument(arguments, "sku").is_some() { targets(arguments, &list, asked.as_ref())? } else { Vec::new() };
+    for price in offered {
+        list.prices.retain(|other| other.sku != price.sku || other.min_quantity > 1);
+        list.prices.push(price);
+    }
+    for sku in skus(arguments, "without")? {
+        let prices = list.prices.len();
+        list.prices.retain(|price| price.sku != sku);
+        if list.prices.len() == prices {
+            return Err(format!("without: the sale `{id}` has no `{sku}`; it gives {}", offer(&list)));
         }
+    }
+    if list.prices.is_empty() {
+        return Err(format!("without: nothing would be left of the sale `{id}`: end it with remove-sale id={id}"));
     }
     let said = format!("{}: {}", if before.is_some() { "changed" } else { "new" }, shown(&list));
     lists.retain(|other| other.id != id);
     lists.push(list);
     Ok((lists, said))
+}
+
+/// The offer that is asked for, of no sku yet.
+fn asked(arguments: &Arguments) -> Result<Option<Price>, String> {
+    let currency = config::shop().currency;
+    let of = |price, percent_off| Price { sku: String::new(), min_quantity: 1, price, percent_off };
+    match (argument(arguments, "percent"), argument(arguments, "price")) {
+        (None, None) => Ok(None),
+        (Some(_), Some(_)) => Err(format!("give either percent or price; {USE}")),
+        (Some(percent), None) => match lists::ppm(percent) {
+            Some(ppm) if ppm > 0 && ppm < lists::PPM => Ok(Some(of(None, Some(percent.to_owned())))),
+            _ => Err(format!("percent: `{percent}` is no discount: use more than 0 and less than 100, with at most 4 decimals, for instance 12.5")),
+        },
+        (None, Some(price)) => match Money::from_decimal(price, &currency) {
+            Ok(money) if (1..=lists::PRICE_MAX).contains(&money.amount) => Ok(Some(of(Some(money.amount), None))),
+            Ok(_) => {
+                let most = Money::new(lists::PRICE_MAX, &currency).to_decimal();
+                Err(format!("price: `{price}` is no price: use more than 0 and at most {most} {currency}"))
+            }
+            Err(_) => Err(format!("price: `{price}` is not an amount of {currency}: write it like 12.50, without a symbol")),
+        },
+    }
+}
+
+/// The skus that an argument names.
+fn skus<'a>(arguments: &'a Arguments, name: &str) -> Result<Vec<&'a str>, String> {
+    let Some(text) = argument(arguments, name) else { return Ok(Vec::new()) };
+    let skus: Vec<&str> = text.split(',').map(str::trim).filter(|sku| !sku.is_empty()).collect();
+    match skus.iter().find(|sku| !crate::key(sku)) {
+        Some(other) => Err(format!("{name}: `{other}` is no sku: it has 1 to 100 ASCII characters without blanks; write several with commas between")),
+        None if skus.is_empty() => Err(format!("{name}: name a sku, or `*` for everything")),
+        None => Ok(skus),
+    }
+}
+
+/// Whose price it is to be. Without a sku it is those that the sale is for:
+/// nothing is added to a sale that is not named. Without an offer, as the others.
+fn targets(arguments: &Arguments, list: &PriceList, asked: Option<&Price>) -> Result<Vec<Price>, String> {
+    let single: Vec<&Price> = list.prices.iter().filter(|price| price.min_quantity <= 1).collect();
+    let is_one_offer = single.windows(2).all(|pair| (pair[0].price, &pair[0].percent_off) == (pair[1].price, &pair[1].percent_off));
+    let mut named: Vec<String> = skus(arguments, "sku")?.into_iter().map(str::to_owned).collect();
+    if named.is_empty() {
+        named = match asked {
+            _ if !single.is_empty() && is_one_offer => single.iter().map(|price| price.sku.clone()).collect(),
+            Some(offer) if list.prices.is_empty() && offer.price.is_none() => vec![EVERY_SKU.into()],
+            _ if list.prices.is_empty() => return Err("price: of which goods? Name them, as sku=GT-50,GT-100; sku=* is everything".into()),
+            _ => return Err(format!("sku: the sale `{}` gives {}: say which of them changes, as sku=GT-50", list.id, offer(list))),
+        };
+    }
+    let offer = match (asked, single.first()) {
+        (Some(asked), _) => asked,
+        (None, Some(offer)) if is_one_offer => offer,
+        _ => return Err(format!("what does it take off {}? Give percent or price", named.join(", "))),
+    };
+    Ok(named.into_iter().map(|sku| Price { sku, ..offer.clone() }).collect())
 }
 
 pub fn remove(arguments: &Arguments) -> Result<(Vec<PriceList>, String), String> {

@@ -115,6 +115,8 @@ struct Report {
     lists: usize,
     prices: usize,
     faults: Vec<Row>,
+    /// What is taken as it is and may not be meant.
+    warnings: Vec<Row>,
 }
 
 fn import(input: &[u8], dry_run: bool) -> Result<Report, String> {
@@ -148,7 +150,9 @@ fn replace(lists: &[PriceList], dry_run: bool) -> Result<Report, String> {
                 }
             }
         }
-        report.faults.extend(faults.into_iter().map(|(field, problem)| Row { line: place + 1, id: list.id.clone(), field, problem }));
+        let row = |(field, problem)| Row { line: place + 1, id: list.id.clone(), field, problem };
+        report.faults.extend(faults.into_iter().map(row));
+        report.warnings.extend(lists::doubts(list).into_iter().map(row));
     }
     if report.prices > PRICES_MAX {
         return Err(format!("{} prices; at most {PRICES_MAX} are kept", report.prices));
@@ -351,10 +355,20 @@ mod tests {
         for (name, arguments, told) in [
             ("set-sale", "percent=10", "which sale"),
             ("set-sale", "id=new", "what does `new` take off"),
-            ("set-sale", "id=new percent=10 price=3", "what does `new` take off"),
+            ("set-sale", "id=new percent=10 price=3", "either percent or price"),
+            ("set-sale", "id=new percent=0", "percent: `0` is no discount: use more than 0 and less than 100"),
+            ("set-sale", "id=new percent=100", "percent: `100`"),
+            ("set-sale", "id=new price=0 sku=A", "price: `0` is no price: use more than 0"),
+            ("set-sale", "id=new price=3", "price: of which goods"),
+            ("set-sale", "id=new percent=3 sku=,", "sku: name a sku"),
+            ("set-sale", "id=new percent=3 sku=茶", "sku: `茶` is no sku"),
+            ("set-sale", "id=day percent=3", "sku: the sale `day` gives everything 12.5 % off; A at 7.00 CNY"),
+            ("set-sale", "id=day sku=C", "what does it take off C"),
+            ("set-sale", "id=day without=GHOST", "without: the sale `day` has no `GHOST`"),
+            ("set-sale", "id=day without=*,A,B", "remove-sale id=day"),
             ("set-sale", "id=New percent=10", "id: use 1 to 100"),
-            ("set-sale", "id=new percent=101", "percent-off: use a decimal"),
-            ("set-sale", "id=new price=¥3", "12.50"),
+            ("set-sale", "id=new percent=101", "percent: `101`"),
+            ("set-sale", "id=new price=¥3 sku=A", "12.50"),
             ("set-sale", "id=new percent=10 starts=soon", "starts"),
             ("set-sale", "id=day ends=2025-01-01", "ends: the end is not after"),
             ("set-sale", "id=day until=2026-01-01", "`until`"),
@@ -368,6 +382,31 @@ mod tests {
         assert_eq!((rows.len(), &rows[0]["id"], &rows[0]["offer"], &rows[0]["state"]), (1, &json!("steps"), &json!("A at 8.00 CNY from 10 pieces"), &json!("active")));
         assert_eq!(run("list-sales", "after=steps").unwrap(), "[]");
         assert!(run("list-sales", "after=ghost").unwrap_err().contains("`ghost`"));
+    }
+
+    #[test]
+    fn a_sale_of_one_sku_stays_one_of_that_sku_until_more_is_asked_for() {
+        let run = |arguments: &str| {
+            let arguments = arguments.split(' ').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+            testing::unit(|| <Pricing as command_handler::Guest>::run("set-sale".into(), arguments, vec![])).map(|said| String::from_utf8(said).unwrap())
+        };
+        assert_eq!(run("id=one percent=20 sku=A").unwrap(), "new: one  A 20 % off");
+        assert_eq!(run("id=one percent=30").unwrap(), "changed: one  A 30 % off");
+        assert_eq!((price("A", 1).0, price("B", 1).0), (700, 1_000));
+        assert_eq!(run("id=one sku=B,C").unwrap(), "changed: one  A 30 % off; B 30 % off; C 30 % off");
+        assert_eq!(run("id=one without=A,C").unwrap(), "changed: one  B 30 % off");
+        assert_eq!((price("A", 1).0, price("B", 1).0), (1_000, 700));
+        assert_eq!(run("id=one sku=* without=B").unwrap(), "changed: one  everything 30 % off");
+        assert_eq!(run("id=flat price=5.00 sku=*").unwrap(), "new: flat  everything at 5.00 CNY");
+    }
+
+    #[test]
+    fn a_list_that_gives_away_or_takes_nothing_off_is_taken_and_told() {
+        let said = load(&json!([{ "id": "odd", "prices": [{ "sku": "A", "price": 0 }, { "sku": "*", "percent-off": "0" }, { "sku": "B", "percent-off": "100" }, { "sku": "C", "price": 1 }] }])).unwrap();
+        let report: Value = serde_json::from_slice(&said).unwrap();
+        let told: Vec<&str> = report["warnings"].as_array().unwrap().iter().map(|row| row["field"].as_str().unwrap()).collect();
+        assert_eq!((&report["applied"], told), (&json!(true), vec!["prices[0].price", "prices[1].percent-off", "prices[2].percent-off"]));
+        assert!(report["warnings"][0]["problem"].as_str().unwrap().starts_with("A: gives the goods away"));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use souk_sdk::money::{self, Money};
 use souk_sdk::zone;
 
-const PRICE_MAX: i64 = 1_000_000_000_000;
-const PPM: i64 = 1_000_000;
+pub const PRICE_MAX: i64 = 1_000_000_000_000;
+pub const PPM: i64 = 1_000_000;
 pub const EVERY_SKU: &str = "*";
 
 /// A list as an operator writes it.
@@ -115,13 +115,13 @@ pub fn compile(list: &PriceList, zone: &str, currency: &str) -> Result<Vec<(Stri
         let unit = match (price.price, &price.percent_off) {
             (Some(amount), None) if (0..=PRICE_MAX).contains(&amount) => Unit::Fixed(Money::new(amount, currency)),
             (Some(_), None) => {
-                fault("price", "use minor units from 0 to 10^12");
+                fault("price", "use 0 to 10^12 of the smallest unit of the currency: 5800 is 58.00");
                 continue;
             }
             (None, Some(percent)) => match ppm(percent) {
                 Some(ppm) => Unit::OffPpm(ppm),
                 None => {
-                    fault("percent-off", "use a decimal from 0 to 100 with at most 4 decimals, as text");
+                    fault("percent-off", "use 0 to 100 with at most 4 decimals, in quotes: \"12.5\"");
                     continue;
                 }
             },
@@ -136,8 +136,23 @@ pub fn compile(list: &PriceList, zone: &str, currency: &str) -> Result<Vec<(Stri
     if faults.is_empty() { Ok(rules) } else { Err(faults) }
 }
 
+/// What is lawful and may not be meant: `(field, problem)`.
+pub fn doubts(list: &PriceList) -> Vec<(String, String)> {
+    let doubt = |(place, price): (usize, &Price)| {
+        let (field, problem) = match (price.price, price.percent_off.as_deref().and_then(ppm)) {
+            (Some(0), _) => ("price", "gives the goods away: remove the line if that is not meant"),
+            (_, Some(0)) => ("percent-off", "takes nothing off: remove the line, or give more than 0"),
+            (_, Some(PPM)) => ("percent-off", "gives the goods away: give less than 100 if that is not meant"),
+            _ => return None,
+        };
+        let whose = if price.sku == EVERY_SKU { "every sku" } else { &price.sku };
+        Some((format!("prices[{place}].{field}"), format!("{whose}: {problem}")))
+    };
+    list.prices.iter().enumerate().filter_map(doubt).collect()
+}
+
 /// `12.5` percent is 125,000 millionths.
-fn ppm(percent: &str) -> Option<i64> {
+pub fn ppm(percent: &str) -> Option<i64> {
     // A currency with four decimals reads decimals with four places.
     let amount = Money::from_decimal(percent, "CLF").ok()?.amount;
     (0..=PPM).contains(&amount).then_some(amount)
