@@ -67,7 +67,7 @@ const MISDEEDS: [Misdeed; 9] = [
     Misdeed::Provider("spin-most-of-the-deadline"),
     Misdeed::Provider("wait-for-99-ms"),
     // As long as it may.
-    Misdeed::Provider("wait-for-24-ms"),
+    Misdeed::Provider("wait-for-4-ms"),
     Misdeed::Provider("ten-thousand-proposals"),
     Misdeed::Page("/neighbour/loop"),
     Misdeed::Page("/neighbour/write-and-delete"),

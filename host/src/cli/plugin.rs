@@ -718,8 +718,8 @@ fn print_plugins(plugins: &[PluginReport]) {
             let sole = if p.sole_provider_of.contains(point) { ". Nobody else provides it: the shop goes without" } else { "" };
             say!("  ! switched off for {point}, {function}, {why}: {seconds} s more{sole}");
             if why.contains("latency") {
-                let given = p.latency_ms.map_or_else(|| "an eighth of the deadline, at most 25 ms".to_owned(), |ms| format!("{ms} ms"));
-                say!("    each call may take {given} of a shopper's time; `{}` under [plugins.latency-ms] in souk.toml sets it", p.name);
+                let given = p.latency_ms.map_or_else(|| "5 ms".to_owned(), |ms| format!("{ms} ms"));
+                say!("    its calls may take {given} of each request; `{}` under [plugins.latency-ms] in souk.toml sets it", p.name);
             }
         }
         if let Some(over) = &p.over_share {

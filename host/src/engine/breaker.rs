@@ -4,8 +4,8 @@
 //! of each provider: what fails at one function says nothing about the others.
 //!
 //! Where its caller can do without it, there is a budget for what it takes of its
-//! caller's time as well, by working or by waiting. Each call may take so much; what
-//! some take beyond is forgiven if they are less than one in a hundred or so, since it
+//! caller's time as well, by working or by waiting. Its calls may take so much of one request;
+//! what some take beyond is forgiven if they are less than one in a hundred or so, since it
 //! is the shop's tail that grows by it.
 //!
 //! Afterwards one call tries whether it is better, while the others still go
@@ -60,6 +60,14 @@ impl Fault {
     }
 }
 
+/// What a provider may take of the time of one request.
+#[derive(Clone, Copy)]
+pub(super) struct Budget {
+    pub whole: Duration,
+    /// By its calls before this one.
+    pub left: Duration,
+}
+
 impl Breaker {
     const WINDOW: u32 = 20;
     const CALLS_MIN: u32 = 5;
@@ -107,9 +115,9 @@ impl State {
     }
 
     /// Counts what a call took, and tells whether calls took too much.
-    fn is_beyond(&mut self, took: Duration, budget: Duration) -> bool {
-        self.beyond = self.beyond.saturating_sub(budget / Breaker::FORGIVEN) + took.saturating_sub(budget);
-        self.beyond > budget * if self.trips == 0 { Breaker::BEYOND_MAX } else { Breaker::BEYOND_MAX_AGAIN }
+    fn is_beyond(&mut self, took: Duration, budget: Budget) -> bool {
+        self.beyond = self.beyond.saturating_sub(budget.whole / Breaker::FORGIVEN) + took.saturating_sub(budget.left);
+        self.beyond > budget.whole * if self.trips == 0 { Breaker::BEYOND_MAX } else { Breaker::BEYOND_MAX_AGAIN }
     }
 
     fn record(&mut self, tries: bool, fault: Option<Fault>, is_beyond: bool) {
@@ -149,7 +157,7 @@ pub(super) struct Leave<'a> {
 
 impl Leave<'_> {
     /// How it went. The answer is why the provider is switched off from now on.
-    pub fn record(mut self, fault: Option<Fault>, took: Duration, budget: Option<Duration>) -> Option<Fault> {
+    pub fn record(mut self, fault: Option<Fault>, took: Duration, budget: Option<Budget>) -> Option<Fault> {
         self.recorded = true;
         let mut state = self.breaker.0.lock();
         let was_open = state.open.as_ref().map(|open| open.until);
@@ -182,11 +190,15 @@ mod tests {
 
     const BUDGET: Duration = Duration::from_millis(25);
 
+    fn whole() -> Budget {
+        Budget { whole: BUDGET, left: BUDGET }
+    }
+
     /// How many calls of so long it took to switch it off; none where that many did not.
     fn until_off(breaker: &Breaker, each_ms: impl Fn(u32) -> u64) -> Option<u32> {
         (1..=10_000).find(|turn| {
             let took = Duration::from_millis(each_ms(*turn));
-            breaker.enter(Instant::now()).ok().unwrap().record(None, took, Some(BUDGET)) == Some(Fault::OverBudget)
+            breaker.enter(Instant::now()).ok().unwrap().record(None, took, Some(whole())) == Some(Fault::OverBudget)
         })
     }
 

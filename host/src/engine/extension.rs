@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, Linker, Val};
 
-use super::breaker::{Breaker, Fault};
+use super::breaker::{Breaker, Budget, Fault};
 use super::graph::Spent;
 use super::link::without_version;
 use super::share::Resource;
@@ -63,9 +63,10 @@ pub struct SwitchedOff<'a> {
 /// several may take fewer, but of each.
 const ITEMS_MAX: usize = 500;
 
-/// Of a call's time that is a shopper's, unless the operator says otherwise.
-const BUDGET_LEAST: Duration = Duration::from_millis(5);
-const BUDGET_MOST: Duration = Duration::from_millis(25);
+/// Of a request's time that is a shopper's, unless the operator says otherwise: some twice what
+/// the whole request takes. One that computes takes a fraction of it, and one that asks others over
+/// the network needs the operator's word.
+const BUDGET: Duration = Duration::from_millis(5);
 
 impl Provider {
     pub fn new(name: String, graph: Graph) -> Self {
@@ -285,14 +286,14 @@ impl Policy {
         self.addressed && fault == Fault::Failed
     }
 
-    /// What a call of this provider may take of its caller's time, beside its deadline:
-    /// what the operator says, or an eighth of the deadline. Nobody else is kept waiting by
+    /// What calls of this provider may take of one request's time, beside their deadline:
+    /// what the operator says, or [`BUDGET`]. Nobody else is kept waiting by
     /// one that was asked for by name, and without one that is needed nothing goes on.
     fn budget(&self, account: &Account) -> Option<Duration> {
         if self.needs_answer() || !account.is_limited() {
             return None;
         }
-        Some(account.latency().unwrap_or_else(|| (self.deadline / 8).clamp(BUDGET_LEAST, BUDGET_MOST)))
+        Some(account.latency().unwrap_or(BUDGET))
     }
 }
 
@@ -381,6 +382,7 @@ impl Point {
         let answer = provider.ask_counting(self.question(parameters, policy), unit, &mut spent).await;
         let took = begun.elapsed();
         let budget = policy.budget(account);
+        let left = |whole: Duration| Budget { whole, left: whole.saturating_sub(unit.lock().kept_waiting(&provider.name, spent.taken)) };
         let slow = budget.unwrap_or_default().max(policy.deadline / 2);
         let (fault, answer) = match answer {
             Ok(answer) => ((spent.taken > slow).then_some(Fault::Slow), answer.map_err(Refusal::ByProvider)),
@@ -397,7 +399,7 @@ impl Point {
             }
         };
         let counted = fault.filter(|fault| !policy.is_borne_by_caller(*fault));
-        if let Some(fault) = leave.record(counted, spent.taken, budget) {
+        if let Some(fault) = leave.record(counted, spent.taken, budget.map(left)) {
             self.tell_switched_off(provider, fault, sole, spent.taken, budget.unwrap_or(policy.deadline));
         }
         if let Some(trial) = &provider.trial {

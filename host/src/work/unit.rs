@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -126,6 +127,8 @@ pub struct Unit {
     fetches: Fetches,
     pub(super) staged: Staged,
     held: Vec<Box<dyn std::any::Any + Send>>,
+    /// Providers, and what each has taken of its time.
+    kept_waiting: SmallVec<[(Arc<str>, Duration); 2]>,
     /// A version on trial had a part in it.
     pub tried: bool,
     /// One has failed at it: this run and later ones are the live version's.
@@ -244,6 +247,7 @@ impl Unit {
             fetches: Fetches::default(),
             staged: Staged::default(),
             held: Vec::new(),
+            kept_waiting: SmallVec::new(),
             tried: false,
             live_only: false,
             chance: Chance::default(),
@@ -272,13 +276,25 @@ impl Unit {
             payer: self.payer.clone(),
             origin: self.origin.clone(),
         };
-        Self { attempt: self.attempt + 1, fetches, live_only: self.live_only, turn: self.turn.clone(), ..Self::new(txn, start) }
+        let kept_waiting = std::mem::take(&mut self.kept_waiting);
+        Self { attempt: self.attempt + 1, fetches, kept_waiting, live_only: self.live_only, turn: self.turn.clone(), ..Self::new(txn, start) }
     }
 
     /// The same after a version on trial has failed at it.
     pub(super) fn rerun_live(&mut self, txn: Txn) -> Self {
         self.live_only = true;
         self.rerun(txn)
+    }
+
+    /// Adds what `provider` has taken of this unit's time, and tells what it had taken before.
+    pub fn kept_waiting(&mut self, provider: &str, taken: Duration) -> Duration {
+        match self.kept_waiting.iter_mut().find(|(name, _)| **name == *provider) {
+            Some((_, all)) => std::mem::replace(all, *all + taken),
+            None => {
+                self.kept_waiting.push((provider.into(), taken));
+                Duration::ZERO
+            }
+        }
     }
 
     /// What stays the same for one shopper, as far as the host knows: the

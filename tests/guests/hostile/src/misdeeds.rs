@@ -92,7 +92,7 @@ pub fn commit(misdeed: &str) -> String {
         }
         // Half of a provider's 200 ms are 100.
         "wait-for-99-ms" => told(fetch("http://granted.example/", Vec::new(), 99).map(drop)),
-        "wait-for-24-ms" => told(fetch("http://granted.example/", Vec::new(), 24).map(drop)),
+        "wait-for-4-ms" => told(fetch("http://granted.example/", Vec::new(), 4).map(drop)),
         fetch if fetch.starts_with("http://") => match self::fetch(fetch, Vec::new(), 3_600_000) {
             Ok(response) => format!("{} {}", response.status, String::from_utf8_lossy(&response.body)),
             Err(error) => format!("refused: {error:?}"),
