@@ -234,7 +234,7 @@ fn shown(coupon: &Coupon) -> Result<String, String> {
     }
     for (field, word) in [("limit", "in all"), ("per-customer", "by each customer")] {
         if let Some(number) = json[field].as_u64() {
-            parts.push(format!("{number} times {word}"));
+            parts.push(format!("{number} {} {word}", if number == 1 { "time" } else { "times" }));
         }
     }
     Ok(format!("{}  {}", coupon.code, parts.join(", ")))
@@ -271,6 +271,11 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_of_one_is_one_time() {
+        assert_eq!(run("set-coupon", "code=ONCE|percent=10|limit=2|per-customer=1").unwrap(), "new: ONCE  10 % off, 2 times in all, 1 time by each customer");
+    }
+
+    #[test]
     fn a_list_has_those_that_ended_and_goes_on_where_it_was_left() {
         run("set-coupon", "code=OLD|percent=10|starts=2020-01-01|ends=2020-02-01").unwrap();
         run("set-coupon", "code=NOW|percent=10").unwrap();
@@ -294,6 +299,9 @@ mod tests {
             ("code=A|percent=101", "value: use 1 to 100"),
             ("code=A|amount=¥3", "12.50"),
             ("code=A|limit=many", "limit"),
+            ("code=A|limit=0", "limit: nobody could use it"),
+            ("code=A B|percent=10", "code: use 1 to 64 bytes without blanks"),
+            ("code=A|category=no such", "category: give the handle"),
             ("code=A|exclusive=sometimes", "exclusive"),
             ("code=A|starts=soon", "starts-at"),
             ("code=A|starts=2026-02-01|ends=2026-01-01", "ends-at"),

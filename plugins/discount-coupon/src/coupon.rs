@@ -7,6 +7,10 @@ use souk_sdk::{entry, zone};
 use time::OffsetDateTime;
 
 const CODE_BYTES_MAX: usize = 64;
+const NAME_CHARS_MAX: usize = 60;
+/// As of a price.
+const AMOUNT_MAX: i64 = 1_000_000_000_000;
+const CATEGORY_BYTES_MAX: usize = 100;
 const PPM_OF_PERCENT: u32 = 10_000;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,16 +71,26 @@ impl Coupon {
         }
         let mut coupon: Self = serde_json::from_value(json).map_err(|error| error.to_string())?;
         coupon.code = entry::code(&coupon.code);
-        let fault = if coupon.code.is_empty() || coupon.code.len() > CODE_BYTES_MAX || coupon.code.contains(char::is_control) {
-            "code: use 1 to 64 bytes"
-        } else if coupon.name.en.is_empty() || coupon.name.zh.is_empty() {
+        let fault = if coupon.code.is_empty() || coupon.code.len() > CODE_BYTES_MAX || coupon.code.contains(|c: char| c.is_control() || c.is_whitespace()) {
+            "code: use 1 to 64 bytes without blanks, for instance TEA-10"
+        } else if [&coupon.name.en, &coupon.name.zh].iter().any(|name| name.trim().is_empty()) {
             "name: give one in en and in zh-CN"
+        } else if [&coupon.name.en, &coupon.name.zh].iter().any(|name| name.chars().count() > NAME_CHARS_MAX || name.contains(char::is_control)) {
+            "name: use at most 60 characters on one line, in en and in zh-CN"
+        } else if coupon.limit == Some(0) {
+            "limit: nobody could use it: give 1 or more, or none for no limit; remove-coupon takes the coupon away"
+        } else if coupon.per_customer == Some(0) {
+            "per-customer: nobody could use it: give 1 or more, or none for no limit"
+        } else if coupon.category.as_ref().is_some_and(|category| !is_handle(category)) {
+            "category: give the handle of one, for instance green-tea, or leave it out for all goods"
         } else if coupon.kind == Kind::Percent && !(1..=100).contains(&coupon.value) {
             "value: use 1 to 100 per cent"
         } else if coupon.kind == Kind::Fixed && coupon.value <= 0 {
-            "value: use more than 0 minor units"
-        } else if coupon.minimum < 0 {
-            "minimum: use 0 or more"
+            "amount: use more than 0 (in a file: value, in the smallest unit of the currency)"
+        } else if coupon.value > AMOUNT_MAX {
+            "amount: use at most 10^12 of the smallest unit of the currency"
+        } else if !(0..=AMOUNT_MAX).contains(&coupon.minimum) {
+            "minimum: use 0 to 10^12 of the smallest unit of the currency"
         } else if coupon.starts_at.zip(coupon.ends_at).is_some_and(|(starts, ends)| starts >= ends) {
             "ends-at: is not after starts-at"
         } else {
@@ -126,6 +140,11 @@ impl Coupon {
             Kind::FreeShipping => Effect::ShippingPercent(100 * PPM_OF_PERCENT),
         })
     }
+}
+
+/// Whether a category may have it.
+fn is_handle(text: &str) -> bool {
+    (1..=CATEGORY_BYTES_MAX).contains(&text.len()) && !text.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 fn is_chinese(cart: &Cart) -> bool {
@@ -220,6 +239,12 @@ mod tests {
             ("value", json!(0)),
             ("value", json!(101)),
             ("code", json!(" ")),
+            ("code", json!("TEA 10")),
+            ("limit", json!(0)),
+            ("per-customer", json!(0)),
+            ("category", json!("green tea")),
+            ("name", json!({ "en": "n".repeat(61), "zh-CN": "茶" })),
+            ("name", json!({ "en": "two\nlines", "zh-CN": "茶" })),
             ("minimum", json!(-1)),
             ("ends-at", json!("2026-01-01T00:00:00+08:00")),
             ("name", json!({ "en": "", "zh-CN": "" })),
