@@ -441,18 +441,23 @@ pub(crate) mod capability {
             }
         }
 
+        fn numbers(field: &Field) -> Vec<i64> {
+            match &field.value {
+                Value::Number(number) => vec![*number],
+                Value::Many(values) => values.iter().filter_map(|value| value.parse().ok()).collect(),
+                Value::Text(_) => Vec::new(),
+            }
+        }
+
         fn number(fields: &[Field], name: &str) -> Option<i64> {
-            fields.iter().find(|field| field.name == name).and_then(|field| match field.value {
-                Value::Number(number) => Some(number),
-                _ => None,
-            })
+            fields.iter().find(|field| field.name == name).and_then(|field| numbers(field).into_iter().min())
         }
 
         fn matches(fields: &[Field], query: &SearchQuery) -> bool {
             let has = |name: &str, value: &String| fields.iter().any(|field| field.name == name && texts(field).contains(&value.as_str()));
             let passes = |filter: &Filter| match filter {
                 Filter::AnyOf(filter) => filter.values.iter().any(|value| has(&filter.field, value)),
-                Filter::Between(filter) => number(fields, &filter.field).is_some_and(|number| {
+                Filter::Between(filter) => fields.iter().filter(|field| field.name == filter.field).flat_map(numbers).any(|number| {
                     filter.min.is_none_or(|min| min <= number) && filter.max.is_none_or(|max| number <= max)
                 }),
             };

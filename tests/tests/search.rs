@@ -61,6 +61,32 @@ async fn products_are_found_by_words_of_two_languages_mistakes_and_beginnings() 
     let prices: Vec<i64> = cheap["products"].as_array().unwrap().iter().map(|product| product["price_min"]["amount"].as_i64().unwrap()).collect();
     assert!(!prices.is_empty() && prices.iter().all(|price| *price <= 2_000) && prices.is_sorted_by(|a, b| a >= b), "{prices:?}");
 
+    // A product is within a span of prices when one of its variants is.
+    let (done, said) = shop.says(&["plugin", "run", "reindex"]);
+    assert!(done, "{said}");
+    let mut gap = None;
+    for handle in handles(&find(&api, "limit=200").await) {
+        let (_, product) = api.send("GET", &format!("/products/{handle}"), Value::Null).await;
+        let mut prices: Vec<i64> = product["variants"].as_array().unwrap().iter().map(|variant| variant["price"]["amount"].as_i64().unwrap()).collect();
+        prices.sort_unstable();
+        gap = gap.or_else(|| prices.windows(2).find(|pair| pair[1] - pair[0] > 2).map(|pair| (handle.to_owned(), pair[0], pair[1])));
+    }
+    let (handle, low, high) = gap.expect("a product with variants of different prices");
+    let within = async |min: i64, max: i64| handles(&find(&api, &format!("price-min={min}&price-max={max}&limit=200")).await).contains(&handle.as_str());
+    // The index follows what was put into it.
+    for _ in 0..600 {
+        if within(low, low).await {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(within(low, low).await && within(low + 1, high).await && !within(low + 1, high - 1).await, "{handle}: {low} to {high}");
+    let (status, problem) = api.send("GET", "/search?price-min=5&price-max=4", Value::Null).await;
+    assert_eq!((status, &problem["errors"][0]["field"]), (400, &json!("price-max")), "{problem}");
+    let page = async |query: &str| api.http.get(format!("{}/en/search?{query}", shop.url)).send().await.unwrap().text().await.unwrap();
+    assert!(page("price-min=abc").await.contains("12.50"), "what is no price is told");
+    assert_eq!(page("price-min=99&price-max=12.5").await.matches("id=\"price-error\"").count(), 0);
+
     for (path, word) in [("/en/search?q=longjing", "Longjing"), ("/zh/search?q=longjing", "龙井")] {
         let page = api.http.get(format!("{}{path}", shop.url)).send().await.unwrap();
         assert_eq!(page.status(), 200);

@@ -40,6 +40,11 @@ pub fn search(Query(asked): Query<Asked>, request: &Request) -> Result<Json<Resu
     if asked.offset > OFFSET_MAX {
         return Err(Problem::field("offset", "range", format!("Use at most {OFFSET_MAX}, or narrow the search.")));
     }
+    if let (Some(min), Some(max)) = (asked.price_min, asked.price_max)
+        && min > max
+    {
+        return Err(Problem::field("price-max", "range", format!("Use `price-min` or more, which is {min}; both are in the smallest unit of the currency.")));
+    }
     let query = product_finder::Query {
         text: asked.q.map(String::from).unwrap_or_default(),
         category: asked.category.map(String::from),

@@ -8,6 +8,8 @@ use souk_sdk::search::{self, AnyFilter, Field, Filter, RangeFilter, SearchQuery,
 const TEXT_CHARS_MAX: usize = 200;
 const BRANDS_MAX: usize = 50;
 const LIMIT_MAX: u32 = 200;
+/// The host takes so many of a field.
+const VALUES_MAX: usize = 128;
 /// More levels than the catalogue allows; ends a cycle.
 const DEPTH_MAX: usize = 16;
 
@@ -56,7 +58,17 @@ pub fn fields(views: &[View], chain: Vec<String>) -> Vec<Field> {
     let labels = |view: &View| {
         let attributes = view.product.attributes.iter().map(|attribute| &attribute.value);
         let options = view.product.options.iter().flat_map(|option| option.values.iter().map(|value| &value.name));
-        view.categories.iter().chain(attributes).chain(options).map(String::as_str).collect::<Vec<_>>().join("\n")
+        view.categories.iter().chain(attributes).chain(options).cloned().collect::<Vec<_>>()
+    };
+    // One by one: each completes what a shopper types.
+    let all_labels = |chinese: bool| {
+        let mut all: Vec<String> = Vec::new();
+        for label in views.iter().filter(|view| is_chinese(&view.locale) == chinese).flat_map(labels) {
+            if all.len() < VALUES_MAX && !all.contains(&label) {
+                all.push(label);
+            }
+        }
+        Value::Many(all)
     };
     let body = |view: &View| [view.product.subtitle.as_str(), view.product.description.as_str()].join("\n");
     let codes = product.variants.iter().flat_map(|variant| [Some(&variant.sku), variant.barcode.as_ref()]).flatten();
@@ -67,19 +79,38 @@ pub fn fields(views: &[View], chain: Vec<String>) -> Vec<Field> {
         field("title", texts(false, title)),
         field("title_zh", texts(true, title)),
         field("keywords", Value::Many(keywords)),
-        field("labels", texts(false, labels)),
-        field("labels_zh", texts(true, labels)),
+        field("labels", all_labels(false)),
+        field("labels_zh", all_labels(true)),
         field("body", texts(false, body)),
         field("body_zh", texts(true, body)),
         field("category", Value::Many(chain)),
         field("price_min", Value::Number(prices().min().unwrap_or_default())),
         field("price_max", Value::Number(prices().max().unwrap_or_default())),
+        field("price", Value::Many(some(prices().collect()).iter().map(i64::to_string).collect())),
         field("created", Value::Number(product.created_ms as i64)),
     ];
     if !product.brand.is_empty() {
         fields.push(field("brand", Value::Text(product.brand.clone())));
     }
     fields
+}
+
+/// Different ones, in order: as many as the host takes, the least and the most among them.
+fn some(mut prices: Vec<i64>) -> Vec<i64> {
+    prices.sort_unstable();
+    prices.dedup();
+    let (step, last) = (prices.len().div_ceil(VALUES_MAX - 1).max(1), prices.last().copied());
+    let mut some: Vec<i64> = prices.into_iter().step_by(step).collect();
+    some.extend(last.filter(|last| some.last() != Some(last)));
+    some
+}
+
+/// Which prices the index knows of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Prices {
+    /// The least and the most: of an index that a version of before made.
+    Span,
+    Each,
 }
 
 /// Whether the last word that was asked for is whole, as `tea`, or may be the
@@ -91,7 +122,7 @@ pub enum LastWord {
 }
 
 /// A word taken for whole is not corrected: it may be a beginning instead.
-pub fn query(query: &Query, last_word: LastWord, locale: &str) -> SearchQuery {
+pub fn query(query: &Query, last_word: LastWord, prices: Prices, locale: &str) -> SearchQuery {
     let mut text: String = query.text.trim().chars().take(TEXT_CHARS_MAX).collect();
     let fields = if is_chinese(locale) {
         ["title_zh", "labels_zh", "keywords", "body_zh", "title", "labels", "body"]
@@ -107,12 +138,12 @@ pub fn query(query: &Query, last_word: LastWord, locale: &str) -> SearchQuery {
     if !query.brands.is_empty() {
         filters.push(any("brand", query.brands.iter().take(BRANDS_MAX).cloned().collect()));
     }
-    // A product is in when one of its prices may be: the ranges overlap.
-    if query.price_min.is_some() {
-        filters.push(between("price_max", query.price_min, None));
-    }
-    if query.price_max.is_some() {
-        filters.push(between("price_min", None, query.price_max));
+    match (query.price_min, query.price_max, prices) {
+        (None, None, _) => {}
+        // A product is in when one of its variants is.
+        (min, max, Prices::Each) => filters.push(between("price", min, max)),
+        // When one may be: the ranges overlap.
+        (min, max, Prices::Span) => filters.extend([between("price_max", min, None), between("price_min", None, max)]),
     }
     let sort = match query.sort {
         // Without words, all are equally relevant.
@@ -225,7 +256,7 @@ mod tests {
             page: Page { offset: 0, limit: 999 },
         };
         change(&mut asked);
-        let query = query(&asked, LastWord::Whole, "en");
+        let query = query(&asked, LastWord::Whole, Prices::Each, "en");
         assert!(query.limit <= 200);
         search::query("products", &query).unwrap().hits.into_iter().map(|hit| hit.id).collect()
     }
@@ -243,7 +274,17 @@ mod tests {
         assert_eq!(find(|query| query.price_min = Some(250)), ["longjing"]);
         assert_eq!(find(|query| query.price_max = Some(150)), ["longjing"]);
         assert_eq!(find(|query| (query.price_min, query.price_max) = (Some(301), Some(400))), [""; 0]);
+        assert_eq!(find(|query| (query.price_min, query.price_max) = (Some(150), Some(250))), ["cup"], "no variant of the other is between");
         assert_eq!(find(|query| query.sort = Sort::Relevance), ["cup", "longjing"], "the newest where no words were given");
+    }
+
+    #[test]
+    fn of_many_prices_some_are_kept_with_the_least_and_the_most() {
+        for count in [0, 1, 127, 128, 129, 1_000] {
+            let kept = some((0..count).rev().collect());
+            assert!(kept.len() <= VALUES_MAX && kept.is_sorted(), "{count}");
+            assert_eq!((kept.first(), kept.last().map(|last| last + 1)), ((count > 0).then_some(&0), (count > 0).then_some(count)));
+        }
     }
 
     #[test]

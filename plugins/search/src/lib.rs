@@ -7,7 +7,7 @@ mod index;
 
 use std::collections::BTreeSet;
 
-use index::LastWord;
+use index::{LastWord, Prices};
 use serde::{Deserialize, Serialize};
 use souk_sdk::commerce::catalog::{self, Category};
 use souk_sdk::commerce::product_finder::{self, Error, FacetValue, Query, Results, Sort};
@@ -53,7 +53,9 @@ fn found<T: Default>(asked: Result<T, search::Error>) -> Result<T, Error> {
 /// `teal`. Where no product has such words, the last one may be a beginning, and
 /// then any of them mistyped.
 fn nearest(query: &Query, locale: &str) -> Result<Option<search::Results>, Error> {
-    let ask = |last_word| found(search::query(INDEX, &index::query(query, last_word, locale)).map(Some));
+    let has_bound = query.price_min.or(query.price_max).is_some();
+    let prices = if has_bound && is_made() { Prices::Each } else { Prices::Span };
+    let ask = |last_word| found(search::query(INDEX, &index::query(query, last_word, prices, locale)).map(Some));
     match ask(LastWord::Whole)? {
         Some(results) if results.total == 0 && !query.text.trim().is_empty() => ask(LastWord::Begun),
         answer => Ok(answer),
@@ -209,13 +211,14 @@ impl command_handler::Guest for Search {
         for handle in &gone {
             must(search::delete(INDEX, handle));
         }
+        MADE.put(INDEX, &Made { content: CONTENT, after: None }).map_err(|error| error.to_string())?;
         Ok(serde_json::json!({ "indexed": sold.len(), "removed": gone.len() }).to_string().into_bytes())
     }
 }
 
 /// What is put into the index, and how. A shop whose index was made by another
 /// one has it made anew, a page at a time, beside shoppers.
-const CONTENT: u32 = 2;
+const CONTENT: u32 = 3;
 const MADE_AT_ONCE: u32 = 50;
 
 #[derive(Default, PartialEq, Serialize, Deserialize)]
@@ -226,6 +229,11 @@ struct Made {
 }
 
 const MADE: Collection<Made> = Collection::new("made", &[]);
+
+/// Whether every product in the index is as this version puts it in.
+fn is_made() -> bool {
+    MADE.get(INDEX).ok().flatten().is_some_and(|made| made.content == CONTENT)
+}
 
 impl jobs::Guest for Search {
     fn run(_: jobs::Job) -> Result<bool, String> {

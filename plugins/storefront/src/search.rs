@@ -4,9 +4,9 @@
 use maud::{Markup, html};
 use souk_sdk::commerce::product_finder::{self, FacetValue, Query, Results, Sort};
 use souk_sdk::commerce::types::Page;
-use souk_sdk::money::{self, Money};
+use souk_sdk::money::Money;
 use souk_sdk::web::{Fields, Problem, Request, Response};
-use souk_sdk::{config, web};
+use souk_sdk::{config, entry, web};
 
 use crate::layout::{Site, Under};
 
@@ -14,49 +14,75 @@ const PAGE_SIZE: u32 = 24;
 const PAGES_MAX: u32 = 100;
 const TEXT_CHARS_MAX: usize = 200;
 const BRANDS_SHOWN: usize = 12;
+const PRICE_MAX: i64 = 1_000_000_000_000;
 const SUGGESTIONS: u32 = 8;
 /// While there is no index yet.
 const RETRY_AFTER_S: u32 = 5;
 const SORTS: [(&str, Sort); 4] =
     [("relevance", Sort::Relevance), ("price-up", Sort::PriceAscending), ("price-down", Sort::PriceDescending), ("newest", Sort::Newest)];
 
-/// What the address asks for. Bad input is read as none: a link may be old.
+/// One end of a span of prices, as decimals of the currency.
+#[derive(Default)]
+struct Bound {
+    /// Tidied, and shown again.
+    typed: String,
+    /// None where nothing was typed, or something else than a price.
+    amount: Option<i64>,
+}
+
+impl Bound {
+    /// With the signs of an input method for Chinese, blanks and a currency's sign, as people type them.
+    fn of(typed: &str, currency: &str) -> Self {
+        let is_sign = |c: char| c.is_whitespace() || matches!(c, '¥' | '￥' | '$' | '€' | '£' | '元');
+        let typed: String = entry::plain(typed).chars().filter(|c| !is_sign(*c)).take(TEXT_CHARS_MAX).collect();
+        let amount = Money::from_decimal(&typed, currency).ok().map(|money| money.amount).filter(|amount| (0..=PRICE_MAX).contains(amount));
+        Self { typed, amount }
+    }
+
+    fn is_bad(&self) -> bool {
+        !self.typed.is_empty() && self.amount.is_none()
+    }
+}
+
+/// What the address asks for. Bad input other than prices is read as none: a link may be old.
 struct Asked {
     text: String,
     category: Option<String>,
     brands: Vec<String>,
-    /// In whole units of the currency, as people type them.
-    price_min: Option<u32>,
-    price_max: Option<u32>,
+    price_min: Bound,
+    price_max: Bound,
     sort: &'static str,
     page: u32,
 }
 
 impl Asked {
-    fn of(query: &Fields) -> Self {
+    fn of(query: &Fields, currency: &str) -> Self {
         let text = |name: &str| query.get(name).map(|text| text.trim().chars().take(TEXT_CHARS_MAX).collect::<String>()).filter(|text| !text.is_empty());
         let number = |name: &str| text(name).and_then(|text| text.parse::<u32>().ok());
         let sort = text("sort").and_then(|asked| SORTS.iter().find(|(name, _)| *name == asked));
+        let bound = |name: &str| Bound::of(query.get(name).unwrap_or_default(), currency);
+        let (mut price_min, mut price_max) = (bound("price-min"), bound("price-max"));
+        if price_min.amount.zip(price_max.amount).is_some_and(|(min, max)| min > max) {
+            std::mem::swap(&mut price_min, &mut price_max);
+        }
         Self {
             text: text("q").unwrap_or_default(),
             category: text("category"),
             brands: query.all("brand").filter(|brand| !brand.is_empty()).take(BRANDS_SHOWN).map(str::to_owned).collect(),
-            price_min: number("price-min"),
-            price_max: number("price-max"),
+            price_min,
+            price_max,
             sort: sort.map_or(SORTS[0].0, |(name, _)| name),
             page: number("page").unwrap_or(1).clamp(1, PAGES_MAX + 1),
         }
     }
 
-    fn query(&self, currency: &str) -> Query {
-        let unit = 10_i64.pow(money::exponent(currency));
-        let minor = |whole: Option<u32>| whole.map(|whole| i64::from(whole) * unit);
+    fn query(&self) -> Query {
         Query {
             text: self.text.clone(),
             category: self.category.clone(),
             brands: self.brands.clone(),
-            price_min: minor(self.price_min),
-            price_max: minor(self.price_max),
+            price_min: self.price_min.amount,
+            price_max: self.price_max.amount,
             sort: SORTS.iter().find(|(name, _)| *name == self.sort).map_or(Sort::Relevance, |(_, sort)| *sort),
             page: Page { offset: (self.page - 1) * PAGE_SIZE, limit: PAGE_SIZE },
         }
@@ -72,9 +98,9 @@ impl Asked {
         for brand in &self.brands {
             query.append_pair("brand", brand);
         }
-        for (name, price) in [("price-min", self.price_min), ("price-max", self.price_max)] {
-            if let Some(price) = price {
-                query.append_pair(name, &price.to_string());
+        for (name, price) in [("price-min", &self.price_min), ("price-max", &self.price_max)] {
+            if !price.typed.is_empty() {
+                query.append_pair(name, &price.typed);
             }
         }
         query.append_pair("sort", self.sort).append_pair("page", &page.to_string());
@@ -84,9 +110,9 @@ impl Asked {
 
 pub fn page(request: &Request) -> Response {
     let site = Site::of(request);
-    let asked = Asked::of(&request.query());
     let currency = config::shop().currency;
-    let page = match product_finder::search(&asked.query(&currency), site.locale) {
+    let asked = Asked::of(&request.query(), &currency);
+    let page = match product_finder::search(&asked.query(), site.locale) {
         // Where there is nothing there is one page, which says so.
         Ok(results) if asked.page > pages_of(&results).max(1) => return crate::not_found(request),
         Ok(results) => web::html(render(&site, &asked, &results, &currency).into_string()),
@@ -148,8 +174,11 @@ fn render(site: &Site, asked: &Asked, results: &Results, currency: &str) -> Mark
                     fieldset {
                         legend { (price_legend(site, currency)) }
                         div.range {
-                            label { (site.say("from", "最低")) input type="number" name="price-min" min="0" max=(u32::MAX) value=[asked.price_min]; }
-                            label { (site.say("to", "最高")) input type="number" name="price-max" min="0" max=(u32::MAX) value=[asked.price_max]; }
+                            (price(site.say("from", "最低"), "price-min", &asked.price_min))
+                            (price(site.say("to", "最高"), "price-max", &asked.price_max))
+                        }
+                        @if asked.price_min.is_bad() || asked.price_max.is_bad() {
+                            p.mistake #price-error role="alert" { (site.say("Not filtered by what is not a price: write it like 49 or 12.50.", "价格格式不正确，未按此筛选。请输入数字，例如 49 或 12.50。")) }
                         }
                     }
                     div.field {
@@ -219,6 +248,14 @@ fn brands(site: &Site, asked: &Asked, found: &[FacetValue]) -> Markup {
     }
 }
 
+fn price(label: &str, name: &str, bound: &Bound) -> Markup {
+    let described = bound.is_bad().then_some("price-error");
+    html! {
+        label { (label) input type="text" inputmode="decimal" autocomplete="off" name=(name) value=[Some(&bound.typed).filter(|typed| !typed.is_empty())]
+            aria-invalid=[described.map(|_| "true")] aria-describedby=[described]; }
+    }
+}
+
 fn price_legend(site: &Site, currency: &str) -> String {
     // The symbol as the locale writes it, without the number.
     let sample = Money::zero(currency).format(site.locale);
@@ -233,5 +270,22 @@ fn sort_label(site: &Site, name: &str) -> &'static str {
         "price-down" => t.sort_price_down,
         "newest" => t.sort_newest,
         _ => site.say("Best match", "综合排序"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prices_are_read_as_people_type_them_and_what_is_none_is_told() {
+        for (typed, amount) in [("49", Some(4_900)), ("12.5", Some(1_250)), (" ￥４９．５０ ", Some(4_950)), ("4 9", Some(4_900)), ("49。5", Some(4_950)), ("0", Some(0)), ("", None)] {
+            let bound = Bound::of(typed, "CNY");
+            assert_eq!((bound.amount, bound.is_bad()), (amount, false), "{typed}");
+        }
+        for typed in ["abc", "-5", "1.234", "1e3", "99999999999999999999"] {
+            assert!(Bound::of(typed, "CNY").is_bad(), "{typed}");
+        }
+        assert!(Bound::of("12.5", "JPY").is_bad());
     }
 }

@@ -141,9 +141,13 @@ fn is_han(character: char) -> bool {
 }
 
 /// Between two parts in Han signs nothing, beside a number a blank, else a comma.
+/// A city that is its own province is named once.
 fn joined(parts: &[&str]) -> String {
     let mut text = String::new();
-    for part in parts {
+    for (place, part) in parts.iter().enumerate() {
+        if place > 0 && parts[place - 1] == *part && part.chars().all(is_han) {
+            continue;
+        }
         let (last, first) = (text.chars().next_back(), part.chars().next());
         match (last, first) {
             (Some(last), Some(first)) if is_han(last) && is_han(first) => {}
@@ -164,6 +168,8 @@ mod tests {
     fn parts_are_joined_as_their_script_has_it() {
         for (parts, text) in [
             (&["浙江省", "杭州市", "西湖区", "龙井路 1 号"][..], "浙江省杭州市西湖区龙井路 1 号"),
+            (&["北京市", "北京市", "朝阳区", "建国路 1 号"], "北京市朝阳区建国路 1 号"),
+            (&["New York", "New York", "10001"], "New York, New York, 10001"),
             (&["100-0001", "東京都", "千代田区千代田1-1"], "100-0001 東京都千代田区千代田1-1"),
             (&["1 Infinite Loop", "Cupertino", "California", "95014"], "1 Infinite Loop, Cupertino, California, 95014"),
             (&[], ""),

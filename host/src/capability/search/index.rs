@@ -42,6 +42,7 @@ pub(super) struct Document(pub Vec<(String, Value)>);
 pub(super) enum Value {
     Text(Vec<String>),
     Number(i64),
+    Numbers(Vec<i64>),
 }
 
 /// Committed together with what it describes.
@@ -268,6 +269,7 @@ impl Fields {
             let Some(named) = self.get(&name) else { continue };
             match (named.kind, value) {
                 (FieldKind::Number, Value::Number(number)) => indexed.add_i64(named.field, number),
+                (FieldKind::Number, Value::Numbers(numbers)) => numbers.into_iter().for_each(|number| indexed.add_i64(named.field, number)),
                 (FieldKind::Keyword, Value::Text(mut values)) => {
                     values.sort();
                     values.dedup();

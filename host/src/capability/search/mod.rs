@@ -233,15 +233,24 @@ fn document(definition: &Definition, fields: Vec<Field>) -> Result<Document, Err
         }
         let value = match (declared.kind, field.value) {
             (FieldKind::Number, GuestValue::Number(number)) => Value::Number(number),
+            (FieldKind::Number, GuestValue::Many(values)) => {
+                let numbers = values.iter().map(|value| value.parse().map_err(|_| invalid("`many` values of a number field are whole numbers")));
+                Value::Numbers(numbers.collect::<Result<_, _>>()?)
+            }
             (FieldKind::Text | FieldKind::Keyword, GuestValue::Text(text)) => Value::Text(vec![text]),
             (FieldKind::Text | FieldKind::Keyword, GuestValue::Many(values)) => Value::Text(values),
             (FieldKind::Number, _) => return Err(invalid("it takes a number")),
             (_, GuestValue::Number(_)) => return Err(invalid("it takes text")),
         };
+        let values = match &value {
+            Value::Text(values) => values.len(),
+            Value::Number(_) => 1,
+            Value::Numbers(numbers) => numbers.len(),
+        };
+        if values > VALUES_MAX {
+            return Err(invalid(&format!("more than {VALUES_MAX} values")));
+        }
         if let Value::Text(values) = &value {
-            if values.len() > VALUES_MAX {
-                return Err(invalid(&format!("more than {VALUES_MAX} values")));
-            }
             if declared.kind == FieldKind::Keyword && values.iter().any(|value| value.len() > KEYWORD_BYTES_MAX) {
                 return Err(invalid(&format!("a keyword has at most {KEYWORD_BYTES_MAX} bytes")));
             }

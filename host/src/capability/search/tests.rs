@@ -138,6 +138,29 @@ fn any_of(field: &str, values: &[&str]) -> Filter {
     Filter::AnyOf(AnyFilter { field: field.into(), values: values.iter().map(|value| (*value).to_owned()).collect() })
 }
 
+fn many_prices(name: &str, prices: &[&str]) -> Vec<Field> {
+    let prices = GuestValue::Many(prices.iter().map(|price| (*price).to_owned()).collect());
+    vec![Field { name: "name".into(), value: GuestValue::Text(name.into()) }, Field { name: "price".into(), value: prices }]
+}
+
+#[tokio::test]
+async fn a_number_field_may_have_several_values_and_one_within_the_span_suffices() {
+    let plugin = plugin("search", FIELDS);
+    let shop = Shop::open(&[&plugin]).await;
+    shop.put(&plugin, vec![("gap", many_prices("Tea", &["100", "900"])), ("one", many_prices("Tea", &["500"])), ("none", many_prices("Tea", &[]))]).await;
+    let within = |min, max| {
+        let mut query = asking("tea");
+        query.filters = vec![between(min, max)];
+        let mut ids = shop.ids(&plugin, query);
+        ids.sort();
+        ids
+    };
+    assert_eq!(within(Some(200), Some(800)), ["one"]);
+    assert_eq!(within(Some(500), None), ["gap", "one"]);
+    assert_eq!(within(None, Some(100)), ["gap"]);
+    assert!(document(&plugin.manifest.indexes[0], many_prices("Tea", &["dear"])).is_err());
+}
+
 fn between(min: Option<i64>, max: Option<i64>) -> Filter {
     Filter::Between(RangeFilter { field: "price".into(), min, max })
 }
