@@ -50,6 +50,10 @@ async fn products_are_found_by_words_of_two_languages_mistakes_and_beginnings() 
     let (_, words) = api.send("GET", "/suggest?q=long", Value::Null).await;
     assert!(words.as_array().unwrap().iter().any(|word| word.as_str().unwrap().contains("Longjing")), "{words}");
 
+    // Colours and categories complete what is typed, too.
+    let (_, words) = api.send("GET", "/suggest?q=teal", Value::Null).await;
+    assert!(words.as_array().unwrap().iter().any(|word| word.as_str().unwrap().eq_ignore_ascii_case("teal")), "{words}");
+
     // A facet's count is what its filter finds.
     let found = find(&api, "q=tea&limit=200").await;
     for (facet, field) in [("categories", "category"), ("brands", "brand")] {
@@ -82,7 +86,7 @@ async fn products_are_found_by_words_of_two_languages_mistakes_and_beginnings() 
     }
     assert!(within(low, low).await && within(low + 1, high).await && !within(low + 1, high - 1).await, "{handle}: {low} to {high}");
     let (status, problem) = api.send("GET", "/search?price-min=5&price-max=4", Value::Null).await;
-    assert_eq!((status, &problem["errors"][0]["field"]), (400, &json!("price-max")), "{problem}");
+    assert_eq!((status, &problem["errors"][0]["field"]), (422, &json!("price-max")), "{problem}");
     let page = async |query: &str| api.http.get(format!("{}/en/search?{query}", shop.url)).send().await.unwrap().text().await.unwrap();
     assert!(page("price-min=abc").await.contains("12.50"), "what is no price is told");
     assert_eq!(page("price-min=99&price-max=12.5").await.matches("id=\"price-error\"").count(), 0);
