@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(table.lines_and_note(Some(26)), ["number  name", "A-1     李雷的龙井茶", "A-22    Ann", "no room for: total (--jso…"]);
         table.row(["A-333", "李雷的西湖龙井茶和别的茶叶", "9.00"].map(String::from));
         assert_eq!(table.lines(Some(33))[3], "A-333   李雷的西湖龙井茶…    9.00");
-        assert_eq!(table.lines(Some(3)), ["number", "A-1", "A-22"]);
+        assert_eq!(table.lines(Some(3)), ["number", "A-1", "A-22", "A-333"]);
     }
 
     #[test]
