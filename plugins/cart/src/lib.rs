@@ -184,7 +184,8 @@ impl shopper_carts::Guest for Cart {
 
 /// What became of a code that was entered.
 enum Entered {
-    Applies,
+    /// It is in the cart: it applies, or others save more now.
+    Kept,
     Rejected(RejectedCode),
     /// In a cart without lines, where the next look at it says whether there is such a code.
     NotJudged,
@@ -197,7 +198,7 @@ fn enter(id: &str, code: &str, locale: &str, client: &Client) -> Result<Option<R
         return Err(Refusal::Later(wait_s));
     }
     let rejected = match judge(id, code, locale).map_err(Refusal::Cart)? {
-        Entered::Applies => return Ok(None),
+        Entered::Kept => return Ok(None),
         Entered::Rejected(rejected) => Some(rejected),
         Entered::NotJudged => None,
     };
@@ -215,20 +216,28 @@ fn judge(id: &str, code: &str, locale: &str) -> Result<Entered, Error> {
         }
         // As the shopper sees it next, with delivery: which of several codes is better depends on it.
         let view = view(id, basket.clone(), locale)?;
-        let code = entry::code(code);
-        entered = match view.rejected.into_iter().find(|rejected| entry::code(&rejected.code) == code) {
-            Some(rejected) => {
+        let (code, rejected) = (entry::code(code), view.rejected);
+        entered = match rejected.iter().find(|rejected| entry::code(&rejected.code) == code).cloned() {
+            // One that others outdo stays: with a later one it may save more, and the cart says why it does not count now.
+            Some(rejected) if !applies_alone(id, basket, &code, locale)? => {
                 *basket = before;
                 Entered::Rejected(rejected)
             }
-            None => {
+            _ => {
+                let outdone: Vec<String> = rejected.iter().map(|rejected| entry::code(&rejected.code)).collect();
+                basket.taken_off.retain(|code, _| !outdone.contains(code));
                 basket.taken_off.extend(view.applied.into_iter().filter_map(|applied| Some((applied.code?, applied.amount))));
-                Entered::Applies
+                Entered::Kept
             }
         };
         Ok(())
     })?;
     Ok(entered)
+}
+
+fn applies_alone(id: &str, basket: &Basket, code: &str, locale: &str) -> Result<bool, Error> {
+    let alone = Basket { codes: vec![code.to_owned()], ..basket.clone() };
+    Ok(view(id, alone, locale)?.rejected.is_empty())
 }
 
 impl cart_review::Guest for Cart {

@@ -185,31 +185,44 @@ impl Left {
     }
 }
 
-/// Which offers are tried together.
-#[derive(Clone, Copy)]
-enum Set {
-    /// All that are not exclusive.
-    Combining,
-    /// Of those, the ones that need no code.
-    WithoutCodes,
-    /// One exclusive offer.
-    Alone(usize),
-}
-
-impl Set {
-    fn has(self, place: usize, offer: &Offer) -> bool {
-        match self {
-            Self::Combining => !offer.exclusive,
-            Self::WithoutCodes => !offer.exclusive && offer.code.is_none(),
-            Self::Alone(alone) => place == alone,
-        }
-    }
-}
+/// Of so many offers that combine all subsets are tried. Of more: all of them, and then what is cheaper without one.
+const SUBSETS_OF_MAX: usize = 6;
 
 struct Tried {
     left: Left,
     /// Places of the offers, with what each takes off.
     applied: Vec<(usize, i64)>,
+}
+
+/// The cheapest of what may be had together: any offers that combine, or one
+/// exclusive offer. Of what costs the same, what has the most offers.
+fn cheapest(offers: &[Offer], attempt: impl Fn(&[usize]) -> Result<Tried, MoneyError>) -> Result<Tried, MoneyError> {
+    let (alone, combining): (Vec<usize>, Vec<usize>) = (0..offers.len()).partition(|&place| offers[place].exclusive);
+    let mut best = attempt(&combining)?;
+    let mut consider = |places: &[usize]| -> Result<(), MoneyError> {
+        let other = attempt(places)?;
+        if other.left.sum() < best.left.sum() {
+            best = other;
+        }
+        Ok(())
+    };
+    for place in alone {
+        consider(&[place])?;
+    }
+    // What takes something off first can leave a later one less to take, and roundings differ.
+    if combining.len() <= SUBSETS_OF_MAX {
+        for chosen in (0..(1_u32 << combining.len()).saturating_sub(1)).rev() {
+            let places = combining.iter().enumerate().filter(|(bit, _)| chosen >> bit & 1 == 1);
+            consider(&places.map(|(_, &place)| place).collect::<Vec<_>>())?;
+        }
+    } else {
+        let automatic: Vec<usize> = combining.iter().copied().filter(|&place| offers[place].code.is_none()).collect();
+        consider(&automatic)?;
+        for left_out in &combining {
+            consider(&combining.iter().copied().filter(|place| place != left_out).collect::<Vec<_>>())?;
+        }
+    }
+    Ok(best)
 }
 
 pub fn combine(lines: &[Line], shipping: &Money, codes: &[String], sorted: Sorted, locale: &str) -> Result<Outcome, MoneyError> {
@@ -224,25 +237,16 @@ pub fn combine(lines: &[Line], shipping: &Money, codes: &[String], sorted: Sorte
         whole = whole.add(&cost)?;
         costs.push(cost.amount);
     }
-    let attempt = |set: Set| -> Result<Tried, MoneyError> {
+    let attempt = |places: &[usize]| -> Result<Tried, MoneyError> {
         let quantities = lines.iter().map(|line| i64::from(line.quantity.max(1))).collect();
         let mut left = Left { lines: costs.clone(), quantities, shipping: shipping.amount.max(0) };
         let mut applied = Vec::new();
-        for (place, offer) in offers.iter().enumerate().filter(|(place, offer)| set.has(*place, offer)) {
-            applied.push((place, left.take(&offer.effect)?));
+        for &place in places {
+            applied.push((place, left.take(&offers[place].effect)?));
         }
         Ok(Tried { left, applied })
     };
-    let mut best = attempt(Set::Combining)?;
-    let alone = offers.iter().enumerate().filter(|(_, offer)| offer.exclusive).map(|(place, _)| Set::Alone(place));
-    // What takes something off first can leave a later one less to take, and roundings differ: never more than without codes.
-    let others = alone.chain(offers.iter().any(|offer| offer.code.is_some()).then_some(Set::WithoutCodes));
-    for set in others {
-        let other = attempt(set)?;
-        if other.left.sum() < best.left.sum() {
-            best = other;
-        }
-    }
+    let best = cheapest(offers, attempt)?;
 
     let takes_off = best.applied.iter().filter(|(_, amount)| *amount > 0);
     let applied = takes_off.map(|&(place, amount)| Applied {
@@ -266,8 +270,9 @@ pub fn combine(lines: &[Line], shipping: &Money, codes: &[String], sorted: Sorte
             continue;
         }
         let reason = if let Some(offer) = offers.iter().find(|offer| has_code(offer)) {
-            let winner = applied.iter().max_by_key(|applied| applied.amount.amount).map(|applied| applied.title.as_str());
-            text::outdone(locale, offer.exclusive, winner)
+            let winners: Vec<&str> = applied.iter().map(|applied| applied.title.as_str()).collect();
+            let is_alone = best.applied.iter().any(|&(place, _)| offers[place].exclusive);
+            text::outdone(locale, offer.exclusive || is_alone, &winners)
         } else {
             // It may be among what was not looked at.
             let unknown = if sorted.cut.is_empty() { text::not_valid } else { text::not_looked_at };
@@ -445,6 +450,31 @@ mod tests {
         }
 
         #[test]
+        fn the_cheapest_lawful_subset_is_taken_in_whatever_order_codes_are_entered(
+            goods in prop::collection::vec((1_u32..10, 0_i64..50_000), 1..5), shipping in 0_i64..5_000, answers in any_answers()
+        ) {
+            let lines: Vec<Line> = goods.iter().enumerate().map(|(id, &(quantity, unit))| line(id, quantity, unit)).collect();
+            let answers: Vec<Answer> = answers.into_iter().take(SUBSETS_OF_MAX).collect();
+            let shown = run(&lines, shipping, &["A", "b", "X"], answers.clone());
+            prop_assert_eq!(&run(&lines, shipping, &["X", "A", "B"], answers.clone()).applied, &shown.applied);
+            let all: BTreeSet<String> = ["A", "B", "X"].map(String::from).into();
+            let whole = sort(answers, &lines, "CNY", &all).offers;
+            let best = (0..1_u32 << whole.len()).map(|chosen| {
+                let picked: Vec<&Offer> = whole.iter().enumerate().filter(|(bit, _)| chosen >> bit & 1 == 1).map(|(_, offer)| offer).collect();
+                if picked.len() > 1 && picked.iter().any(|offer| offer.exclusive) {
+                    return 0;
+                }
+                let costs = lines.iter().map(|line| line.unit_price.amount * i64::from(line.quantity)).collect();
+                let mut left = Left { lines: costs, quantities: lines.iter().map(|line| i64::from(line.quantity)).collect(), shipping };
+                picked.iter().map(|offer| left.take(&offer.effect).unwrap()).sum()
+            });
+            prop_assert_eq!(off(&shown), best.max().unwrap_or(0));
+            for rejected in &shown.rejected {
+                prop_assert!(!shown.applied.iter().any(|applied| applied.code.as_deref() == Some(&code_key(&rejected.code))));
+            }
+        }
+
+        #[test]
         fn codes_never_cost_more_than_none(
             goods in prop::collection::vec((1_u32..10, 0_i64..50_000), 0..6), shipping in 0_i64..5_000, answers in any_answers()
         ) {
@@ -494,7 +524,7 @@ mod tests {
         assert!(rejected[0].1.contains("“SOLO”"), "{rejected:?}");
         let (applied, rejected) = run(140_000);
         assert_eq!(applied, ["p/auto", "p/PLUS"]);
-        assert!(rejected[0].0 == "SOLO" && rejected[0].1.contains("cannot be combined"), "{rejected:?}");
+        assert!(rejected[0].0 == "SOLO" && rejected[0].1.contains("“auto” + “PLUS”"), "what saves more is both together: {rejected:?}");
     }
 
     #[test]

@@ -12,16 +12,18 @@ pub fn not_looked_at(locale: &str) -> String {
     in_language(locale, "This code could not be checked, because there are too many discounts right now.", "当前优惠过多，暂时无法核对此优惠码。")
 }
 
-/// Of a code whose offer is not among those that apply; `winner` is the largest that does.
-pub fn outdone(locale: &str, is_exclusive: bool, winner: Option<&str>) -> String {
+/// Of a code whose offer is not among `winners`, those that apply; whether it cannot be had beside them.
+pub fn outdone(locale: &str, is_apart: bool, winners: &[&str]) -> String {
     let zh = locale.starts_with("zh");
-    match (is_exclusive, winner, zh) {
-        (true, Some(winner), false) => format!("This code cannot be combined with other discounts, and “{winner}” saves you at least as much."),
-        (true, Some(winner), true) => format!("此优惠码不能与其他优惠同时使用，当前的“{winner}”优惠不低于它。"),
-        (false, Some(winner), false) => format!("“{winner}” saves you more and cannot be combined with this code."),
-        (false, Some(winner), true) => format!("“{winner}”更优惠，且不能与此优惠码同时使用。"),
-        (_, None, false) => "This code takes nothing off this cart.".into(),
-        (_, None, true) => "此优惠码对当前购物车没有优惠。".into(),
+    let names = winners.iter().map(|title| format!("“{title}”")).collect::<Vec<_>>().join(" + ");
+    match (is_apart, winners.len(), zh) {
+        (_, 0, false) => "This code takes nothing off this cart.".into(),
+        (_, 0, true) => "此优惠码对当前购物车没有优惠。".into(),
+        (true, 1, false) => format!("This code cannot be combined with {names}, which saves you at least as much."),
+        (true, _, false) => format!("This code cannot be combined with {names}, which together save you at least as much."),
+        (true, _, true) => format!("此优惠码不能与{names}同时使用，当前优惠不低于它。"),
+        (false, _, false) => format!("This code takes nothing more off beside {names}."),
+        (false, _, true) => format!("已享受{names}，使用此优惠码不会更便宜。"),
     }
 }
 
