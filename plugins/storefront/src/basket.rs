@@ -343,7 +343,7 @@ fn render(site: &Site, reviewed: Option<&Reviewed>, notice: Option<Markup>, refu
                 aside {
                     h2 { (site.say("Total", "合计")) }
                     (codes(site, view, refused.as_ref()))
-                    (summary::totals(site, summary::to_pay(site), &view.totals, &view.taxes))
+                    (summary::totals(site, summary::to_pay(site), &view.totals, &view.applied, &view.taxes))
                     @if view.totals.shipping.is_none() { p.hint { (site.say("Delivery is calculated at the checkout.", "运费将在结算时计算。")) } }
                     @if !short.is_empty() {
                         p.alert { (what_to_do(site, &short)) }
@@ -461,6 +461,5 @@ fn codes(site: &Site, view: &View, refused: Option<&Refused>) -> Markup {
                 }
             }
         }
-        (summary::applied(site, &view.applied))
     }
 }

@@ -403,11 +403,10 @@ fn step(site: &Site, title: &str, number: u32, reviewed: &Reviewed, main: Markup
                 aside {
                     h2 { (site.say("Your order", "订单明细")) }
                     (summary::lines(site, &view.lines))
-                    (summary::applied(site, &view.applied))
                     @if !view.rejected.is_empty() {
                         ul.codes { @for rejected in &view.rejected { li.refused { span { b { (rejected.code) } " " (rejected.reason) } } } }
                     }
-                    (summary::totals(site, summary::to_pay(site), &view.totals, &view.taxes))
+                    (summary::totals(site, summary::to_pay(site), &view.totals, &view.applied, &view.taxes))
                     p { a href=(site.link("/cart")) { (site.say("Edit the cart", "返回购物车修改")) } }
                 }
             }

@@ -318,8 +318,7 @@ fn render(site: &Site, order: &Order, payment: Option<&Payment>, notice: Option<
                 aside {
                     h2 { (site.say("Your order", "订单明细")) }
                     (summary::lines(site, &order.lines))
-                    (summary::applied(site, &order.applied))
-                    (summary::totals(site, sum_label(site, order.status), &order.totals, &order.taxes))
+                    (summary::totals(site, sum_label(site, order.status), &order.totals, &order.applied, &order.taxes))
                 }
             }
         },

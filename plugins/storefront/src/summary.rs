@@ -33,30 +33,17 @@ pub fn is_unpriced(line: &Line) -> bool {
     line.unit_price.amount == 0 && (line.product.is_empty() || line.available <= 0)
 }
 
-/// With what it would be without sale and discounts.
+/// Before discounts, which are listed below the lines once; with what it would be without sale.
 pub fn line_price(site: &Site, line: &Line) -> Markup {
     let regular = line.regular_price.times(i64::from(line.quantity)).ok().filter(|regular| regular.amount > line.subtotal.amount);
-    let before = regular.as_ref().unwrap_or(&line.subtotal);
-    let is_less = line.total.amount < before.amount;
     html! {
         p.price {
             @if is_unpriced(line) {
                 span aria-hidden="true" { "—" }
             } @else {
-                @if is_less { span.hidden { (site.texts.now_price) " " } }
-                (site.amount(&line.total))
-                @if is_less { " " span.hidden { (site.texts.former_price) " " } s { (before.format(site.locale)) } }
-            }
-        }
-    }
-}
-
-/// Each discount by its name, with what it takes off goods or delivery.
-pub fn applied(site: &Site, applied: &[Applied]) -> Markup {
-    html! {
-        @if !applied.is_empty() {
-            ul.applied {
-                @for applied in applied { li { span { (applied.title) } span { "−" (applied.amount.format(site.locale)) } } }
+                @if regular.is_some() { span.hidden { (site.texts.now_price) " " } }
+                (site.amount(&line.subtotal))
+                @if let Some(regular) = &regular { " " span.hidden { (site.texts.former_price) " " } s { (regular.format(site.locale)) } }
             }
         }
     }
@@ -67,12 +54,13 @@ pub fn to_pay(site: &Site) -> &'static str {
     site.say("Total", "应付总额")
 }
 
-pub fn totals(site: &Site, sum_label: &str, totals: &Totals, taxes: &[TaxLine]) -> Markup {
+/// The rows sum to the total: each discount by its name, and delivery before those on it.
+pub fn totals(site: &Site, sum_label: &str, totals: &Totals, applied: &[Applied], taxes: &[TaxLine]) -> Markup {
     let row = |label: &str, amount: &Money, sign: &str| html! { div { dt { (label) } dd { (sign) (amount.format(site.locale)) } } };
     html! {
         dl.totals {
             (row(site.say("Subtotal", "商品金额"), &totals.subtotal, ""))
-            @if totals.discount.amount > 0 { (row(site.say("Discount", "优惠"), &totals.discount, "−")) }
+            @for applied in applied { div.applied { dt { (applied.title) } dd { "−" (applied.amount.format(site.locale)) } } }
             @if let Some(shipping) = &totals.shipping {
                 div { dt { (site.say("Delivery", "运费")) } dd { (delivery(site, shipping, &totals.shipping_discount)) } }
             }
@@ -85,13 +73,10 @@ pub fn totals(site: &Site, sum_label: &str, totals: &Totals, taxes: &[TaxLine]) 
     }
 }
 
-/// With what it would be without the discounts on it.
-fn delivery(site: &Site, shipping: &Money, discount: &Money) -> Markup {
-    let before = shipping.add(discount).ok().filter(|_| discount.amount > 0);
-    html! {
-        @if shipping.amount == 0 { (site.say("Free", "免运费")) } @else { (shipping.format(site.locale)) }
-        @if let Some(before) = before { " " span.hidden { (site.texts.former_price) " " } s { (before.format(site.locale)) } }
-    }
+/// Before the discounts on it.
+fn delivery(site: &Site, shipping: &Money, discount: &Money) -> String {
+    let before = shipping.add(discount).unwrap_or_else(|_| shipping.clone());
+    if before.amount == 0 { site.say("Free", "免运费").into() } else { before.format(site.locale) }
 }
 
 /// Taxes of one name together.
