@@ -70,10 +70,14 @@ async fn a_shoppers_words_reach_the_terminal_as_letters_and_other_users_read_non
     let (status, placed) = api.order(&cart, INSTANT).await.unwrap();
     assert_eq!(status, 201, "{placed}");
     let number = format!("number={}", placed["number"].as_str().unwrap());
-    let output = shop.souk(&["plugin", "run", "show-order", &number]);
-    let shown = String::from_utf8(output.stdout).unwrap();
-    assert!(shown.contains("李雷") && is_plain(&shown), "{shown:?}");
-    let order: Value = serde_json::from_str(&shown).unwrap();
+    let command = ["plugin", "run", "show-order", &*number, "--json"];
+    // For a person, and for a program.
+    let shown = [&command[..4], &command].map(|command| {
+        let shown = String::from_utf8(shop.souk(command).stdout).unwrap();
+        assert!(shown.contains("李雷") && is_plain(&shown), "{command:?}: {shown:?}");
+        shown
+    });
+    let order: Value = serde_json::from_str(&shown[1]).unwrap();
     assert!(order.to_string().contains("李雷"), "{order}");
 
     let backup = shop.folder().with_file_name("backup");
