@@ -150,7 +150,7 @@ pub fn document() -> Value {
                 "put": change("setQuantity", "Sets a line's quantity; 0 removes it", &["cart", "line"], object(json!({ "quantity": quantity(0) }))),
                 "delete": change("removeLine", "Removes a line", &["cart", "line"], Value::Null),
             },
-            "/api/v1/carts/{cart}/codes": { "post": change("addCode", "Enters a coupon code; one that does not apply is not kept, and `rejected` of this answer says why", &["cart"], object(json!({ "code": text() }))) },
+            "/api/v1/carts/{cart}/codes": { "post": change("addCode", "Enters a coupon code; one that applies only without others is kept and told in `rejected` as long as others save more; another one that does not apply is not kept", &["cart"], object(json!({ "code": text() }))) },
             "/api/v1/carts/{cart}/codes/{code}": { "delete": change("removeCode", "Removes a coupon code", &["cart", "code"], Value::Null) },
             "/api/v1/carts/{cart}/contact": { "put": change("setContact", "Who buys", &["cart"], reference("Contact")) },
             "/api/v1/carts/{cart}/addresses": { "put": change("setAddresses", "Where to", &["cart"], json!({
