@@ -95,26 +95,9 @@ fn is_hit(token: &str, word: &str, corrected: bool) -> bool {
 }
 
 /// Whether so many insertions, deletions, replacements or swaps of neighbours
-/// make one of the other.
+/// make one of the other. Lengths first: a token may be as long as its text.
 fn is_within(a: &str, b: &str, distance: usize) -> bool {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    if a.len().abs_diff(b.len()) > distance {
-        return false;
-    }
-    let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut least = replaced.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                least = least.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(least);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()] <= distance
+    a.chars().count().abs_diff(b.chars().count()) <= distance && strsim::osa_distance(a, b) <= distance
 }
 
 /// The stretch that begins a little before the first word found.
