@@ -15,7 +15,7 @@ use super::control::{self, Answer, Question};
 use super::table::{self, Table};
 use super::{Audited, StoreArgument, call, confirm, data, help, new, out_of_place, print_answer, print_answer_as_json, print_document, print_json, store, zone_of};
 use crate::audit::operator;
-use crate::engine::{Mode, TrialReport, without_version};
+use crate::engine::{LATENCY_BUDGET, Mode, TrialReport, without_version};
 use crate::files::write_whole;
 use crate::shop::{PluginReport, SwitchedOffReport};
 use crate::shop::bundle::{self, Bundle};
@@ -718,8 +718,8 @@ fn print_plugins(plugins: &[PluginReport]) {
             let sole = if p.sole_provider_of.contains(point) { ". Nobody else provides it: the shop goes without" } else { "" };
             say!("  ! switched off for {point}, {function}, {why}: {seconds} s more{sole}");
             if why.contains("latency") {
-                let given = p.latency_ms.map_or_else(|| "5 ms".to_owned(), |ms| format!("{ms} ms"));
-                say!("    its calls may take {given} of each request; `{}` under [plugins.latency-ms] in souk.toml sets it", p.name);
+                let given = p.latency_ms.map_or(LATENCY_BUDGET.as_millis(), Into::into);
+                say!("    its calls may take {given} ms of each request; `{}` under [plugins.latency-ms] in souk.toml sets it", p.name);
             }
         }
         if let Some(over) = &p.over_share {

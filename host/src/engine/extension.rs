@@ -66,7 +66,7 @@ const ITEMS_MAX: usize = 500;
 /// Of a request's time that is a shopper's, unless the operator says otherwise: some twice what
 /// the whole request takes. One that computes takes a fraction of it, and one that asks others over
 /// the network needs the operator's word.
-const BUDGET: Duration = Duration::from_millis(5);
+pub const LATENCY_BUDGET: Duration = Duration::from_millis(5);
 
 impl Provider {
     pub fn new(name: String, graph: Graph) -> Self {
@@ -287,13 +287,13 @@ impl Policy {
     }
 
     /// What calls of this provider may take of one request's time, beside their deadline:
-    /// what the operator says, or [`BUDGET`]. Nobody else is kept waiting by
+    /// what the operator says, or [`LATENCY_BUDGET`]. Nobody else is kept waiting by
     /// one that was asked for by name, and without one that is needed nothing goes on.
     fn budget(&self, account: &Account) -> Option<Duration> {
         if self.needs_answer() || !account.is_limited() {
             return None;
         }
-        Some(account.latency().unwrap_or(BUDGET))
+        Some(account.latency().unwrap_or(LATENCY_BUDGET))
     }
 }
 

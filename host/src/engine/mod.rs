@@ -41,7 +41,7 @@ use pressure::{Gauge, Pressure};
 pub use breaker::Fault;
 pub use clock::{ProcessorTime, processor_time};
 pub use code::{CODE_CACHE_BYTES, Code, CodeUsage};
-pub use extension::{Provider, Providers, SwitchedOff};
+pub use extension::{LATENCY_BUDGET, Provider, Providers, SwitchedOff};
 pub use graph::Graph;
 pub use link::{Interface, Interfaces, LinkError, is_of_host, line, without_version};
 pub use rehearsal::{Rehearsed, Role};

@@ -1,5 +1,5 @@
 //! How much the answers may be that are kept for `Idempotency-Key`. They stay for a
-//! day, and whoever invents a key for each request has one kept each time, so each
+//! day, and a client with a new key for each request has one kept each time, so each
 //! network has a bound. `service` asks before a request with a key is carried out, and
 //! tells what was kept. Knows nothing of where answers lie.
 
@@ -46,7 +46,8 @@ impl Network {
     }
 }
 
-fn is_private(address: IpAddr) -> bool {
+/// Of the shop's own house, or of a proxy in it.
+pub(super) fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),
         IpAddr::V6(address) => address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local(),

@@ -38,7 +38,7 @@ use super::page_cache::{self, PageCache};
 use super::problem::{Problem, accepts_html};
 use super::routes::{Found, Mount, MountedAt, Site, SiteRoute, is_unambiguous};
 use super::session::{SessionCookies, cookies};
-use super::kept::{Kept, Network};
+use super::kept::{Kept, Network, is_private};
 use super::standing::{self, Standing};
 use super::{Answer, Application, Call, Failure, FailureKind, GUEST, Idempotency, ORIGIN, Origin, SessionChange, SessionId};
 use crate::engine::bindings::exports::souk::web::handler;
@@ -860,18 +860,14 @@ fn address_of(hop: &str) -> Option<IpAddr> {
     address.map(|address: IpAddr| address.to_canonical())
 }
 
-/// A key counts for whoever has the same secret: a credential, else the session.
-/// A guest who has neither has the key alone, so that must be one. The address is
-/// none: it is everybody's in a household, and another after a change of networks.
 /// Strangers can write such a header, too, but not from an address within.
 fn is_of_a_proxy(peer: IpAddr, headers: &HeaderMap) -> bool {
-    let within = match peer {
-        IpAddr::V4(peer) => peer.is_loopback() || peer.is_private() || peer.is_link_local(),
-        IpAddr::V6(peer) => peer.is_loopback() || peer.is_unique_local() || peer.is_unicast_link_local(),
-    };
-    within && headers.contains_key("x-forwarded-for")
+    is_private(peer) && headers.contains_key("x-forwarded-for")
 }
 
+/// A key counts for the clients that have the same secret: a credential, else the session.
+/// A guest who has neither has the key alone, so that must be one. The address is
+/// none: it is everybody's in a household, and another after a change of networks.
 fn idempotency(parts: &Parts, body: &[u8], session: Option<&SessionId>, credentials: Option<&[u8]>) -> Result<Option<Idempotency>, Problem> {
     let mut keys = parts.headers.get_all("idempotency-key").iter();
     let Some(key) = keys.next() else { return Ok(None) };
